@@ -1,0 +1,1 @@
+"""llmenv-agent: runs checks in training environments of one machine and delivers what it saw."""

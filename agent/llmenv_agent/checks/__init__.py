@@ -1,0 +1,1 @@
+"""One file, one check. Run by the target interpreter, never imported by the agent."""

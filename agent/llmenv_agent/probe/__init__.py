@@ -1,0 +1,1 @@
+"""Carries a check into the target interpreter; standard library only, Python 3.9 and later."""

@@ -1,0 +1,1 @@
+"""llmenv-collector: keeps what the agents deliver and compares it."""

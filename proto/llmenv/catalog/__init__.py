@@ -1,0 +1,1 @@
+"""What all three programs agree on beside messages: words, chips, known issues, texts."""

@@ -1,0 +1,43 @@
+"""The words of status, and the rule for "ready".
+
+*Ready* is said of an environment on a machine and device: every core check is
+pass or warn.  Skip, unknown, error, timeout and crash are not ready.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmenv.fleet.v1 import result_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WORDS: dict[result_pb2.Status.ValueType, str] = {
+    result_pb2.STATUS_UNSPECIFIED: "unknown",
+    result_pb2.STATUS_PASS: "pass",
+    result_pb2.STATUS_WARN: "warn",
+    result_pb2.STATUS_FAIL: "fail",
+    result_pb2.STATUS_SKIP: "skip",
+    result_pb2.STATUS_ERROR: "error",
+    result_pb2.STATUS_TIMEOUT: "timeout",
+    result_pb2.STATUS_CRASH: "crash",
+}
+STATUSES = {word: status for status, word in WORDS.items()}
+
+CORE_CHECKS = ("torch_basics", "torch_training", "transformers_generate", "peft_lora")
+APPLE_SILICON_CORE_CHECKS = (*CORE_CHECKS, "mlx_native")
+
+
+def core_checks(*, is_apple_silicon: bool) -> tuple[str, ...]:
+    """Names of the checks that readiness depends on."""
+    return APPLE_SILICON_CORE_CHECKS if is_apple_silicon else CORE_CHECKS
+
+
+def blocking_checks(words: Mapping[str, str], *, is_apple_silicon: bool) -> dict[str, str]:
+    """Core checks that keep an environment from being ready, with their word.
+
+    `words` maps check names to status words; a check without one is unknown.
+    """
+    core = {name: words.get(name, "unknown") for name in core_checks(is_apple_silicon=is_apple_silicon)}
+    return {name: word for name, word in core.items() if word not in {"pass", "warn"}}

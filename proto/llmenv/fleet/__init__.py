@@ -1,0 +1,1 @@
+"""Packages of the fleet contract, one a version."""
