@@ -1,0 +1,28 @@
+"""What tests of every program share: where recordings of real Macs and the target environment are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def mac_recordings() -> Path:
+    """Folder of recordings of real Macs (LLMENV_RECORDINGS, or shared/macs beside the checkout)."""
+    folder = Path(os.environ.get("LLMENV_RECORDINGS", REPOSITORY.parent / "shared" / "macs"))
+    if not folder.is_dir():
+        pytest.skip(f"no recordings of real Macs at {folder}; set LLMENV_RECORDINGS")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def training_python() -> Path:
+    """Interpreter of an environment with torch, transformers, peft and mlx (LLMENV_TRAINING_PYTHON, or .venv-train)."""
+    python = Path(os.environ.get("LLMENV_TRAINING_PYTHON", REPOSITORY / ".venv-train" / "bin" / "python"))
+    if not python.exists():
+        pytest.skip(f"no training environment at {python}; `make test` builds one")
+    return python
