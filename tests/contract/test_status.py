@@ -1,0 +1,39 @@
+"""The words of status and the rule for ready."""
+
+from __future__ import annotations
+
+import pytest
+from llmenv.catalog.status import CORE_CHECKS, WORDS, blocking_checks
+from llmenv.fleet.v1 import result_pb2
+
+ALL_PASS = dict.fromkeys((*CORE_CHECKS, "mlx_native"), "pass")
+
+
+def test_every_status_has_one_word() -> None:
+    """A status without a word could not be shown."""
+    assert set(WORDS) == set(result_pb2.Status.values())
+    assert len(set(WORDS.values())) == len(WORDS)
+
+
+def test_pass_and_warn_are_ready() -> None:
+    """A known limitation with a remedy does not keep people from training."""
+    assert blocking_checks({**ALL_PASS, "peft_lora": "warn"}, is_apple_silicon=True) == {}
+
+
+@pytest.mark.parametrize("word", sorted(set(WORDS.values()) - {"pass", "warn"}))
+def test_every_other_word_blocks(word: str) -> None:
+    """Skip, unknown, error, timeout and crash are not ready."""
+    words = {**ALL_PASS, "torch_training": word}
+    assert blocking_checks(words, is_apple_silicon=True) == {"torch_training": word}
+
+
+def test_a_check_that_never_ran_is_unknown_and_blocks() -> None:
+    """Never-run is never shown as healthy."""
+    assert blocking_checks({}, is_apple_silicon=False) == dict.fromkeys(CORE_CHECKS, "unknown")
+
+
+def test_mlx_counts_on_apple_silicon_only() -> None:
+    """Elsewhere MLX is not what people train with."""
+    words = {name: "pass" for name in CORE_CHECKS}
+    assert blocking_checks(words, is_apple_silicon=False) == {}
+    assert blocking_checks(words, is_apple_silicon=True) == {"mlx_native": "unknown"}
