@@ -1,0 +1,197 @@
+"""Definitions: what the agent knows of a check from its file, without importing it.
+
+The folder is the registry: a file `checks/<name>.py` is the check `<name>`.
+Its literal constants are read from the syntax tree.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmenv_agent.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CHECKS = Path(__file__).parent / "checks"
+
+_OPTIONAL: dict[str, Any] = {"ENVIRONMENT": {}, "ORDER": 100, "CASE_TIMEOUT_SECONDS": None}
+
+
+class DefinitionError(UsageError):
+    """A check file, or what was asked of one, is wrong; the sentence says where and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+    """One check: a question, what it needs, and its bounds.
+
+    `timeout_seconds` covers the whole check, `case_timeout_seconds` one of its
+    cases.  `order` sorts a suite, lowest first.
+    """
+
+    name: str
+    path: Path
+    summary: str
+    suites: tuple[str, ...]
+    requires: tuple[str, ...]
+    timeout_seconds: float
+    case_timeout_seconds: float
+    parameters: Mapping[str, Any]
+    environment: Mapping[str, str]
+    order: int
+    definition_hash: str
+
+    def complete(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Every parameter with its value: the default, or what `overrides` says.
+
+        Raises DefinitionError for a name or a type that the check does not have.
+        """
+        for name, value in overrides.items():
+            self._require_parameter(name, value)
+        return {**self.parameters, **overrides}
+
+    def _require_parameter(self, name: str, value: object) -> None:
+        if name not in self.parameters:
+            known = ", ".join(sorted(self.parameters)) or "none"
+            raise DefinitionError(f"{self.name} has no parameter {name!r}; it has: {known}")
+        default = self.parameters[name]
+        if default is None or value is None or _same_kind(default, value):
+            return
+        kinds = type(default).__name__, type(value).__name__
+        raise DefinitionError(f"{self.name}: parameter {name} is {kinds[0]}, and {value!r} is {kinds[1]}")
+
+
+def _same_kind(default: object, value: object) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    if isinstance(default, list | tuple):
+        return isinstance(value, list | tuple)
+    return isinstance(value, type(default))
+
+
+def read_definitions(folder: Path = CHECKS) -> dict[str, Definition]:
+    """All checks of `folder` by name, in the order a suite runs them."""
+    paths = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+    found = sorted((read_definition(path) for path in paths), key=lambda each: (each.order, each.name))
+    return {definition.name: definition for definition in found}
+
+
+def read_definition(path: Path) -> Definition:
+    """The check in the file `path`; raises DefinitionError where it is not one."""
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise DefinitionError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_definition(path, source)
+
+
+def parse_definition(path: Path, source: bytes) -> Definition:
+    """The check with this `source`; `path` names it and stands in errors."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise DefinitionError(f"{path}:{line}: is not Python: {error.args[0]}") from error
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0].strip()
+    if not summary:
+        raise DefinitionError(f"{path}:1: begin with a docstring whose first line is the check's question")
+    _require_run(path, tree)
+    constants = _Constants(path, tree)
+    timeout = constants.seconds("TIMEOUT_SECONDS")
+    return Definition(
+        name=path.stem,
+        path=path.resolve(),
+        summary=summary,
+        suites=constants.names("SUITES"),
+        requires=constants.names("REQUIRES"),
+        timeout_seconds=timeout,
+        # A hanging case must leave time for the rows after it.
+        case_timeout_seconds=constants.seconds("CASE_TIMEOUT_SECONDS", default=timeout / 4),
+        parameters=constants.json_object("PARAMETERS"),
+        environment=constants.variables("ENVIRONMENT"),
+        order=constants.whole_number("ORDER"),
+        definition_hash=hashlib.sha256(source).hexdigest()[:16],
+    )
+
+
+def _require_run(path: Path, tree: ast.Module) -> None:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "run" and len(node.args.args) == 1:
+            return
+    raise DefinitionError(f"{path}:1: define run(probe), the one function that the probe calls")
+
+
+class _Constants:
+    """The literal constants at the top level of a check file, each read as one kind."""
+
+    def __init__(self, path: Path, tree: ast.Module) -> None:
+        self._path = path
+        self._nodes: dict[str, ast.expr] = {}
+        for node in tree.body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+            for target in targets:
+                if isinstance(target, ast.Name) and value is not None:
+                    self._nodes[target.id] = value
+
+    def names(self, constant: str) -> tuple[str, ...]:
+        value = self._literal(constant)
+        if not isinstance(value, tuple | list) or not all(isinstance(each, str) for each in value):
+            raise self._error(constant, 'a tuple of names, such as ("quick",)')
+        return tuple(value)
+
+    def seconds(self, constant: str, *, default: float | None = None) -> float:
+        value = self._literal(constant)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise self._error(constant, "a number of seconds above 0")
+        return float(value)
+
+    def whole_number(self, constant: str) -> int:
+        value = self._literal(constant)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self._error(constant, "a whole number")
+        return value
+
+    def variables(self, constant: str) -> dict[str, str]:
+        value = self._literal(constant)
+        if not isinstance(value, dict) or not all(
+            isinstance(each, str) for pair in value.items() for each in pair
+        ):
+            raise self._error(constant, 'a dict of names to text, such as {"OMP_NUM_THREADS": "1"}')
+        return value
+
+    def json_object(self, constant: str) -> dict[str, Any]:
+        value = self._literal(constant)
+        try:
+            if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+                json.dumps(value, allow_nan=False)
+                return value
+        except (TypeError, ValueError):
+            pass
+        raise self._error(constant, "a dict of names to JSON values")
+
+    def _literal(self, constant: str) -> Any:
+        if constant not in self._nodes:
+            if constant in _OPTIONAL:
+                return _OPTIONAL[constant]
+            raise DefinitionError(
+                f"{self._path}:1: {constant} is missing; a check defines it at the top level"
+            )
+        try:
+            return ast.literal_eval(self._nodes[constant])
+        except ValueError:
+            raise self._error(constant, "a literal: it is read without running the file") from None
+
+    def _error(self, constant: str, wanted: str) -> DefinitionError:
+        line = self._nodes[constant].lineno if constant in self._nodes else 1
+        return DefinitionError(f"{self._path}:{line}: {constant} must be {wanted}")

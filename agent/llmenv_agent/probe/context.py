@@ -1,0 +1,147 @@
+"""`Probe`: what a check's `run(probe)` is given to observe with and to speak its verdict through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
+
+from . import second_process
+from .accelerator import Accelerator
+from .cases import Case, CaseLog
+from .findings import Findings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .language_model import LanguageModel
+
+
+class Probe(Findings):
+    """One check in progress.
+
+    `device` is "mps", "cuda" or "cpu".  `parameters` is complete: the check's
+    defaults with what the agent was told to change.  `scratch` is a private
+    folder that the agent removes afterwards.  `case_statuses` maps the names of
+    all cases that have ended, also in an earlier process of the same check, to
+    their status words.
+    """
+
+    def __init__(self, check_path: Path, request: Mapping[str, Any], result_path: Path) -> None:
+        super().__init__()
+        self.check_path = check_path
+        self.device: str = request["device"]
+        self.parameters: Dict[str, Any] = dict(request["parameters"])
+        self.scratch = result_path.parent / "scratch"
+        self.scratch.mkdir(exist_ok=True)
+        self.expectations: List[Dict[str, Any]] = []
+        self.accelerator = Accelerator(self.device, self)
+        self._earlier_cases: Dict[str, str] = dict(request.get("completed_cases") or {})
+        self._cases: List[Case] = []
+        self._case_log = CaseLog(result_path)
+        self._first_unmet: Optional[Dict[str, Any]] = None
+        self._language_model: Optional[LanguageModel] = None
+
+    def expect(
+        self,
+        name: str,
+        met: bool,
+        expected: object,
+        observed: object,
+        source: str = "",
+        *,
+        required: bool = True,
+    ) -> bool:
+        """Record what had to be and what was; returns `met`.
+
+        An unmet expectation makes the check `fail`, whatever it says at its
+        end, unless `required` is False: then it is recorded and the check
+        decides.
+        """
+        expectation = {
+            "name": name,
+            "met": bool(met),
+            "expected": str(expected),
+            "observed": str(observed),
+            "source": source,
+        }
+        self.expectations.append(expectation)
+        if required and not met and self._first_unmet is None:
+            self._first_unmet = expectation
+        return bool(met)
+
+    def case(self, name: str, **parameters: Any) -> Case:
+        """One row: `with probe.case("softmax/fp16", dtype="float16") as case: ...`."""
+        return Case(name, parameters, log=self._case_log, ended=self._cases)
+
+    def is_completed(self, name: str) -> bool:
+        """Whether the case ran in an earlier process of this check, or ended that process."""
+        return name in self._earlier_cases
+
+    @property
+    def case_statuses(self) -> Dict[str, str]:
+        return {**self._earlier_cases, **{case.name: case.status for case in self._cases}}
+
+    @property
+    def language_model(self) -> LanguageModel:
+        """Loads the language model that the parameters name, and says where its weights come from."""
+        if self._language_model is None:
+            from pathlib import Path
+
+    from .language_model import LanguageModel
+
+            self._language_model = LanguageModel(self)
+        return self._language_model
+
+    def run_in_second_process(
+        self,
+        name: str,
+        environment: Optional[Mapping[str, str]] = None,
+        parameters: Optional[Mapping[str, Any]] = None,
+        timeout_seconds: Optional[float] = None,
+    ) -> second_process.SecondOutcome:
+        """Run `run_<name>(probe)` of this check file in a fresh process of this interpreter.
+
+        `environment` is set before that interpreter starts, hence before torch
+        is imported there.
+        """
+        return second_process.run(
+            self.check_path,
+            "run_" + name,
+            request={"device": self.device, "parameters": {**self.parameters, **(parameters or {})}},
+            environment=environment or {},
+            scratch=self.scratch,
+            timeout_seconds=timeout_seconds,
+        )
+
+    def conclude(self) -> None:
+        """Settle the verdict after `run` has returned: nothing unmet or failed may end as a pass."""
+        failed = [name for name, word in self.case_statuses.items() if word in ("fail", "error")]
+        if self._first_unmet is not None:
+            unmet = {key: self._first_unmet[key] for key in ("name", "expected", "observed")}
+            self.settle("fail", "{name}: expected {expected}, observed {observed}.", unmet)
+        elif failed:
+            counts = {"failed": len(failed), "total": len(self.case_statuses), "first": failed[0]}
+            self.settle("fail", "{failed} of {total} cases failed, first {first}.", counts)
+        elif not self.status:
+            self._conclude_unspoken()
+
+    def _conclude_unspoken(self) -> None:
+        met = sum(expectation["met"] for expectation in self.expectations)
+        if met:
+            self.settle("pass", "All {count} expectations were met.", {"count": met})
+        elif "pass" in self.case_statuses.values():
+            self.settle("pass", "None of {count} cases failed.", {"count": len(self.case_statuses)})
+        else:
+            self.settle("error", "The check ended without a verdict.", {})
+
+    def result(self, *, error: Optional[Dict[str, str]], **figures: Any) -> Dict[str, Any]:
+        """The keys of `llmenv.fleet.v1.Result`, with the status as a word; cases are in their own file."""
+        return {
+            "status": self.status,
+            "reason": self.reason,
+            "expectations": self.expectations,
+            "measurements": self.measurements,
+            "facts": self.facts,
+            "remedy_id": self.remedy,
+            "error": error,
+            **figures,
+        }
