@@ -117,9 +117,7 @@ def _killed(memory_kills: int | None) -> result_pb2.Sentence:
     if memory_kills is None:
         return spoken("Its process was killed by SIGKILL from outside, probably for memory.")
     if memory_kills:
-        template = (
-            "Its process was killed by SIGKILL, probably for memory: the system killed {count} for it then."
-        )
+        template = "Its process was killed by SIGKILL while the system killed {count} for memory."
         return spoken(template, count=memory_kills)
     return spoken("Its process was killed by SIGKILL from outside; the system killed none for memory then.")
 

@@ -84,9 +84,7 @@ class Probe(Findings):
     def language_model(self) -> LanguageModel:
         """Loads the language model that the parameters name, and says where its weights come from."""
         if self._language_model is None:
-            from pathlib import Path
-
-    from .language_model import LanguageModel
+            from .language_model import LanguageModel
 
             self._language_model = LanguageModel(self)
         return self._language_model
