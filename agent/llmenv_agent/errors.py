@@ -1,0 +1,44 @@
+"""What can go wrong in the agent, each said in one sentence for the person at the machine.
+
+AgentError
+├── UsageError           a flag, a name or a configuration file is wrong
+├── SpoolError           the spool cannot be read or written
+│   └── RecordTooLargeError
+├── IdentityError        this machine has no usable identity
+├── EnrollmentError      the collector did not give one
+└── DeliveryError        records are still waiting
+"""
+
+from __future__ import annotations
+
+from llmenv_agent.exit_codes import ExitCode
+
+
+class AgentError(Exception):
+    """The text is one sentence: what was wrong, where, and what to do."""
+
+    exit_code = ExitCode.FAILED
+
+
+class UsageError(AgentError):
+    exit_code = ExitCode.USAGE
+
+
+class SpoolError(AgentError):
+    exit_code = ExitCode.SPOOL
+
+
+class RecordTooLargeError(SpoolError):
+    pass
+
+
+class IdentityError(AgentError):
+    exit_code = ExitCode.NOT_ENROLLED
+
+
+class EnrollmentError(AgentError):
+    exit_code = ExitCode.NOT_ENROLLED
+
+
+class DeliveryError(AgentError):
+    exit_code = ExitCode.NOT_DELIVERED

@@ -1,0 +1,28 @@
+"""How llmenv-agent ends, as numbers."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Every code that llmenv-agent exits with."""
+
+    DONE = 0
+    """Done; for `check`: the environment is ready."""
+    NOT_READY = 1
+    """`check` ran, and a core check is neither pass nor warn."""
+    USAGE = 2
+    """A flag, a name or a configuration file is wrong."""
+    FAILED = 3
+    """Something else stopped the command; the sentence on stderr says what."""
+    NOT_ENROLLED = 4
+    """This machine has no identity, or the collector gave it none."""
+    SPOOL = 5
+    """The spool cannot be read or written."""
+    NOT_DELIVERED = 6
+    """`run --once`: records were still waiting at the deadline; they stay in the spool."""
+    ALREADY_RUNNING = 7
+    """Another agent already uses this state directory."""
+    INTERRUPTED = 130
+    """Ctrl-C."""

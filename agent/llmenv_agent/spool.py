@@ -1,0 +1,296 @@
+"""The agent's durable queue: what happened is committed here before anything else sees it.
+
+Every record gets the next **sequence** of the spool, contiguous from 1. `append` returns when the record is
+on the disk. `offer_after` gives records to send and fixes their place in the digest chain; from then on they
+may be at the collector, so they are never replaced. `resume_at` and `acknowledge` move the **watermark**, the
+highest sequence that the collector said is durable. Acknowledged records stay, up to the bounds, because a
+collector restored from a backup asks for them again.
+
+When the spool is full the oldest acknowledged records go first; then the oldest records that were never
+offered are replaced by a tombstone that covers their sequences. What is in flight stays, so the spool may
+pass its bound by what one stream has under way.
+
+The chain: d(0) = 32 zero bytes, d(n) = SHA-256(d(n-1) + record n).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from google.protobuf import message as protobuf
+from llmenv.fleet.v1 import agent_service_pb2, record_pb2
+from llmenv.ids import new_id
+
+from llmenv_agent import journal, spool_bounds, spool_fork
+from llmenv_agent.errors import RecordTooLargeError, SpoolError
+from llmenv_agent.spool_bounds import Bounds
+from llmenv_agent.spool_file import SpoolFile
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+    from pathlib import Path
+
+GENESIS = bytes(32)
+MAX_RECORD_BYTES = 1 << 20
+DEFAULT_BOUNDS = Bounds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """Where the spool stands; 0 for none."""
+
+    spool_id: str
+    machine_id: str
+    first_sequence: int
+    last_sequence: int
+    watermark: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetter:
+    """A record that the collector refused for good; `rejected_at` in Unix seconds."""
+
+    record_id: str
+    spool_id: str
+    sequence: int
+    reason: str
+    rejected_at: float
+
+
+class Spool:
+    """Safe to use from several threads of one process.
+
+    Raises SpoolError where the file cannot be used.
+    """
+
+    def __init__(self, path: Path, *, machine_id: str, bounds: Bounds = DEFAULT_BOUNDS) -> None:
+        self._file = SpoolFile(path, machine_id=machine_id)
+        self._bounds = bounds
+        self._listeners: list[Callable[[], None]] = []
+        if self.marks().machine_id != machine_id:
+            # Enrolled anew: the collector accepts a record only under the identity that sends it.
+            with self._file.transaction() as connection:
+                spool_fork.fork(connection, shared_sequence=self.marks().watermark, machine_id=machine_id)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called after each append, in the thread that appended."""
+        self._listeners.append(listener)
+
+    def append(self, record: record_pb2.Record) -> int:
+        """Commit a record and return its sequence.
+
+        What the record does not say is filled in: record id, time, machine and clock offset.
+        """
+        with self._file.transaction() as connection:
+            sequence = self._append(connection, record)
+        for listener in self._listeners:
+            listener()
+        return sequence
+
+    def accept_command(self, command_id: str) -> bool:
+        """Commit that a command will be acted on; False when it was seen before."""
+        outcome = record_pb2.CommandOutcome(
+            command_id=command_id, state=record_pb2.CommandOutcome.STATE_ACCEPTED
+        )
+        with self._file.transaction() as connection:
+            added = connection.execute(
+                "INSERT OR IGNORE INTO command_seen VALUES (?, ?)", (command_id, time.time())
+            )
+            is_new = added.rowcount == 1
+            if is_new:
+                self._append(connection, record_pb2.Record(command_outcome=outcome))
+        for listener in self._listeners if is_new else ():
+            listener()
+        return is_new
+
+    def offer_after(
+        self, sequence: int, *, max_records: int = 256, max_bytes: int = MAX_RECORD_BYTES
+    ) -> list[record_pb2.SpooledRecord]:
+        """The next records to send: at least one where there is one, else within both limits."""
+        with self._file.transaction() as connection:
+            rows = self._rows_after(connection, sequence, max_records, max_bytes)
+            digest = self._digest_at(connection, sequence)
+            if rows and digest is None:
+                raise SpoolError(f"The spool {self._file.path} has no record {sequence} to go on from.")
+            for row in rows:
+                digest = hashlib.sha256((digest or GENESIS) + row["record"]).digest()
+                connection.execute(
+                    "UPDATE record SET digest = ? WHERE sequence = ?", (digest, row["sequence"])
+                )
+            if rows:
+                connection.execute("UPDATE spool SET offered = max(offered, ?)", (rows[-1]["sequence"],))
+        return [record_pb2.SpooledRecord(sequence=row["sequence"], record=row["record"]) for row in rows]
+
+    def digest_at(self, sequence: int) -> bytes | None:
+        """The chained digest; None when the record is not held or was never offered."""
+        with self._file.reading() as connection:
+            return self._digest_at(connection, sequence)
+
+    def can_continue_from(self, watermark: int, *, digest: bytes) -> bool:
+        """Whether the collector's record at `watermark` is this spool's own, and the next one is held."""
+        marks = self.marks()
+        if watermark == 0:
+            return marks.first_sequence == 1 or marks.last_sequence == 0
+        return self.digest_at(watermark) == digest
+
+    def resume_at(self, watermark: int) -> None:
+        """Take the collector's word at the start of a stream, also when it went back to a backup."""
+        with self._file.transaction() as connection:
+            spool_bounds.move_watermark(connection, watermark)
+            connection.execute("UPDATE spool SET offered = ?", (watermark,))
+
+    def acknowledge(self, watermark: int) -> None:
+        """Everything up to `watermark` is durable at the collector."""
+        with self._file.transaction() as connection:
+            spool = connection.execute("SELECT watermark, offered FROM spool").fetchone()
+            if watermark > spool["offered"]:
+                raise SpoolError(
+                    f"The collector acknowledged {watermark}, but only {spool['offered']} was sent."
+                )
+            if watermark > spool["watermark"]:
+                spool_bounds.move_watermark(connection, watermark)
+            spool_bounds.prune(connection, self._bounds)
+
+    def reject(self, sequence: int, *, record_id: str, reason: str) -> None:
+        """Put a record that the collector refused among the dead letters, once."""
+        with self._file.transaction() as connection:
+            marked = connection.execute(
+                "UPDATE record SET is_rejected = 1 WHERE sequence = ? AND is_rejected = 0 AND dropped = 0",
+                (sequence,),
+            )
+            if marked.rowcount == 0:
+                return
+            connection.execute("UPDATE spool SET rejected = rejected + 1")
+            connection.execute(
+                "INSERT OR REPLACE INTO dead_letter"
+                " (record_id, spool_id, sequence, reason, record, rejected_at)"
+                " SELECT ?, spool_id, sequence, ?, record, ? FROM record, spool WHERE sequence = ?",
+                (record_id, reason, time.time(), sequence),
+            )
+
+    def fork(self, collector_watermark: int) -> str:
+        """Go on under a new spool id with what the collector may lack; returns that id.
+
+        Shared is what both had: up to the lower of this copy's watermark and the collector's.
+        """
+        with self._file.transaction() as connection:
+            shared = min(self.marks().watermark, collector_watermark)
+            return spool_fork.fork(connection, shared_sequence=shared)
+
+    def marks(self) -> Marks:
+        with self._file.reading() as connection:
+            row = connection.execute(
+                "SELECT spool_id, machine_id, last_sequence, watermark,"
+                " ifnull((SELECT min(sequence - max(dropped - 1, 0)) FROM record"
+                "  WHERE sequence = (SELECT min(sequence) FROM record)), 0) AS first_sequence FROM spool"
+            ).fetchone()
+        return Marks(**dict(row))
+
+    def ledger(self) -> agent_service_pb2.Ledger:
+        """Totals since this spool began: minted = stored + rejected + waiting + dropped."""
+        with self._file.reading() as connection:
+            row = connection.execute(
+                "SELECT last_sequence, watermark, rejected, dropped,"
+                " (SELECT ifnull(sum(is_rejected), 0) FROM record WHERE is_rejected = 1"
+                "  AND sequence > watermark) AS rejected_above,"
+                " (SELECT ifnull(sum(record.dropped), 0) FROM record WHERE record.dropped > 0"
+                "  AND sequence > watermark) AS dropped_above FROM spool"
+            ).fetchone()
+        waiting = row["last_sequence"] - row["watermark"] - row["rejected_above"] - row["dropped_above"]
+        return agent_service_pb2.Ledger(
+            minted=row["last_sequence"],
+            stored=row["last_sequence"] - waiting - row["rejected"] - row["dropped"],
+            rejected=row["rejected"],
+            waiting=waiting,
+            dropped=row["dropped"],
+        )
+
+    def is_delivered(self) -> bool:
+        """Whether the collector has acknowledged everything."""
+        marks = self.marks()
+        return marks.watermark == marks.last_sequence
+
+    def unfinished(self) -> list[journal.Unfinished]:
+        """Runs, checks and commands that began and have no end yet."""
+        with self._file.reading() as connection:
+            return journal.unfinished(connection)
+
+    def dead_letters(self) -> list[DeadLetter]:
+        with self._file.reading() as connection:
+            rows = connection.execute(
+                "SELECT record_id, spool_id, sequence, reason, rejected_at FROM dead_letter"
+                " ORDER BY rejected_at"
+            )
+            return [DeadLetter(**dict(row)) for row in rows]
+
+    def note_clock_offset(self, seconds: float) -> None:
+        """Collector's clock minus this machine's, stamped on the records that follow."""
+        with self._file.transaction() as connection:
+            connection.execute("UPDATE spool SET clock_offset_seconds = ?", (seconds,))
+
+    def _append(self, connection: sqlite3.Connection, record: record_pb2.Record) -> int:
+        spool = connection.execute("SELECT * FROM spool").fetchone()
+        content = _stamped(record, machine_id=spool["machine_id"], offset=spool["clock_offset_seconds"])
+        spool_bounds.make_room(connection, self._bounds, needed=len(content), machine_id=spool["machine_id"])
+        sequence = int(spool["last_sequence"]) + 1
+        connection.execute(
+            "INSERT INTO record (sequence, record, spooled_at) VALUES (?, ?, ?)",
+            (sequence, content, time.time()),
+        )
+        connection.execute(
+            "UPDATE spool SET last_sequence = ?, record_bytes = record_bytes + ?", (sequence, len(content))
+        )
+        journal.note(connection, record)
+        return sequence
+
+    @staticmethod
+    def _rows_after(
+        connection: sqlite3.Connection, sequence: int, max_records: int, max_bytes: int
+    ) -> list[sqlite3.Row]:
+        chosen: list[sqlite3.Row] = []
+        size = 0
+        for row in connection.execute(
+            "SELECT sequence, record FROM record WHERE sequence > ? ORDER BY sequence LIMIT ?",
+            (sequence, max_records),
+        ):
+            size += len(row["record"])
+            if chosen and size > max_bytes:
+                break
+            chosen.append(row)
+        return chosen
+
+    @staticmethod
+    def _digest_at(connection: sqlite3.Connection, sequence: int) -> bytes | None:
+        if sequence == 0:
+            return GENESIS
+        row = connection.execute("SELECT digest FROM record WHERE sequence = ?", (sequence,)).fetchone()
+        digest: bytes | None = row["digest"] if row else None
+        return digest
+
+
+def _stamped(record: record_pb2.Record, *, machine_id: str, offset: float) -> bytes:
+    """The record as it will be delivered, with what the caller left to the spool."""
+    record.record_id = record.record_id or new_id()
+    record.machine_id = machine_id
+    record.clock_offset_seconds = offset
+    if not record.HasField("measured_at"):
+        record.measured_at.GetCurrentTime()
+    try:
+        content = record.SerializeToString()
+    except protobuf.EncodeError as error:
+        raise RecordTooLargeError(
+            f"A {record.WhichOneof('kind')} record cannot be written: {error}."
+        ) from error
+    if len(content) > MAX_RECORD_BYTES:
+        raise RecordTooLargeError(
+            f"A {record.WhichOneof('kind')} record has {len(content):,} bytes; "
+            f"at most {MAX_RECORD_BYTES:,} fit."
+        )
+    return content

@@ -1,0 +1,148 @@
+"""The SQLite file of the spool: how it is opened, its tables, and its transactions.
+
+A transaction that has returned is on the disk (`synchronous=FULL`, and on macOS `fullfsync`, since plain
+fsync there leaves the data in the drive's cache). A damaged file is refused, never silently made anew: it may
+hold results that nobody else has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from typing import TYPE_CHECKING
+
+from llmenv.ids import new_id
+
+from llmenv_agent.errors import SpoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+BEGIN IMMEDIATE;
+-- One row: the spool's identity and its marks.
+CREATE TABLE spool (
+    spool_id TEXT NOT NULL,
+    machine_id TEXT NOT NULL,
+    last_sequence INTEGER NOT NULL DEFAULT 0,       -- highest ever given out
+    watermark INTEGER NOT NULL DEFAULT 0,           -- highest that the collector said is durable
+    offered INTEGER NOT NULL DEFAULT 0,             -- highest that may have left this machine
+    record_bytes INTEGER NOT NULL DEFAULT 0,        -- of all rows of record
+    acknowledged_bytes INTEGER NOT NULL DEFAULT 0,  -- of those up to the watermark
+    rejected INTEGER NOT NULL DEFAULT 0,            -- records, since the spool began
+    dropped INTEGER NOT NULL DEFAULT 0,             -- sequences covered by tombstones, since it began
+    clock_offset_seconds REAL NOT NULL DEFAULT 0    -- collector minus machine, as last estimated
+);
+CREATE TABLE record (
+    sequence INTEGER PRIMARY KEY,
+    record BLOB NOT NULL,                           -- a serialised llmenv.fleet.v1.Record
+    digest BLOB,                                    -- chained SHA-256; null until first offered
+    spooled_at REAL NOT NULL,                       -- Unix seconds
+    is_rejected INTEGER NOT NULL DEFAULT 0,
+    dropped INTEGER NOT NULL DEFAULT 0              -- sequences that this tombstone covers; 0: no tombstone
+);
+CREATE INDEX exceptional_record ON record (sequence) WHERE is_rejected = 1 OR dropped > 0;
+CREATE TABLE dead_letter (
+    record_id TEXT PRIMARY KEY,
+    spool_id TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    record BLOB NOT NULL,
+    rejected_at REAL NOT NULL                       -- Unix seconds
+);
+CREATE TABLE command_seen (command_id TEXT PRIMARY KEY, seen_at REAL NOT NULL);
+-- What has begun and not ended: see journal.py.
+CREATE TABLE unfinished (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL CHECK (kind IN ('run', 'check', 'command')),
+    run_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    began_at REAL NOT NULL                          -- Unix seconds
+);
+INSERT INTO spool (spool_id, machine_id) VALUES ('', '');
+PRAGMA application_id = 0x6C6C6D65;                 -- "llme"
+PRAGMA user_version = 1;
+COMMIT;
+"""
+
+
+class SpoolFile:
+    """One connection behind one lock: threads take turns, and none sees half a transaction."""
+
+    def __init__(self, path: Path, *, machine_id: str) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        with self._translated():
+            self._connection = self._open(machine_id)
+
+    def close(self) -> None:
+        with self._lock, self._translated():
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commits at the end, durably; rolls back when the body raises."""
+        with self._lock, self._translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._translated():
+            yield self._connection
+
+    def _open(self, machine_id: str) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+        connection.row_factory = sqlite3.Row
+        try:
+            self._prepare(connection, machine_id)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection, machine_id: str) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA fullfsync=1")
+        connection.execute("PRAGMA checkpoint_fullfsync=1")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            connection.executescript(SCHEMA)
+        elif version != SCHEMA_VERSION:
+            raise SpoolError(
+                f"The spool {self.path} was written by a newer llmenv-agent (its version is {version}, "
+                f"this program knows {SCHEMA_VERSION}); install the newer one again."
+            )
+        elif (problem := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(problem)
+        connection.execute(
+            "UPDATE spool SET spool_id = ?, machine_id = ? WHERE spool_id = ''", (new_id(), machine_id)
+        )
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise SpoolError(f"The spool {self.path} cannot be used: {error}.") from error
+        except sqlite3.DatabaseError as error:
+            raise SpoolError(
+                f"The spool {self.path} is damaged ({error}). It is not replaced by itself, since it may "
+                f"hold results that were never delivered: move it away to begin a new one."
+            ) from error
+        except OSError as error:
+            raise SpoolError(f"The spool {self.path} cannot be opened: {error.strerror}.") from error

@@ -1,0 +1,204 @@
+"""The spool's promises one by one."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from llmenv.fleet.v1 import record_pb2, run_pb2
+from llmenv_agent.errors import RecordTooLargeError, SpoolError
+from llmenv_agent.spool import Spool
+from llmenv_agent.spool_bounds import Bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    spool = Spool(tmp_path / "spool.db", machine_id="machine-1")
+    yield spool
+    spool.close()
+
+
+def outcome(reason: str) -> record_pb2.Record:
+    return record_pb2.Record(command_outcome=record_pb2.CommandOutcome(command_id="c", reason=reason))
+
+
+def reasons(spool: Spool, *, after: int = 0) -> list[str]:
+    records = [record_pb2.Record.FromString(spooled.record) for spooled in spool.offer_after(after)]
+    return [record.command_outcome.reason for record in records]
+
+
+def test_a_record_is_stamped(spool: Spool) -> None:
+    """Id, time, machine and clock offset are filled in before the record is written."""
+    spool.note_clock_offset(1.5)
+    spool.append(outcome("first"))
+    record = record_pb2.Record.FromString(spool.offer_after(0)[0].record)
+    assert record.machine_id == "machine-1"
+    assert record.clock_offset_seconds == 1.5
+    assert record.record_id
+    assert record.HasField("measured_at")
+
+
+def test_a_killed_process_loses_nothing_it_appended(tmp_path: Path) -> None:
+    """What append returned for is there after kill -9 of the process."""
+    program = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom llmenv.fleet.v1 import record_pb2\n"
+        "from llmenv_agent.spool import Spool\n"
+        "spool = Spool(Path(sys.argv[1]), machine_id='machine-1')\n"
+        "for number in range(5): spool.append(record_pb2.Record(command_outcome=record_pb2.CommandOutcome("
+        "command_id='c', reason=str(number))))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path = tmp_path / "spool.db"
+    assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == -9
+    spool = Spool(path, machine_id="machine-1")
+    assert reasons(spool) == ["0", "1", "2", "3", "4"]
+    spool.close()
+
+
+def test_a_damaged_file_is_refused_and_kept(tmp_path: Path) -> None:
+    """A file that is no spool any more is named in one sentence and left as it is."""
+    path = tmp_path / "spool.db"
+    path.write_bytes(b"not a database, but results for all we know" * 100)
+    with pytest.raises(SpoolError, match=r"spool\.db is damaged .*move it away"):
+        Spool(path, machine_id="machine-1")
+    assert path.read_bytes().startswith(b"not a database")
+
+
+def test_a_spool_of_a_newer_agent_is_refused(tmp_path: Path) -> None:
+    """An older agent does not touch what it does not understand."""
+    path = tmp_path / "spool.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(SpoolError, match="newer llmenv-agent"):
+        Spool(path, machine_id="machine-1")
+
+
+def test_a_record_past_the_limit_is_refused(spool: Spool) -> None:
+    """Nothing enters the spool that could never be sent."""
+    with pytest.raises(RecordTooLargeError, match="at most 1,048,576 fit"):
+        spool.append(outcome("x" * (1 << 20)))
+    assert spool.ledger().minted == 0
+
+
+def test_a_batch_keeps_its_limits(spool: Spool) -> None:
+    """A batch ends at its count or its bytes, and a single large record still goes."""
+    for size in (10, 10, 5_000, 10):
+        spool.append(outcome("x" * size))
+    assert [spooled.sequence for spooled in spool.offer_after(0, max_records=2)] == [1, 2]
+    assert [spooled.sequence for spooled in spool.offer_after(0, max_bytes=1_000)] == [1, 2]
+    assert [spooled.sequence for spooled in spool.offer_after(2, max_bytes=1_000)] == [3]
+
+
+def test_an_acknowledgement_of_what_was_not_sent_is_refused(spool: Spool) -> None:
+    """A collector that acknowledges too much is in error, and nothing is taken for delivered."""
+    spool.append(outcome("only"))
+    with pytest.raises(SpoolError, match="acknowledged 1, but only 0 was sent"):
+        spool.acknowledge(1)
+    assert spool.ledger().waiting == 1
+
+
+def test_a_full_spool_keeps_what_is_in_flight(tmp_path: Path) -> None:
+    """Records that may be at the collector are never replaced; a tombstone covers the oldest others."""
+    spool = Spool(tmp_path / "spool.db", machine_id="machine-1", bounds=Bounds(total_bytes=3_000))
+    for number in range(4):
+        spool.append(outcome(f"{number}" * 500))
+    spool.offer_after(0, max_records=2)
+    for number in range(4, 8):
+        spool.append(outcome(f"{number}" * 500))
+    records = [record_pb2.Record.FromString(row.record) for row in spool.offer_after(0)]
+    assert [r.WhichOneof("kind") for r in records[:3]] == ["command_outcome", "command_outcome", "tombstone"]
+    tombstone = records[2].tombstone
+    assert tombstone.first_sequence == 3
+    assert tombstone.last_sequence - 2 == tombstone.dropped_records == spool.ledger().dropped
+    assert tombstone.reason == "the spool reached 3,000 bytes"
+    spool.close()
+
+
+def test_old_acknowledged_records_go_and_the_last_stays(tmp_path: Path) -> None:
+    """Past the age bound only the record at the watermark is kept, so that the chain can go on."""
+    spool = Spool(tmp_path / "spool.db", machine_id="machine-1", bounds=Bounds(acknowledged_seconds=-1.0))
+    for number in range(3):
+        spool.append(outcome(str(number)))
+    spool.offer_after(0)
+    spool.acknowledge(3)
+    assert spool.marks().first_sequence == 3
+    assert spool.can_continue_from(3, digest=spool.digest_at(3) or b"")
+    assert not spool.can_continue_from(0, digest=b"")
+    spool.close()
+
+
+def test_a_new_identity_takes_the_waiting_records_along(tmp_path: Path) -> None:
+    """After enrolling anew, what was not delivered is delivered under the new machine id."""
+    path = tmp_path / "spool.db"
+    spool = Spool(path, machine_id="machine-1")
+    spool.append(outcome("measured before"))
+    spool.close()
+    spool = Spool(path, machine_id="machine-2")
+    records = [record_pb2.Record.FromString(row.record) for row in spool.offer_after(0)]
+    assert [record.WhichOneof("kind") for record in records] == ["spool_forked", "command_outcome"]
+    assert [record.machine_id for record in records] == ["machine-2", "machine-2"]
+    spool.close()
+
+
+def test_a_command_is_accepted_once(spool: Spool) -> None:
+    """The id is on the disk with its outcome, so a second delivery of the command does nothing."""
+    assert spool.accept_command("command-1")
+    assert not spool.accept_command("command-1")
+    assert spool.ledger().minted == 1
+    assert [unfinished.id for unfinished in spool.unfinished()] == ["command-1"]
+
+
+def test_a_rejected_record_is_a_dead_letter(spool: Spool) -> None:
+    """It is counted once however often the rejection is repeated."""
+    sequence = spool.append(outcome("strange"))
+    spool.offer_after(0)
+    for _ in range(2):
+        spool.reject(sequence, record_id="r", reason="no machine of that name")
+    spool.acknowledge(sequence)
+    assert [letter.reason for letter in spool.dead_letters()] == ["no machine of that name"]
+    ledger = spool.ledger()
+    assert (ledger.minted, ledger.stored, ledger.rejected, ledger.waiting) == (1, 0, 1, 0)
+
+
+def test_the_journal_knows_what_has_not_ended(spool: Spool) -> None:
+    """A run and its check are unfinished until their ends are spooled."""
+    spool.append(
+        record_pb2.Record(run_started=record_pb2.RunStarted(run=run_pb2.Run(run_id="run", suite="quick")))
+    )
+    check = record_pb2.CheckStarted(run_id="run", result_id="result", check_name="torch_basics")
+    spool.append(record_pb2.Record(check_started=check))
+    assert [(u.kind, u.name) for u in spool.unfinished()] == [("run", "quick"), ("check", "torch_basics")]
+    spool.append(record_pb2.Record(run_finished=record_pb2.RunFinished(run_id="run")))
+    assert spool.unfinished() == []
+
+
+def test_threads_share_a_spool(spool: Spool) -> None:
+    """Sequences stay contiguous when several threads append while another one reads."""
+
+    def work() -> None:
+        for _ in range(25):
+            spool.append(outcome("x"))
+            spool.ledger()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(range(1, 101)) == [spooled.sequence for spooled in spool.offer_after(0)]
+
+
+def test_the_spool_is_private(tmp_path: Path) -> None:
+    """Nobody but the agent's user reads results before they are delivered."""
+    path = tmp_path / "state" / "spool.db"
+    Spool(path, machine_id="machine-1").close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
