@@ -1,0 +1,222 @@
+"""The collector's own certificate authority: who is this collector, and who is this machine.
+
+Keys are P-256, written 0600, and never leave the data folder.  A machine's
+certificate carries its id as URI llmenv://machine/<id> and is valid for 30 days.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from llmenv_collector.data_folder import write_whole
+from llmenv_collector.errors import DataFolderError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llmenv_collector.data_folder import DataFolder
+
+MACHINE_URI = "llmenv://machine/"
+MACHINE_VALIDITY = datetime.timedelta(days=30)
+SERVER_VALIDITY = datetime.timedelta(days=397)
+CA_VALIDITY = datetime.timedelta(days=3_650)
+RENEW_SERVER_BEFORE = datetime.timedelta(days=60)
+CLOCK_TOLERANCE = datetime.timedelta(hours=1)
+ALWAYS_NAMED = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class ServerIdentity:
+    """PEM: the server's key, and its certificate followed by the CA's."""
+
+    key: bytes
+    chain: bytes
+
+
+@dataclass(frozen=True)
+class MachineCertificate:
+    pem: bytes
+    serial: str
+    not_after: datetime.datetime
+
+
+class Authority:
+    """Signs for one data folder."""
+
+    def __init__(self, *, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+        self._key = key
+        self._certificate = certificate
+
+    @classmethod
+    def create(cls, folder: DataFolder) -> Authority:
+        """A new CA, its files written."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "llmenv collector CA")])
+        builder = unsigned(name, name, key.public_key(), CA_VALIDITY)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        builder = builder.add_extension(key_usage(sign_certificates=True), critical=True)
+        certificate = builder.sign(key, hashes.SHA256())
+        write_whole(folder.ca_certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+        write_whole(folder.ca_key, key_pem(key), mode=0o600)
+        return cls(key=key, certificate=certificate)
+
+    @classmethod
+    def load(cls, folder: DataFolder) -> Authority:
+        try:
+            key = serialization.load_pem_private_key(folder.ca_key.read_bytes(), password=None)
+            certificate = x509.load_pem_x509_certificate(folder.ca_certificate.read_bytes())
+        except (OSError, ValueError, UnsupportedAlgorithm) as error:
+            raise DataFolderError(f"The CA in {folder.path} cannot be read: {error}.") from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise DataFolderError(f"{folder.ca_key} is not a P-256 key.")
+        return cls(key=key, certificate=certificate)
+
+    @property
+    def pem(self) -> bytes:
+        return self._certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def pin(self) -> str:
+        """base64url SHA-256 of the CA's public key (SubjectPublicKeyInfo, DER), without padding."""
+        spki = self._certificate.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return base64.urlsafe_b64encode(hashlib.sha256(spki).digest()).rstrip(b"=").decode()
+
+    def server_identity(self, folder: DataFolder, *, names: Iterable[str]) -> ServerIdentity:
+        """The stored one, or a new one when it lacks a name or nears its end.
+
+        Names once certified stay, so that `init --host` holds for every later `serve`.
+        """
+        stored = stored_server_certificate(folder)
+        known = certified_names(stored) if stored else set()
+        wanted = known | set(names) | set(ALWAYS_NAMED)
+        if stored is None or wanted != known or expires_within(stored, RENEW_SERVER_BEFORE):
+            self._write_server_identity(folder, names=wanted)
+        return ServerIdentity(key=folder.server_key.read_bytes(), chain=folder.server_certificate.read_bytes())
+
+    def _write_server_identity(self, folder: DataFolder, *, names: set[str]) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "llmenv collector")])
+        builder = unsigned(subject, self._certificate.subject, key.public_key(), SERVER_VALIDITY)
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([general_name(name) for name in sorted(names)]), critical=False
+        )
+        certificate = self._sign_leaf(builder, ExtendedKeyUsageOID.SERVER_AUTH)
+        write_whole(folder.server_key, key_pem(key), mode=0o600)
+        # The CA goes with it, so that a first contact can compare the CA with the pin in its token.
+        chain = certificate.public_bytes(serialization.Encoding.PEM) + self.pem
+        write_whole(folder.server_certificate, chain, mode=0o644)
+
+    def sign_machine(self, signing_request: bytes, *, machine_id: str) -> MachineCertificate:
+        """Raises UsageError unless the DER request carries a P-256 key and its own valid signature."""
+        public_key = requested_key(signing_request)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, machine_id)])
+        builder = unsigned(subject, self._certificate.subject, public_key, MACHINE_VALIDITY)
+        uri = x509.UniformResourceIdentifier(MACHINE_URI + machine_id)
+        builder = builder.add_extension(x509.SubjectAlternativeName([uri]), critical=False)
+        certificate = self._sign_leaf(builder, ExtendedKeyUsageOID.CLIENT_AUTH)
+        return MachineCertificate(
+            pem=certificate.public_bytes(serialization.Encoding.PEM),
+            serial=f"{certificate.serial_number:x}",
+            not_after=certificate.not_valid_after_utc,
+        )
+
+    def _sign_leaf(self, builder: x509.CertificateBuilder, usage: x509.ObjectIdentifier) -> x509.Certificate:
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(key_usage(sign_certificates=False), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        return builder.add_extension(issuer, critical=False).sign(self._key, hashes.SHA256())
+
+
+def unsigned(
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, validity: datetime.timedelta
+) -> x509.CertificateBuilder:
+    """A certificate of a random serial that is valid from an hour ago, since clocks differ."""
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_TOLERANCE)
+        .not_valid_after(now + validity)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+def key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def requested_key(signing_request: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        request = x509.load_der_x509_csr(signing_request)
+        is_signed = request.is_signature_valid
+        key = request.public_key()
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
+        raise UsageError("The certificate signing request is not a DER request that can be read.") from error
+    if not is_signed:
+        raise UsageError("The signature of the certificate signing request is not valid.")
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise UsageError("The certificate signing request must carry a P-256 key.")
+    return key
+
+
+def general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    try:
+        return x509.DNSName(name)
+    except ValueError as error:
+        raise UsageError(f"{name!r} is not a host name that a certificate can carry.") from error
+
+
+def stored_server_certificate(folder: DataFolder) -> x509.Certificate | None:
+    if not (folder.server_certificate.exists() and folder.server_key.exists()):
+        return None
+    try:
+        return x509.load_pem_x509_certificates(folder.server_certificate.read_bytes())[0]
+    except ValueError as error:
+        raise DataFolderError(f"{folder.server_certificate} cannot be read: remove it.") from error
+
+
+def certified_names(certificate: x509.Certificate) -> set[str]:
+    alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = {str(address) for address in alternatives.get_values_for_type(x509.IPAddress)}
+    return addresses | set(alternatives.get_values_for_type(x509.DNSName))
+
+
+def expires_within(certificate: x509.Certificate, span: datetime.timedelta) -> bool:
+    return certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC) < span

@@ -1,0 +1,237 @@
+"""One group of deliveries becomes one transaction.
+
+Inside the transaction the watermarks are read, compared and advanced together
+with the rows, so a record is stored exactly once however often it is sent.
+A group that DuckDB refuses for what is in it is halved until the record at
+fault stands alone; that one is stored as a rejection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+
+from llmenv_collector import ingest
+from llmenv_collector.columns import Tables, by_table
+from llmenv_collector.watermark import Watermark, read_watermarks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmenv_collector.ingest import Arrival, Reading
+
+# What DuckDB and Arrow raise for a value that they cannot take.  Everything
+# else (a full disk, no memory) is a failure of the store and rejects nothing.
+REFUSALS_OF_VALUES = (duckdb.DataError, duckdb.IntegrityError, duckdb.NotSupportedError, pa.ArrowInvalid, OverflowError)
+CONTENT_ADDRESSED = {"environment": "environment_id", "environment_package": "environment_id"}
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A record that was refused for good."""
+
+    sequence: int
+    record_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A machine said something.  Times are microseconds since 1970."""
+
+    machine_id: str
+    seen_at: int | None
+    agent_version: str = ""
+    enrolled_at: int | None = None
+    facts: dict[str, Any] | None = None
+    """A row of store.machine."""
+    ledger: dict[str, Any] | None = None
+    """A row of store.spool_ledger."""
+
+
+@dataclass
+class Outcome:
+    """What became of a group, by spool."""
+
+    watermarks: dict[str, int] = field(default_factory=dict)
+    rejections: dict[str, list[Rejection]] = field(default_factory=dict)
+    jumps: dict[str, str] = field(default_factory=dict)
+    """One sentence for each spool whose sequences do not follow."""
+
+    def update(self, later: Outcome) -> None:
+        self.watermarks |= later.watermarks
+        self.jumps |= later.jumps
+        for spool_id, rejections in later.rejections.items():
+            self.rejections.setdefault(spool_id, []).extend(rejections)
+
+
+@dataclass
+class Sieved:
+    """Readings that follow their watermarks, and the watermarks after them."""
+
+    watermarks: dict[str, Watermark] = field(default_factory=dict)
+    readings: list[Reading] = field(default_factory=list)
+    jumps: dict[str, str] = field(default_factory=dict)
+
+
+class GroupWriter:
+    """Commits groups on the one connection that may write."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._tables = Tables(connection)
+
+    def commit(self, arrivals: Sequence[Arrival], sightings: Sequence[Sighting] = ()) -> Outcome:
+        """Durable when it returns.  Raises duckdb.Error when the store, not a record, fails."""
+        try:
+            return self._transact(arrivals, sightings)
+        except REFUSALS_OF_VALUES as error:
+            if len(arrivals) < 2:
+                return self._transact(arrivals, sightings, refusal=f"The store cannot hold it: {first_line(error)}")
+        middle = len(arrivals) // 2
+        outcome = self.commit(arrivals[:middle], sightings)
+        outcome.update(self.commit(arrivals[middle:]))
+        return outcome
+
+    def replace(self, readings: Sequence[Reading]) -> None:
+        """Rows of records that are understood better now take the place of their former ones."""
+        record_ids = [reading.record_id for reading in readings]
+        self._connection.execute("BEGIN")
+        try:
+            for table in self._tables.of_records():
+                self._connection.execute(
+                    f"DELETE FROM store.{table} WHERE record_id IN (SELECT unnest(?::UUID[]))", [record_ids]  # noqa: S608 (our own names)
+                )
+            self._insert_rows(readings)
+        except (*REFUSALS_OF_VALUES, duckdb.Error):
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def _transact(self, arrivals: Sequence[Arrival], sightings: Sequence[Sighting], *, refusal: str = "") -> Outcome:
+        self._connection.execute("BEGIN")
+        try:
+            sieved = sieve(arrivals, read_watermarks(self._connection, spools_of(arrivals)), refusal=refusal)
+            self._write(sieved)
+            self._write_sightings(sightings)
+        except (*REFUSALS_OF_VALUES, duckdb.Error):
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+        return outcome_of(sieved)
+
+    def _write(self, sieved: Sieved) -> None:
+        if not sieved.readings:
+            return
+        known = self._already_stored(sieved)
+        self._insert_rows([reading for reading in sieved.readings if reading.record_id not in known])
+        rejections = [rejection_row(reading) for reading in sieved.readings if reading.reason]
+        if rejections:
+            self._tables.insert("rejection", rejections)
+        self._tables.merge("watermark", (mark.row() for mark in sieved.watermarks.values()), key="spool_id")
+
+    def _already_stored(self, sieved: Sieved) -> set[str]:
+        """Records that a forked spool delivers again under new numbers keep their ids."""
+        forked = [
+            reading.record_id
+            for reading in sieved.readings
+            if not reading.reason and sieved.watermarks[reading.arrival.spool_id].previous_spool_id
+        ]
+        if not forked:
+            return set()
+        query = "SELECT record_id::VARCHAR FROM store.record WHERE record_id IN (SELECT unnest(?::UUID[]))"
+        return {record_id for (record_id,) in self._connection.execute(query, [forked]).fetchall()}
+
+    def _insert_rows(self, readings: Sequence[Reading]) -> None:
+        for table, rows in by_table(row for reading in readings for row in reading.rows).items():
+            if table == "machine":
+                self._tables.merge(table, rows, key="machine_id")
+            elif table in CONTENT_ADDRESSED:
+                self._tables.insert_new(table, distinct(rows), key=CONTENT_ADDRESSED[table])
+            else:
+                self._tables.insert(table, rows)
+
+    def _write_sightings(self, sightings: Sequence[Sighting]) -> None:
+        self._tables.merge("machine", (one.facts for one in sightings if one.facts), key="machine_id")
+        self._tables.merge("spool_ledger", (one.ledger for one in sightings if one.ledger), key="spool_id")
+        self._tables.merge(
+            "machine_sighting",
+            merged_sightings(sightings),
+            key="machine_id",
+            updates={
+                "enrolled_at": "coalesce(old.enrolled_at, new.enrolled_at)",
+                "last_seen_at": "coalesce(greatest(old.last_seen_at, new.last_seen_at), old.last_seen_at)",
+                "agent_version": "CASE new.agent_version WHEN '' THEN old.agent_version ELSE new.agent_version END",
+            },
+        )
+
+
+def spools_of(arrivals: Sequence[Arrival]) -> set[str]:
+    return {arrival.spool_id for arrival in arrivals}
+
+
+def sieve(arrivals: Sequence[Arrival], known: dict[str, Watermark], *, refusal: str = "") -> Sieved:
+    """Drops duplicates, stops a spool at a jump, and moves the watermarks past the rest."""
+    sieved = Sieved(watermarks=dict(known))
+    for arrival in arrivals:
+        spool_id = arrival.spool_id
+        mark = sieved.watermarks.get(spool_id) or Watermark(spool_id, arrival.machine_id)
+        sieved.watermarks[spool_id] = mark
+        if spool_id in sieved.jumps or arrival.sequence <= mark.sequence:
+            continue
+        reading = ingest.reject(arrival, refusal) if refusal else ingest.read(arrival)
+        if not mark.follows(reading):
+            sieved.jumps[spool_id] = f"Sequence {arrival.sequence} does not follow {mark.sequence}: send from there."
+            continue
+        sieved.readings.append(reading)
+        sieved.watermarks[spool_id] = mark.after(reading)
+    return sieved
+
+
+def outcome_of(sieved: Sieved) -> Outcome:
+    outcome = Outcome(jumps=sieved.jumps)
+    outcome.watermarks = {spool_id: mark.sequence for spool_id, mark in sieved.watermarks.items()}
+    for reading in sieved.readings:
+        if reading.reason:
+            rejection = Rejection(reading.arrival.sequence, reading.record_id, reading.reason)
+            outcome.rejections.setdefault(reading.arrival.spool_id, []).append(rejection)
+    return outcome
+
+
+def rejection_row(reading: Reading) -> dict[str, Any]:
+    arrival = reading.arrival
+    return {
+        "spool_id": arrival.spool_id,
+        "sequence": arrival.sequence,
+        "record_id": reading.record_id,
+        "machine_id": arrival.machine_id,
+        "reason": reading.reason,
+        "record": arrival.record,
+        "received_at": arrival.received_at,
+        "confirmed_at": None,
+    }
+
+
+def merged_sightings(sightings: Sequence[Sighting]) -> list[dict[str, Any]]:
+    """One row a machine: the first enrolment, the last time seen, the last version said."""
+    merged: dict[str, dict[str, Any]] = {}
+    for one in sightings:
+        row = merged.setdefault(
+            one.machine_id,
+            {"machine_id": one.machine_id, "enrolled_at": None, "last_seen_at": None, "agent_version": ""},
+        )
+        row["enrolled_at"] = row["enrolled_at"] or one.enrolled_at
+        row["last_seen_at"] = one.seen_at or row["last_seen_at"]
+        row["agent_version"] = one.agent_version or row["agent_version"]
+    return list(merged.values())
+
+
+def distinct(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [dict(items) for items in dict.fromkeys(tuple(row.items()) for row in rows)]
+
+
+def first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

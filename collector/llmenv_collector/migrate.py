@@ -1,0 +1,121 @@
+"""The schema of the store, brought forward step by step, never back.
+
+Each file migrations/NNNN_name.sql is applied once, in one transaction with its
+row in store.schema_version; a checkpoint follows.  The views of schema v1 hold
+no data and are laid anew after every step.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from llmenv_collector.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+# Both majors of DuckDB that are supported read files of this version.
+STORAGE_VERSION = "v1.5.0"
+VERSION_TABLE = """
+CREATE SCHEMA IF NOT EXISTS store;
+CREATE SCHEMA IF NOT EXISTS v1;
+CREATE TABLE IF NOT EXISTS store.schema_version (version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Migration:
+    version: int
+    name: str
+    statements: str
+
+
+def connect(path: Path) -> duckdb.DuckDBPyConnection:
+    """The one connection that may write, with checkpoints left to the store."""
+    try:
+        connection = duckdb.connect(
+            str(path),
+            config={
+                "storage_compatibility_version": STORAGE_VERSION,
+                "checkpoint_threshold": "1TB",
+                "python_enable_replacements": False,
+                "autoinstall_known_extensions": False,
+            },
+        )
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    except duckdb.Error as error:
+        raise StoreError(explain(path, error)) from error
+    return connection
+
+
+def explain(path: Path, error: duckdb.Error) -> str:
+    text = str(error)
+    if "Conflicting lock" in text or "Could not set lock" in text:
+        return f"Another process has {path} open: stop it, or ask it instead."
+    return f"{path} cannot be opened as a DuckDB database: {text.splitlines()[0]}"
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, *, migrations: Sequence[Migration] | None = None) -> list[Migration]:
+    """Applies what is missing and returns it.  Raises StoreError when the file is newer than this program."""
+    known = list(migrations if migrations is not None else shipped())
+    try:
+        connection.execute(VERSION_TABLE)
+        present = current_version(connection)
+        newest = max((migration.version for migration in known), default=0)
+        if present > newest:
+            raise StoreError(f"The database has schema {present} and this collector knows {newest}: upgrade it.")
+        missing = [migration for migration in known if migration.version > present]
+        for migration in missing:
+            apply(connection, migration)
+        lay_views(connection)
+        connection.execute("CHECKPOINT")
+    except duckdb.Error as error:
+        raise StoreError(f"The schema cannot be brought forward: {error}") from error
+    return missing
+
+
+def current_version(connection: duckdb.DuckDBPyConnection) -> int:
+    """0 for a database without any step."""
+    row = connection.execute("SELECT coalesce(max(version), 0) FROM store.schema_version").fetchone()
+    return int(row[0]) if row else 0
+
+
+def apply(connection: duckdb.DuckDBPyConnection, migration: Migration) -> None:
+    connection.execute("BEGIN")
+    try:
+        connection.execute(migration.statements)
+        connection.execute(
+            "INSERT INTO store.schema_version VALUES (?, ?, now())", [migration.version, migration.name]
+        )
+    except duckdb.Error:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def lay_views(connection: duckdb.DuckDBPyConnection) -> None:
+    for _, statements in view_files():
+        connection.execute(statements)
+
+
+def shipped() -> list[Migration]:
+    """The steps of this program, in order."""
+    return [
+        Migration(version=int(name[:4]), name=name.removesuffix(".sql"), statements=statements)
+        for name, statements in sql_files("migrations")
+    ]
+
+
+def view_files() -> list[tuple[str, str]]:
+    """File name and statements of each view, by name."""
+    return sql_files("views")
+
+
+def sql_files(folder: str) -> list[tuple[str, str]]:
+    files = (importlib.resources.files("llmenv_collector") / folder).iterdir()
+    return sorted((file.name, file.read_text(encoding="utf-8")) for file in files if file.name.endswith(".sql"))

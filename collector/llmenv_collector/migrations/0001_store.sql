@@ -1,0 +1,263 @@
+-- Everything that agents deliver.  Ids are UUIDs; times are UTC; bytes, seconds
+-- and counts as the contract says.  `record_id` names the record a row came from,
+-- so that the rows of one record can be replaced when it is ingested again.
+-- `sequence` orders rows as their spool did.  There are no keys: the single
+-- writer compares sequences with the watermark inside each transaction.
+
+CREATE TABLE store.watermark (
+  spool_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
+  sequence UBIGINT NOT NULL,          -- highest durable; = stored + rejected + dropped
+  digest BLOB NOT NULL,               -- chained SHA-256 at `sequence`
+  stored UBIGINT NOT NULL,
+  rejected UBIGINT NOT NULL,
+  dropped UBIGINT NOT NULL,
+  previous_spool_id UUID,             -- when the spool continues a copied one
+  first_received_at TIMESTAMPTZ NOT NULL,
+  last_received_at TIMESTAMPTZ NOT NULL
+);
+
+CREATE TABLE store.spool_ledger (     -- as the agent last said
+  spool_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
+  minted UBIGINT NOT NULL,
+  stored UBIGINT NOT NULL,
+  rejected UBIGINT NOT NULL,
+  waiting UBIGINT NOT NULL,
+  dropped UBIGINT NOT NULL,
+  said_at TIMESTAMPTZ NOT NULL        -- collector's clock
+);
+
+CREATE TABLE store.record (           -- one row for each record stored
+  record_id UUID NOT NULL,
+  spool_id UUID NOT NULL,
+  sequence UBIGINT NOT NULL,
+  kind VARCHAR NOT NULL,
+  machine_id UUID NOT NULL,
+  measured_at TIMESTAMPTZ,            -- machine's clock
+  clock_offset_seconds DOUBLE NOT NULL,
+  received_at TIMESTAMPTZ NOT NULL    -- collector's clock
+);
+
+CREATE TABLE store.record_raw (       -- what this collector does not wholly understand
+  record_id UUID NOT NULL,
+  spool_id UUID NOT NULL,
+  sequence UBIGINT NOT NULL,
+  machine_id UUID NOT NULL,
+  protocol_revision UINTEGER NOT NULL,
+  record BLOB NOT NULL,
+  received_at TIMESTAMPTZ NOT NULL
+);
+
+CREATE TABLE store.rejection (
+  spool_id UUID NOT NULL,
+  sequence UBIGINT NOT NULL,
+  record_id VARCHAR NOT NULL,         -- as the agent wrote it; it may be no UUID
+  machine_id UUID NOT NULL,
+  reason VARCHAR NOT NULL,
+  record BLOB NOT NULL,
+  received_at TIMESTAMPTZ NOT NULL,
+  confirmed_at TIMESTAMPTZ            -- the agent has put it among its dead letters
+);
+
+CREATE TABLE store.tombstone (
+  record_id UUID NOT NULL,
+  spool_id UUID NOT NULL,
+  first_sequence UBIGINT NOT NULL,
+  last_sequence UBIGINT NOT NULL,
+  dropped_records UBIGINT NOT NULL,
+  reason VARCHAR NOT NULL
+);
+
+CREATE TABLE store.machine (          -- facts as last seen
+  machine_id UUID NOT NULL,
+  hostname VARCHAR NOT NULL,
+  chip VARCHAR NOT NULL,
+  model_identifier VARCHAR NOT NULL,
+  model_name VARCHAR NOT NULL,
+  gpu_cores UINTEGER,
+  memory_bytes UBIGINT,
+  os_name VARCHAR NOT NULL,
+  os_version VARCHAR NOT NULL,
+  os_build VARCHAR NOT NULL,
+  architecture VARCHAR NOT NULL,
+  is_apple_silicon BOOLEAN NOT NULL,
+  message BLOB NOT NULL               -- Machine, serialised, whole
+);
+
+CREATE TABLE store.machine_sighting ( -- one row a machine, moved on
+  machine_id UUID NOT NULL,
+  enrolled_at TIMESTAMPTZ,
+  last_seen_at TIMESTAMPTZ,
+  agent_version VARCHAR NOT NULL
+);
+
+CREATE TABLE store.environment (      -- content-addressed
+  environment_id VARCHAR NOT NULL,    -- SHA-256 over interpreter and packages, 16 hex digits
+  python_version VARCHAR NOT NULL,
+  python_implementation VARCHAR NOT NULL,
+  python_architecture VARCHAR NOT NULL
+);
+
+CREATE TABLE store.environment_package (
+  environment_id VARCHAR NOT NULL,
+  position UINTEGER NOT NULL,
+  name VARCHAR NOT NULL,
+  version VARCHAR NOT NULL,
+  origin VARCHAR NOT NULL
+);
+
+CREATE TABLE store.environment_sighting ( -- where an environment was seen
+  record_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
+  environment_id VARCHAR NOT NULL,
+  environment_hash VARCHAR NOT NULL,  -- as the agent states it
+  name VARCHAR NOT NULL,
+  kind VARCHAR NOT NULL,
+  python_path VARCHAR NOT NULL,
+  measured_at TIMESTAMPTZ
+);
+
+CREATE TABLE store.run (
+  record_id UUID NOT NULL,
+  run_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
+  environment_id VARCHAR NOT NULL,
+  environment_name VARCHAR NOT NULL,
+  suite VARCHAR NOT NULL,
+  suite_version VARCHAR NOT NULL,
+  run_trigger VARCHAR NOT NULL,
+  device VARCHAR NOT NULL,
+  started_at TIMESTAMPTZ,
+  agent_version VARCHAR NOT NULL,
+  hostname VARCHAR NOT NULL,          -- facts of the machine at the start
+  chip VARCHAR NOT NULL,
+  gpu_cores UINTEGER,
+  memory_bytes UBIGINT,
+  os_name VARCHAR NOT NULL,
+  os_version VARCHAR NOT NULL,
+  os_build VARCHAR NOT NULL,
+  is_apple_silicon BOOLEAN NOT NULL,
+  message BLOB NOT NULL               -- Run, serialised, without its packages and results
+);
+
+CREATE TABLE store.run_end (
+  record_id UUID NOT NULL,
+  run_id UUID NOT NULL,
+  outcome INTEGER NOT NULL,           -- llmenv.fleet.v1.RunOutcome
+  ended_at TIMESTAMPTZ,
+  wall_seconds DOUBLE NOT NULL,
+  message BLOB NOT NULL               -- RunFinished, serialised, whole
+);
+
+CREATE TABLE store.check_start (
+  record_id UUID NOT NULL,
+  run_id UUID NOT NULL,
+  result_id UUID NOT NULL,
+  check_name VARCHAR NOT NULL,
+  timeout_seconds DOUBLE NOT NULL,
+  measured_at TIMESTAMPTZ
+);
+
+CREATE TABLE store.result (
+  record_id UUID NOT NULL,
+  sequence UBIGINT NOT NULL,
+  run_id UUID NOT NULL,
+  result_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
+  check_name VARCHAR NOT NULL,
+  definition_hash VARCHAR NOT NULL,
+  parameters_json VARCHAR NOT NULL,
+  device VARCHAR NOT NULL,
+  status VARCHAR NOT NULL,            -- one of the words of status
+  reason VARCHAR NOT NULL,
+  cause VARCHAR NOT NULL,             -- the reason with names in place of values
+  remedy_id VARCHAR NOT NULL,
+  error_type VARCHAR NOT NULL,
+  error_missing VARCHAR NOT NULL,
+  exit_code INTEGER,
+  signal_number INTEGER,
+  process_peak_bytes DOUBLE,
+  accelerator_allocated_bytes DOUBLE,
+  accelerator_driver_bytes DOUBLE,
+  import_seconds DOUBLE NOT NULL,
+  run_seconds DOUBLE NOT NULL,
+  wall_seconds DOUBLE NOT NULL,
+  started_at TIMESTAMPTZ,
+  log_tail VARCHAR NOT NULL,
+  message BLOB NOT NULL               -- Result, serialised, without cases and log_tail
+);
+
+CREATE TABLE store.result_case (
+  record_id UUID NOT NULL,
+  sequence UBIGINT NOT NULL,
+  position UINTEGER NOT NULL,
+  run_id UUID NOT NULL,
+  result_id UUID NOT NULL,
+  name VARCHAR NOT NULL,
+  parameters_json VARCHAR NOT NULL,
+  status VARCHAR NOT NULL,
+  reason VARCHAR NOT NULL,
+  duration_seconds DOUBLE NOT NULL,
+  message BLOB NOT NULL               -- Case, serialised, whole
+);
+
+CREATE TABLE store.expectation (
+  record_id UUID NOT NULL,
+  result_id UUID NOT NULL,
+  name VARCHAR NOT NULL,
+  met BOOLEAN NOT NULL,
+  expected VARCHAR NOT NULL,
+  observed VARCHAR NOT NULL,
+  source VARCHAR NOT NULL
+);
+
+CREATE TABLE store.measurement (
+  record_id UUID NOT NULL,
+  result_id UUID NOT NULL,
+  case_name VARCHAR,                  -- NULL when the whole check measured it
+  name VARCHAR NOT NULL,
+  unit VARCHAR NOT NULL,
+  value DOUBLE NOT NULL,
+  direction INTEGER NOT NULL,         -- llmenv.fleet.v1.Direction
+  trials DOUBLE[] NOT NULL,
+  warmups DOUBLE[] NOT NULL
+);
+
+CREATE TABLE store.fact (
+  record_id UUID NOT NULL,
+  result_id UUID NOT NULL,
+  case_name VARCHAR,
+  name VARCHAR NOT NULL,
+  text VARCHAR,                       -- exactly one of text, number and flag
+  number DOUBLE,
+  flag BOOLEAN,
+  unit VARCHAR NOT NULL
+);
+
+CREATE TABLE store.condition (
+  record_id UUID NOT NULL,
+  result_id UUID NOT NULL,
+  moment VARCHAR NOT NULL,            -- before or after
+  power_source VARCHAR NOT NULL,
+  low_power_mode BOOLEAN,
+  thermal_pressure VARCHAR NOT NULL,
+  memory_pressure VARCHAR NOT NULL,
+  available_memory_bytes UBIGINT,
+  swap_used_bytes UBIGINT,
+  load_1m DOUBLE,
+  uptime_seconds DOUBLE,
+  session_type VARCHAR NOT NULL,
+  free_disk_bytes UBIGINT,
+  other_gpu_processes UINTEGER
+);
+
+CREATE TABLE store.command_outcome (
+  record_id UUID NOT NULL,
+  command_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
+  state VARCHAR NOT NULL,
+  run_id UUID,
+  reason VARCHAR NOT NULL,
+  measured_at TIMESTAMPTZ
+);

@@ -1,0 +1,47 @@
+"""Who may call what: one row for each RPC.  An RPC without a row is refused."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Caller(StrEnum):
+    """What a call can be made as."""
+
+    ANYONE = "anyone"
+    MACHINE = "machine"
+    VIEWER = "viewer"
+    ANALYST = "analyst"
+    ADMIN = "admin"
+
+
+ANYONE = frozenset(Caller)
+MACHINES = frozenset({Caller.MACHINE})
+ADMINS = frozenset({Caller.ADMIN})
+ANALYSTS = ADMINS | {Caller.ANALYST}
+VIEWERS = ANALYSTS | {Caller.VIEWER}
+
+FLEET = "/llmenv.fleet.v1.FleetService/"
+
+POLICY: dict[str, frozenset[Caller]] = {
+    "/llmenv.fleet.v1.AgentService/Connect": MACHINES,
+    # The one-time token inside the request stands for the caller.
+    "/llmenv.fleet.v1.EnrollmentService/Enroll": ANYONE,
+    FLEET + "WhoAmI": VIEWERS,
+    FLEET + "ListMachines": VIEWERS,
+    FLEET + "ListRuns": VIEWERS,
+    FLEET + "GetRun": VIEWERS,
+    FLEET + "GetFleetReport": VIEWERS,
+    FLEET + "Query": ANALYSTS,
+    # Load balancers and service managers ask these without a token.
+    "/grpc.health.v1.Health/Check": ANYONE,
+    "/grpc.health.v1.Health/Watch": ANYONE,
+    "/grpc.health.v1.Health/List": ANYONE,
+    # The contract is public.
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": ANYONE,
+}
+
+
+def allowed(method: str) -> frozenset[Caller]:
+    """Nobody, for a method without a row."""
+    return POLICY.get(method, frozenset())

@@ -1,0 +1,50 @@
+"""After an upgrade: records that were kept raw are read again, and now understood.
+
+A record kept raw was counted as stored when it came.  Its rows are replaced in
+one transaction, so that it is stored once before and after.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from llmenv_collector import ingest
+from llmenv_collector.errors import StoreError
+from llmenv_collector.group import REFUSALS_OF_VALUES
+from llmenv_collector.ingest import Arrival
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llmenv_collector.group import GroupWriter
+
+AT_ONCE = 1_000
+
+
+def reingest(connection: duckdb.DuckDBPyConnection, writer: GroupWriter) -> int:
+    """How many raw records are understood wholly now."""
+    understood = 0
+    for arrivals in raw_arrivals(connection):
+        readings = [ingest.read(arrival) for arrival in arrivals]
+        # What is still not understood, or not acceptable by the newer rules, stays raw as it is.
+        whole = [one for one in readings if not one.reason and all(table != "record_raw" for table, _ in one.rows)]
+        try:
+            if whole:
+                writer.replace(whole)
+        except (*REFUSALS_OF_VALUES, duckdb.Error) as error:
+            raise StoreError(f"Records kept raw could not be ingested: {error}") from error
+        understood += len(whole)
+    return understood
+
+
+def raw_arrivals(connection: duckdb.DuckDBPyConnection) -> Iterator[list[Arrival]]:
+    """Those of a revision that is spoken here, in groups."""
+    query = """
+        SELECT spool_id::VARCHAR, machine_id::VARCHAR, protocol_revision, sequence, record, epoch_us(received_at)
+        FROM store.record_raw WHERE protocol_revision <= ? ORDER BY spool_id, sequence
+    """
+    rows = connection.execute(query, [ingest.PROTOCOL_REVISION]).fetchall()
+    for start in range(0, len(rows), AT_ONCE):
+        yield [Arrival(*row) for row in rows[start : start + AT_ONCE]]

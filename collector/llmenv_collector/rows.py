@@ -1,0 +1,351 @@
+"""The rows that each kind of record leaves, table by table.
+
+A row is (table of schema `store`, value by column); times are microseconds
+since 1970.  The columns and their types are those of migrations/*.sql.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmenv.catalog.status import WORDS
+from llmenv.fleet.v1 import environment_pb2, machine_pb2, record_pb2, result_pb2, run_pb2
+from llmenv_collector import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from google.protobuf.message import Message
+
+Row = tuple[str, dict[str, Any]]
+FACT_COLUMNS = ("hostname", "chip", "os_name", "os_version", "os_build", "is_apple_silicon")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where and when a record comes from."""
+
+    record_id: str
+    machine_id: str
+    spool_id: str
+    sequence: int
+    measured_at: int | None
+    received_at: int
+
+
+def record_row(record: record_pb2.Record, origin: Origin) -> Row:
+    return "record", {
+        "record_id": origin.record_id,
+        "spool_id": origin.spool_id,
+        "sequence": origin.sequence,
+        "kind": record.WhichOneof("kind") or "unknown",
+        "machine_id": origin.machine_id,
+        "measured_at": origin.measured_at,
+        "clock_offset_seconds": record.clock_offset_seconds,
+        "received_at": origin.received_at,
+    }
+
+
+def raw_row(serialised: bytes, origin: Origin, *, protocol_revision: int) -> Row:
+    return "record_raw", {
+        "record_id": origin.record_id,
+        "spool_id": origin.spool_id,
+        "sequence": origin.sequence,
+        "machine_id": origin.machine_id,
+        "protocol_revision": protocol_revision,
+        "record": serialised,
+        "received_at": origin.received_at,
+    }
+
+
+def of_run_started(started: record_pb2.RunStarted, origin: Origin) -> Iterator[Row]:
+    run = started.run
+    yield from of_machine(run.machine, origin.machine_id)
+    yield from of_environment(run.environment, origin)
+    yield "run", {
+        "record_id": origin.record_id,
+        "run_id": run.run_id,
+        "machine_id": origin.machine_id,
+        "environment_id": environment_id(run.environment),
+        "environment_name": run.environment.name,
+        "suite": run.suite,
+        "suite_version": run.suite_version,
+        "run_trigger": word(run_pb2.Trigger, "TRIGGER_", run.trigger),
+        "device": run.device,
+        "started_at": time_of(run, "started_at"),
+        "agent_version": run.agent_version,
+        **{name: getattr(run.machine, name) for name in FACT_COLUMNS},
+        "gpu_cores": optional(run.machine, "gpu_cores"),
+        "memory_bytes": optional(run.machine, "memory_bytes"),
+        "message": without_packages(run).SerializeToString(),
+    }
+
+
+def of_check_started(started: record_pb2.CheckStarted, origin: Origin) -> Iterator[Row]:
+    yield "check_start", {
+        "record_id": origin.record_id,
+        "run_id": started.run_id,
+        "result_id": started.result_id,
+        "check_name": started.check_name,
+        "timeout_seconds": started.timeout_seconds,
+        "measured_at": origin.measured_at,
+    }
+
+
+def of_check_finished(finished: record_pb2.CheckFinished, origin: Origin) -> Iterator[Row]:
+    result = finished.result
+    yield result_row(finished, origin)
+    yield from of_cases(result.cases, origin, run_id=finished.run_id, result_id=result.result_id)
+    yield from of_observations(result, origin, result_id=result.result_id, case_name=None)
+    for expectation in result.expectations:
+        yield "expectation", {
+            "record_id": origin.record_id,
+            "result_id": result.result_id,
+            **{name: getattr(expectation, name) for name in ("name", "met", "expected", "observed", "source")},
+        }
+    for moment in ("before", "after"):
+        if result.HasField(f"conditions_{moment}"):  # type: ignore[arg-type]  # both names are fields
+            yield condition_row(getattr(result, f"conditions_{moment}"), origin, result.result_id, moment)
+
+
+def result_row(finished: record_pb2.CheckFinished, origin: Origin) -> Row:
+    result = finished.result
+    return "result", {
+        "record_id": origin.record_id,
+        "sequence": origin.sequence,
+        "run_id": finished.run_id,
+        "result_id": result.result_id,
+        "machine_id": origin.machine_id,
+        "check_name": result.check_name,
+        "definition_hash": result.definition_hash,
+        "parameters_json": result.parameters_json,
+        "device": result.device,
+        "status": status_word(result.status),
+        "reason": result.reason.text,
+        "cause": result.reason.template or result.reason.text,
+        "remedy_id": result.remedy_id,
+        "error_type": result.error.type,
+        "error_missing": result.error.missing,
+        "exit_code": optional(result.process_end, "exit_code"),
+        "signal_number": optional(result.process_end, "signal_number"),
+        "process_peak_bytes": result.peak_memory.process_bytes or None,
+        "accelerator_allocated_bytes": result.peak_memory.accelerator_allocated_bytes or None,
+        "accelerator_driver_bytes": result.peak_memory.accelerator_driver_bytes or None,
+        "import_seconds": result.import_seconds,
+        "run_seconds": result.run_seconds,
+        "wall_seconds": result.wall_seconds,
+        "started_at": time_of(result, "started_at"),
+        "log_tail": result.log_tail,
+        "message": without_large_parts(result).SerializeToString(),
+    }
+
+
+def of_case_batch(batch: record_pb2.CaseBatch, origin: Origin) -> Iterator[Row]:
+    yield from of_cases(batch.cases, origin, run_id=batch.run_id, result_id=batch.result_id)
+
+
+def of_cases(cases: Iterable[result_pb2.Case], origin: Origin, *, run_id: str, result_id: str) -> Iterator[Row]:
+    for position, case in enumerate(cases):
+        yield "result_case", {
+            "record_id": origin.record_id,
+            "sequence": origin.sequence,
+            "position": position,
+            "run_id": run_id,
+            "result_id": result_id,
+            "name": case.name,
+            "parameters_json": case.parameters_json,
+            "status": status_word(case.status),
+            "reason": case.reason.text,
+            "duration_seconds": case.duration_seconds,
+            "message": case.SerializeToString(),
+        }
+        yield from of_observations(case, origin, result_id=result_id, case_name=case.name)
+
+
+def of_observations(
+    observed: result_pb2.Result | result_pb2.Case, origin: Origin, *, result_id: str, case_name: str | None
+) -> Iterator[Row]:
+    """Measurements and facts, of a whole check or of one case."""
+    key = {"record_id": origin.record_id, "result_id": result_id, "case_name": case_name}
+    for measurement in observed.measurements:
+        yield "measurement", {
+            **key,
+            **{name: getattr(measurement, name) for name in ("name", "unit", "value", "direction")},
+            "trials": list(measurement.trials),
+            "warmups": list(measurement.warmups),
+        }
+    for fact in observed.facts:
+        values = {name: optional(fact, name) for name in ("text", "number", "flag")}
+        yield "fact", {**key, "name": fact.name, **values, "unit": fact.unit}
+
+
+def of_run_finished(finished: record_pb2.RunFinished, origin: Origin) -> Iterator[Row]:
+    yield "run_end", {
+        "record_id": origin.record_id,
+        "run_id": finished.run_id,
+        "outcome": finished.outcome,
+        "ended_at": time_of(finished, "ended_at"),
+        "wall_seconds": finished.wall_seconds,
+        "message": finished.SerializeToString(),
+    }
+
+
+def of_environment_snapshot(snapshot: record_pb2.EnvironmentSnapshot, origin: Origin) -> Iterator[Row]:
+    yield from of_machine(snapshot.machine, origin.machine_id)
+    yield from of_environment(snapshot.environment, origin)
+
+
+def of_command_outcome(outcome: record_pb2.CommandOutcome, origin: Origin) -> Iterator[Row]:
+    yield "command_outcome", {
+        "record_id": origin.record_id,
+        "command_id": outcome.command_id,
+        "machine_id": origin.machine_id,
+        "state": word(record_pb2.CommandOutcome.State, "STATE_", outcome.state),
+        "run_id": outcome.run_id or None,
+        "reason": outcome.reason,
+        "measured_at": origin.measured_at,
+    }
+
+
+def of_tombstone(tombstone: record_pb2.Tombstone, origin: Origin) -> Iterator[Row]:
+    yield "tombstone", {
+        "record_id": origin.record_id,
+        "spool_id": origin.spool_id,
+        "first_sequence": tombstone.first_sequence,
+        "last_sequence": tombstone.last_sequence,
+        "dropped_records": tombstone.dropped_records,
+        "reason": tombstone.reason,
+    }
+
+
+def of_spool_forked(_forked: record_pb2.SpoolForked, _origin: Origin) -> Iterator[Row]:
+    """It is kept with the watermark of its spool."""
+    return iter(())
+
+
+OF_KIND: dict[str, Callable[[Any, Origin], Iterator[Row]]] = {
+    "run_started": of_run_started,
+    "check_started": of_check_started,
+    "check_finished": of_check_finished,
+    "case_batch": of_case_batch,
+    "run_finished": of_run_finished,
+    "environment_snapshot": of_environment_snapshot,
+    "command_outcome": of_command_outcome,
+    "tombstone": of_tombstone,
+    "spool_forked": of_spool_forked,
+}
+
+
+def of_machine(machine: machine_pb2.Machine, machine_id: str) -> Iterator[Row]:
+    """Nothing when the facts are empty: they must not wipe out better ones."""
+    if machine.ByteSize() == 0:
+        return
+    texts = (*FACT_COLUMNS, "model_identifier", "model_name", "architecture")
+    yield "machine", {
+        "machine_id": machine_id,
+        **{name: getattr(machine, name) for name in texts},
+        "gpu_cores": optional(machine, "gpu_cores"),
+        "memory_bytes": optional(machine, "memory_bytes"),
+        "message": machine.SerializeToString(),
+    }
+
+
+def of_environment(environment: environment_pb2.Environment, origin: Origin) -> Iterator[Row]:
+    """What it consists of, and that it was seen on this machine."""
+    identity = environment_id(environment)
+    yield "environment", {
+        "environment_id": identity,
+        "python_version": environment.python_version,
+        "python_implementation": environment.python_implementation,
+        "python_architecture": environment.python_architecture,
+    }
+    for position, package in enumerate(environment.packages):
+        yield "environment_package", {
+            "environment_id": identity,
+            "position": position,
+            **{name: getattr(package, name) for name in ("name", "version", "origin")},
+        }
+    yield "environment_sighting", {
+        "record_id": origin.record_id,
+        "machine_id": origin.machine_id,
+        "environment_id": identity,
+        **{name: getattr(environment, name) for name in ("environment_hash", "name", "kind", "python_path")},
+        "measured_at": origin.measured_at,
+    }
+
+
+def environment_id(environment: environment_pb2.Environment) -> str:
+    """SHA-256 over what the environment consists of, first 16 hex digits.
+
+    Computed here and not taken from the agent, so that two sets of packages
+    can never share their rows.
+    """
+    content = environment_pb2.Environment(
+        python_version=environment.python_version,
+        python_implementation=environment.python_implementation,
+        python_architecture=environment.python_architecture,
+        packages=environment.packages,
+    )
+    return hashlib.sha256(content.SerializeToString(deterministic=True)).hexdigest()[:16]
+
+
+def condition_row(conditions: machine_pb2.Conditions, origin: Origin, result_id: str, moment: str) -> Row:
+    optionals = (
+        "low_power_mode",
+        "available_memory_bytes",
+        "swap_used_bytes",
+        "load_1m",
+        "uptime_seconds",
+        "free_disk_bytes",
+        "other_gpu_processes",
+    )
+    texts = ("power_source", "thermal_pressure", "memory_pressure")
+    return "condition", {
+        "record_id": origin.record_id,
+        "result_id": result_id,
+        "moment": moment,
+        **{name: getattr(conditions, name) for name in texts},
+        **{name: optional(conditions, name) for name in optionals},
+        "session_type": word(machine_pb2.SessionType, "SESSION_TYPE_", conditions.session_type),
+    }
+
+
+def without_packages(run: run_pb2.Run) -> run_pb2.Run:
+    """The packages are stored once for all runs of an environment."""
+    copy = run_pb2.Run()
+    copy.CopyFrom(run)
+    del copy.environment.packages[:]
+    if not run.HasField("environment"):
+        copy.ClearField("environment")
+    return copy
+
+
+def without_large_parts(result: result_pb2.Result) -> result_pb2.Result:
+    """Cases and the log have columns of their own."""
+    copy = result_pb2.Result()
+    copy.CopyFrom(result)
+    del copy.cases[:]
+    copy.log_tail = ""
+    return copy
+
+
+def status_word(status: result_pb2.Status.ValueType) -> str:
+    """A status that a newer agent added is unknown here."""
+    return WORDS.get(status, "unknown")
+
+
+def word(enum: Any, prefix: str, number: int) -> str:
+    """The value's name in lower case without the enum's prefix; its number when it is not known here."""
+    if number not in enum.values():
+        return str(number)
+    return str(enum.Name(number)).removeprefix(prefix).lower()
+
+
+def optional(message: Message, name: str) -> Any:
+    return getattr(message, name) if message.HasField(name) else None
+
+
+def time_of(message: Message, name: str) -> int | None:
+    return clock.from_timestamp(getattr(message, name)) if message.HasField(name) else None

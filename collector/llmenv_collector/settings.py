@@ -1,0 +1,113 @@
+"""What a collector can be told: flags, then LLMENV_* variables, then collector.toml, then the defaults.
+
+A key that does not exist, or a value that cannot be one, refuses to start and
+names the file and the line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from llmenv_collector.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+DURATION_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+DEFAULT_PORTS = {"listen": 7443, "agents_listen": 7444}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set, with its default."""
+
+    listen: str = "127.0.0.1:7443"
+    """host:port for people and enrolment; port 0 lets the system choose."""
+    agents_listen: str = "127.0.0.1:7444"
+    """host:port for agents."""
+    advertise: str = ""
+    """Host that machines and people reach this collector by; empty for the host of `listen`."""
+    heartbeat_seconds: float = 30.0
+    """Interval of heartbeats on an agent's stream."""
+    sql_seconds: int = 30
+    """An analyst's statement is ended after this time."""
+    sql_memory_mb: int = 1_024
+    """An analyst's statement is ended when its process needs more, 10^6 bytes."""
+    sql_rows: int = 1_000_000
+    """Rows that one statement may return at most."""
+
+
+@dataclass(frozen=True)
+class Address:
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def load(file: Path, *, flags: Mapping[str, str | None], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Raises UsageError for anything that is not a setting."""
+    values = read_file(file)
+    for field in fields(Settings):
+        variable = f"LLMENV_{field.name.upper()}"
+        if variable in environment:
+            values[field.name] = convert(field.name, environment[variable], where=f"variable {variable}")
+        flag = flags.get(field.name)
+        if flag is not None:
+            values[field.name] = convert(field.name, flag, where=f"--{field.name.replace('_', '-')}")
+    return Settings(**values)
+
+
+def read_file(file: Path) -> dict[str, object]:
+    if not file.exists():
+        return {}
+    text = file.read_text(encoding="utf-8")
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file}: {error}.") from error
+    return {key: convert(key, value, where=f"{file}, line {line_of(key, text)}") for key, value in content.items()}
+
+
+def line_of(key: str, text: str) -> int:
+    """The first line that begins with the key or opens a table of its name; 1 when it is written otherwise."""
+    pattern = re.compile(rf"""^\s*\[*\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
+    return next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
+
+
+def convert(name: str, value: object, *, where: str) -> object:
+    types = {field.name: type(field.default) for field in fields(Settings)}
+    if name not in types:
+        raise UsageError(f"{where}: there is no setting {name!r}; there are {', '.join(sorted(types))}.")
+    wanted = types[name]
+    if name in DEFAULT_PORTS:
+        parse_address(str(value), where=where)
+    try:
+        converted = wanted(value)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: {name} must be a {wanted.__name__}, not {value!r}.") from error
+    if isinstance(converted, (int, float)) and not converted > 0:
+        raise UsageError(f"{where}: {name} must be above 0, not {value!r}.")
+    return converted
+
+
+def parse_address(text: str, *, where: str) -> Address:
+    """host:port, with [::1]:7443 for IPv6."""
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\s]+)):(\d{1,5})", text)
+    if match is None or int(match[3]) > 65_535:
+        raise UsageError(f"{where}: {text!r} is not host:port, such as 127.0.0.1:7443.")
+    return Address(host=match[1] or match[2], port=int(match[3]))
+
+
+def parse_duration(text: str, *, where: str) -> int:
+    """Seconds in "90s", "15m", "8h" or "30d"."""
+    match = re.fullmatch(r"([1-9]\d{0,6})([smhd])", text)
+    if match is None:
+        raise UsageError(f"{where}: {text!r} is not a time such as 90s, 15m, 8h or 30d.")
+    return int(match[1]) * DURATION_SECONDS[match[2]]

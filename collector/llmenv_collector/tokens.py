@@ -1,0 +1,155 @@
+"""Tokens: a one-time one lets a machine enrol, a role token lets a person ask.
+
+A printed token is one string that carries the collector's address, the pin of
+its CA and the secret.  The collector keeps only the secret's SHA-256.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmenv.ids import new_id
+from llmenv_collector import clock
+from llmenv_collector.errors import NotFoundError, UnauthenticatedError
+from llmenv_collector.identity import audit
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from llmenv_collector.authority import MachineCertificate
+    from llmenv_collector.identity import Identity
+
+ENROLMENT = "enrolment"
+ROLES = ("viewer", "analyst", "admin")
+PREFIX = "llmenv1."
+ENROLMENT_SECONDS = 15 * 60
+ROLE_SECONDS = 90 * 86_400
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token as it is kept.  Times are microseconds since 1970."""
+
+    token_id: str
+    role: str
+    label: str
+    created_at: int
+    expires_at: int
+    used_at: int | None
+    revoked_at: int | None
+
+    def state(self, now: int) -> str:
+        """One word: active, used, revoked or expired."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.used_at is not None:
+            return "used"
+        return "active" if now < self.expires_at else "expired"
+
+
+COLUMNS = "token_id, role, label, created_at, expires_at, used_at, revoked_at"
+
+
+def create(identity: Identity, *, role: str, seconds: int, label: str) -> str:
+    """A new secret.  It is returned this once."""
+    secret = secrets.token_urlsafe(32)
+    token_id, now = new_id(), clock.now()
+    with identity.changes() as connection:
+        connection.execute(
+            "INSERT INTO token (token_id, role, label, secret_hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+            (token_id, role, label, digest(secret), now, now + seconds * clock.MICROSECONDS),
+        )
+        audit(connection, "token.create", token_id, role)
+    return secret
+
+
+def printed(secret: str, *, address: str, pin: str) -> str:
+    """The string that people copy: where to go, how to know it is the right place, and the secret."""
+    content = json.dumps({"a": address, "p": pin, "t": secret}, separators=(",", ":"))
+    return PREFIX + base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
+
+
+def secret_of(token: str) -> str:
+    """The secret in a printed token; a bare secret is taken as it is."""
+    if not token.startswith(PREFIX):
+        return token
+    encoded = token.removeprefix(PREFIX)
+    try:
+        content = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+        return str(content["t"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnauthenticatedError("The token is damaged: copy it whole, from llmenv1. to its end.") from error
+
+
+def role_token(identity: Identity, token: str) -> Token:
+    """The valid role token of a person.  Raises UnauthenticatedError."""
+    with identity.reading() as connection:
+        found = find(connection, token)
+    if found.role == ENROLMENT:
+        raise UnauthenticatedError("This token is for enrolling a machine; people need one made with --role.")
+    require_active(found)
+    return found
+
+
+def redeem(
+    identity: Identity, token: str, *, machine_id: str, hostname: str, certificate: MachineCertificate
+) -> int:
+    """Uses an enrolment token up and enters the machine, both or neither.
+
+    Returns the time of enrolment, microseconds since 1970.
+    """
+    now = clock.now()
+    with identity.changes() as connection:
+        found = find(connection, token)
+        if found.role != ENROLMENT:
+            raise UnauthenticatedError("This token is for people; machines enrol with one made without --role.")
+        require_active(found)
+        connection.execute("UPDATE token SET used_at = ? WHERE token_id = ?", (now, found.token_id))
+        connection.execute("INSERT INTO machine VALUES (?, ?, ?, NULL)", (machine_id, hostname, now))
+        not_after = int(certificate.not_after.timestamp()) * clock.MICROSECONDS
+        connection.execute(
+            "INSERT INTO certificate VALUES (?, ?, ?, ?)", (certificate.serial, machine_id, now, not_after)
+        )
+        audit(connection, "machine.enrol", machine_id, f"{hostname}, by token {found.token_id}")
+    return now
+
+
+def listing(identity: Identity) -> list[Token]:
+    """Oldest first."""
+    with identity.reading() as connection:
+        return [Token(*row) for row in connection.execute(f"SELECT {COLUMNS} FROM token ORDER BY created_at")]  # noqa: S608 (a constant)
+
+
+def revoke(identity: Identity, token_id: str) -> None:
+    with identity.changes() as connection:
+        changed = connection.execute(
+            "UPDATE token SET revoked_at = ? WHERE token_id = ? AND revoked_at IS NULL", (clock.now(), token_id)
+        ).rowcount
+        if not changed:
+            raise NotFoundError(f"No token {token_id!r} can be revoked: see `llmenv-collector token list`.")
+        audit(connection, "token.revoke", token_id, "")
+
+
+def find(connection: sqlite3.Connection, token: str) -> Token:
+    query = f"SELECT {COLUMNS} FROM token WHERE secret_hash = ?"  # noqa: S608 (a constant)
+    row = connection.execute(query, (digest(secret_of(token)),)).fetchone()
+    if row is None:
+        raise UnauthenticatedError("The token is not known to this collector.")
+    return Token(*row)
+
+
+def require_active(token: Token) -> None:
+    state = token.state(clock.now())
+    if state != "active":
+        ending = {"used": "was already used", "revoked": "was revoked", "expired": "has expired"}[state]
+        raise UnauthenticatedError(f"The token {ending}: make a new one with `llmenv-collector token create`.")
+
+
+def digest(secret: str) -> bytes:
+    """The secrets are 256 random bits, so a plain hash is enough."""
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,1 @@
+"""What analysts see: schema v1, one view a file, a comment for each column."""
