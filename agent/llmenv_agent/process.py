@@ -98,15 +98,19 @@ def run_process(
         start_new_session=True,
     )
     with contextlib.closing(_Watch(process)) as watch:
-        on_start(process.pid)
-        stopped = watch.until_end(lambda: should_stop(time.monotonic() - start))
+        try:
+            on_start(process.pid)
+            stopped = watch.until_end(lambda: should_stop(time.monotonic() - start))
+        except BaseException:  # Ctrl-C too: nothing is left running
+            watch.kill()
+            raise
         wall_seconds = time.monotonic() - start
-        left_behind = end_group(process.pid)
+        outlived = end_group(process.pid)
         watch.drain()
         return Ended(
             returncode=process.returncode,
             stopped=stopped,
-            children_left_behind=left_behind,
+            children_left_behind=0 if stopped else outlived,
             log_tail=watch.log.read(),
             log_bytes_cut=watch.log.bytes_cut,
             wall_seconds=wall_seconds,
@@ -151,10 +155,13 @@ class _Watch:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGUSR1)
             self._step_for(_STACKS_SECONDS)
+        self.kill()
+        self._step_for(_DEATH_SECONDS)
+
+    def kill(self) -> None:
         # macOS refuses, rather than not finding, a group that has only ended members.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._step_for(_DEATH_SECONDS)
 
     def _step_for(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -207,11 +214,11 @@ def end_group(leader: int) -> int:
         os.killpg(leader, 0)
     except (ProcessLookupError, PermissionError):
         return 0
-    members = [pid for pid in psutil.pids() if _belongs(pid, leader)]
-    for pid in members:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return len(members)
+    members = sum(_belongs(pid, leader) for pid in psutil.pids())
+    if members:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
+    return members
 
 
 def _belongs(pid: int, leader: int) -> bool:

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmenv_agent.env_file import read_env_file
 from llmenv_agent.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DROPPED_PREFIXES = ("PYTHON", "LLMENV_")
+_USUAL_NAMES = {".venv", "venv", ".env", "env"}
 _DROPPED = {"VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "__PYVENV_LAUNCHER__"}
 
 
 class TargetError(UsageError):
-    """A target is wrong: no such interpreter, or an env file that cannot be read."""
+    """A target is wrong: there is no interpreter, or it does not answer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ def target_from(
     if not path.is_file() or not os.access(path, os.X_OK):
         raise TargetError(f"{path} is no Python interpreter; name one, or the folder of an environment")
     return Target(
-        name=name or environment_folder(path).name,
+        name=name or environment_name(environment_folder(path)),
         python=path,
         variables=dict(variables or {}),
         env_file=Path(env_file).expanduser().absolute() if env_file else None,
@@ -90,31 +91,21 @@ def environment_folder(python: Path) -> Path:
     return python.parent.parent if python.parent.name == "bin" else python.parent
 
 
-def read_env_file(path: Path) -> dict[str, str]:
-    """Variables of a file of NAME=VALUE lines; raises TargetError naming the line that is wrong."""
+def environment_name(folder: Path) -> str:
+    """The folder's name, or its project's where an environment has the usual name in a project."""
+    return folder.parent.name if folder.name in _USUAL_NAMES else folder.name
+
+
+def environment_kind(folder: Path) -> str:
+    """ "venv", "uv", "conda" or "system", by the marks that the tools leave."""
+    if (folder / "conda-meta").is_dir():
+        return "conda"
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TargetError(f"{path}: the env file cannot be read: {error}") from error
-    return parse_env_file(text, path=path)
-
-
-def parse_env_file(text: str, *, path: Path) -> dict[str, str]:
-    """NAME=VALUE lines as a shell would take them, `export` and quotes included; nothing is expanded."""
-    variables = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError as error:
-            raise TargetError(f"{path}:{number}: {error}") from error
-        if words[:1] == ["export"]:
-            words = words[1:]
-        for word in words:
-            name, equals, value = word.partition("=")
-            if not equals or not name.isidentifier():
-                raise TargetError(f"{path}:{number}: {word!r} is not NAME=VALUE")
-            variables[name] = value
-    return variables
+        configuration = (folder / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "system"
+    keys = {line.partition("=")[0].strip() for line in configuration.splitlines()}
+    return "uv" if "uv" in keys else "venv"
 
 
 def _is_dropped(name: str) -> bool:

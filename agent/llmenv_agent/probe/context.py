@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
-from . import second_process
+from . import memory, second_process
 from .accelerator import Accelerator
 from .cases import Case, CaseLog
 from .findings import Findings
@@ -109,6 +109,16 @@ class Probe(Findings):
             scratch=self.scratch,
             timeout_seconds=timeout_seconds,
         )
+
+    def peak_memory(self) -> Dict[str, Any]:
+        """The keys of `llmenv.fleet.v1.PeakMemory` so far: the process's, and the accelerator's if used."""
+        return {**memory.peak(), **self.accelerator.peak()}
+
+    def peak_memory_bytes(self) -> float:
+        """The figure that holds the weights: the accelerator's peak where one is used, else the process's."""
+        peak = self.peak_memory()
+        keys = ("accelerator_allocated_bytes", "accelerator_driver_bytes", "process_bytes")
+        return float(next(peak[key] for key in keys if peak.get(key)))
 
     def conclude(self) -> None:
         """Settle the verdict after `run` has returned: nothing unmet or failed may end as a pass."""

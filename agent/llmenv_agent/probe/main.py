@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List
 
-from . import memory, parent_watch, result_file
+from . import parent_watch, result_file
 from .context import Probe
 from .exceptions import describe
 from .findings import Verdict
@@ -60,8 +60,7 @@ def _examine(probe: Probe, function_name: str) -> Dict[str, Any]:
         described = describe(raised)
         probe.settle(described.status, described.template, described.values)
         error = described.error
-    peak = {**memory.peak(), **probe.accelerator.peak()}
-    return probe.result(error=error, peak_memory=peak, **seconds)
+    return probe.result(error=error, peak_memory=probe.peak_memory(), **seconds)
 
 
 def _load(path: Path) -> ModuleType:

@@ -1,0 +1,158 @@
+"""Executes a suite in a target and emits everything that happens, as it happens."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from llmenv import __version__
+from llmenv.catalog import known_issues
+from llmenv.fleet.v1 import machine_pb2, record_pb2, run_pb2
+from llmenv.ids import new_id
+
+from llmenv_agent import record_size
+from llmenv_agent.runner import CheckCancelledError, run_check
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from llmenv.fleet.v1 import environment_pb2
+
+    from llmenv_agent.definitions import Definition
+    from llmenv_agent.suites import Suite
+    from llmenv_agent.targets import Target
+
+Event: TypeAlias = (
+    record_pb2.RunStarted
+    | record_pb2.CheckStarted
+    | record_pb2.CheckFinished
+    | record_pb2.CaseBatch
+    | record_pb2.RunFinished
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Execution:
+    """One run to be: a suite, where it runs, and who is told.
+
+    `emit` is given each message of record.proto in order, `CheckStarted` before
+    the process of its check starts.  `parameters` maps check names to what
+    differs from their defaults.  `on_case` is given the names of a check and of
+    its case that begins.
+    """
+
+    suite: Suite
+    target: Target
+    device: str
+    machine: machine_pb2.Machine
+    environment: environment_pb2.Environment
+    emit: Callable[[Event], None]
+    trigger: run_pb2.Trigger.ValueType = run_pb2.TRIGGER_LOCAL
+    parameters: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    read_conditions: Callable[[], machine_pb2.Conditions] = machine_pb2.Conditions
+    on_case: Callable[[str, str], None] = lambda _check, _case: None
+    cancelled: threading.Event | None = None
+    leftover_file: Path | None = None
+
+
+def execute(execution: Execution) -> run_pb2.Run:
+    """Run every check of the suite in order; returns the run with all its results.
+
+    Raises DefinitionError, before anything is emitted, for parameters that a
+    check does not have.
+    """
+    for definition in execution.suite.definitions:
+        definition.complete(execution.parameters.get(definition.name, {}))
+    start = time.monotonic()
+    run = _planned(execution)
+    execution.emit(record_pb2.RunStarted(run=run))
+    outcome = _execute_checks(execution, run)
+    run.outcome = outcome
+    run.ended_at.GetCurrentTime()
+    run.wall_seconds = time.monotonic() - start
+    execution.emit(
+        record_pb2.RunFinished(
+            run_id=run.run_id, outcome=outcome, ended_at=run.ended_at, wall_seconds=run.wall_seconds
+        )
+    )
+    return run
+
+
+def default_device(machine: machine_pb2.Machine) -> str:
+    """The device when nobody names one: `mps` on Apple Silicon, else `cpu`.
+
+    The agent does not load torch, so it does not look for other accelerators.
+    """
+    return "mps" if machine.is_apple_silicon else "cpu"
+
+
+def _planned(execution: Execution) -> run_pb2.Run:
+    run = run_pb2.Run(
+        run_id=new_id(),
+        suite=execution.suite.name,
+        suite_version=execution.suite.version,
+        trigger=execution.trigger,
+        machine=execution.machine,
+        environment=execution.environment,
+        device=execution.device,
+        planned_checks=[definition.name for definition in execution.suite.definitions],
+        agent_version=__version__,
+    )
+    run.started_at.GetCurrentTime()
+    return run
+
+
+def _execute_checks(execution: Execution, run: run_pb2.Run) -> run_pb2.RunOutcome.ValueType:
+    for definition in execution.suite.definitions:
+        if execution.cancelled is not None and execution.cancelled.is_set():
+            return run_pb2.RUN_OUTCOME_CANCELLED
+        try:
+            _execute_check(execution, definition, run)
+        except CheckCancelledError:
+            return run_pb2.RUN_OUTCOME_CANCELLED
+    return run_pb2.RUN_OUTCOME_COMPLETED
+
+
+def _execute_check(execution: Execution, definition: Definition, run: run_pb2.Run) -> None:
+    result_id = new_id()
+    execution.emit(
+        record_pb2.CheckStarted(
+            run_id=run.run_id,
+            result_id=result_id,
+            check_name=definition.name,
+            timeout_seconds=definition.timeout_seconds,
+        )
+    )
+    result = run_check(
+        definition,
+        target=execution.target,
+        device=execution.device,
+        parameters=execution.parameters.get(definition.name),
+        result_id=result_id,
+        read_conditions=execution.read_conditions,
+        find_remedy=functools.partial(_find_remedy, execution),
+        on_progress=functools.partial(execution.on_case, definition.name),
+        cancelled=execution.cancelled,
+        leftover_file=execution.leftover_file,
+    )
+    records = record_size.split(run.run_id, result)
+    execution.emit(records.finished)
+    for batch in records.batches:
+        execution.emit(batch)
+    run.results.append(records.whole())
+
+
+def _find_remedy(execution: Execution, error_text: str) -> str:
+    """The id of the known issue behind `error_text` here, or ""."""
+    machine = execution.machine
+    issue = known_issues.match(
+        error_text,
+        package_versions={each.name: each.version for each in execution.environment.packages},
+        chip=machine.chip,
+        os_version=machine.os_version if machine.os_name == "macOS" else "",
+    )
+    return issue.id if issue else ""
