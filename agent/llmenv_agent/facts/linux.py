@@ -12,7 +12,7 @@ from llmenv_agent.facts.lines import colon_lines
 from llmenv_agent.facts.observed import Observed, merge
 from llmenv_agent.facts.tool import read_tools
 
-GPU_COMMAND = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+GPU_COMMAND = ("nvidia-smi", "--query-gpu=name", "--format=csv")
 CPU_FILE = Path("/proc/cpuinfo")
 RELEASE_FILE = Path("/etc/os-release")
 PRODUCT_FILE = Path("/sys/class/dmi/id/product_name")
@@ -59,10 +59,10 @@ def parse_os_release(text: str) -> Observed:
 
 
 def parse_nvidia_smi(text: str) -> Observed:
-    """The name of the first GPU, which is the one that `cuda` means."""
-    names = [line.strip() for line in text.splitlines() if line.strip()]
-    is_complaint = not names or "nvidia-smi" in names[0].lower()
-    return Observed(machine=machine_pb2.Machine(accelerator="" if is_complaint else names[0]))
+    """The name of the first GPU, which is the one that `cuda` means; a complaint has no header line."""
+    header, _, names = text.partition("\n")
+    name = names.partition("\n")[0].strip() if header.strip() == "name" else ""
+    return Observed(machine=machine_pb2.Machine(accelerator=name))
 
 
 def _unquoted(value: str) -> str:

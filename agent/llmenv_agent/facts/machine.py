@@ -1,20 +1,18 @@
 """What this machine is: the facts that do not change from one run to the next.
 
-Every tool of the quick reading answers in milliseconds, and all run at once.  Not read here is
-the GPU's recommended working set: only Metal knows it, so checks report it from the target.
+The tools of the quick reading answer fast, and all run at once.  Not read here is the GPU's
+recommended working set: only Metal knows it, so checks report it from the target.
 """
 
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING
+
+from llmenv.fleet.v1 import machine_pb2
 
 from llmenv_agent.facts import ioreg, linux, sw_vers, sysctl, system_profiler
 from llmenv_agent.facts.observed import Observed, merge
 from llmenv_agent.facts.tool import read_tools
-
-if TYPE_CHECKING:
-    from llmenv.fleet.v1 import machine_pb2
 
 
 def read_machine(*, thorough: bool = False) -> machine_pb2.Machine:
@@ -34,11 +32,11 @@ def read_mac(*, thorough: bool = False) -> Observed:
     if thorough:
         commands.append(system_profiler.COMMAND)
     keys, versions, gpu, product, *profile = read_tools(*commands, timeout_seconds=30 if thorough else 5)
-    kernel = Observed()
-    kernel.machine.architecture = platform.machine()
-    kernel.machine.kernel_version = platform.release()
+    kernel = machine_pb2.Machine(
+        os_name="macOS", kernel_version=platform.release(), architecture=platform.machine()
+    )
     return merge(
-        kernel,
+        Observed(machine=kernel),
         *map(system_profiler.parse_system_profiler, profile),
         ioreg.parse_ioreg(gpu),
         ioreg.parse_ioreg(product),

@@ -8,6 +8,7 @@ names it once the chip is known.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,11 @@ def merge(*parts: Observed) -> Observed:
     return Observed(machine=machine, conditions=conditions, readings=readings)
 
 
+def apple_chip(name: str) -> str:
+    """The name if an Apple chip has it; a virtual machine's GPU is an "Apple Paravirtual device"."""
+    return name if re.match(r"Apple [AM][0-9]", name) else ""
+
+
 def unnamed_tiers(counts: Sequence[int | None]) -> list[machine_pb2.CpuTier]:
     """Tiers of these core counts, fastest first, for `merge` to name; none where a count is missing."""
     known = [count for count in counts if count is not None]
@@ -57,7 +63,7 @@ def unnamed_tiers(counts: Sequence[int | None]) -> list[machine_pb2.CpuTier]:
 def _add_implications(machine: machine_pb2.Machine) -> None:
     """Add what the chip's name, the model and the architecture say together."""
     is_arm_mac = machine.os_name == "macOS" and machine.architecture == "arm64"
-    machine.is_apple_silicon |= machine.chip.startswith("Apple ") or is_arm_mac
+    machine.is_apple_silicon |= bool(apple_chip(machine.chip)) or is_arm_mac
     machine.is_virtual |= "(Virtual)" in machine.chip or machine.model_identifier.startswith("VirtualMac")
     names = chips.tier_names(machine.chip)
     for index, tier in enumerate(machine.cpu_tiers):

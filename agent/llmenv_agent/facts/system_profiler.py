@@ -13,7 +13,7 @@ from llmenv.fleet.v1 import machine_pb2
 
 from llmenv_agent.facts.document import Document, json_document
 from llmenv_agent.facts.lines import colon_lines
-from llmenv_agent.facts.observed import Observed, Reading, merge, unnamed_tiers
+from llmenv_agent.facts.observed import Observed, Reading, apple_chip, merge, unnamed_tiers
 from llmenv_agent.facts.quantities import memory_bytes, whole
 
 COMMAND = ("system_profiler", "-json", "SPHardwareDataType", "SPDisplaysDataType")
@@ -62,7 +62,7 @@ def _display(section: Document) -> Observed:
     """A GPU; what hangs on it is not asked."""
     stated = next(filter(None, map(section.text, METAL_KEYS)), "")
     machine = machine_pb2.Machine(
-        chip=section.text("sppci_model") or "",
+        chip=apple_chip(section.text("sppci_model") or ""),
         gpu_cores=whole(section.text("sppci_cores"), bits=32),
         accelerator=_metal_family(stated),
     )
@@ -74,7 +74,7 @@ def _text(text: str) -> Observed:
     system = SYSTEM_VERSION.fullmatch(keys.get("System Version", ""))
     gpu, tiers = GPU_CORES.search(text), TIERS.search(text)
     machine = machine_pb2.Machine(
-        chip=keys.get("Chip") or keys.get("Chipset Model") or "",
+        chip=keys.get("Chip") or apple_chip(keys.get("Chipset Model", "")),
         model_identifier=keys.get("Model Identifier", ""),
         model_name=keys.get("Model Name", ""),
         gpu_cores=whole(gpu["cores"], bits=32) if gpu else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,19 +15,16 @@ SYSTEM_FOLDERS = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def read_tools(*commands: Sequence[str], timeout_seconds: float = 5.0) -> list[str]:
-    """What each command prints, all started at once; "" for one that is absent or too slow.
-
-    The exit status is not asked: sysctl prints what it has before it complains of an unknown key.
-    """
-    deadline = time.monotonic() + timeout_seconds
-    started = [_start(command) for command in commands]
-    return [_finish(process, deadline=deadline) for process in started]
+    """What each command prints, all run at once; "" for one that is absent or too slow."""
+    with ThreadPoolExecutor(len(commands)) as pool:
+        return list(pool.map(lambda command: _read_tool(command, timeout_seconds=timeout_seconds), commands))
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen[str] | None:
+def _read_tool(command: Sequence[str], *, timeout_seconds: float) -> str:
+    """The exit status is not asked: sysctl prints what it has before it complains of an unknown key."""
     path = os.pathsep.join(filter(None, [os.environ.get("PATH"), SYSTEM_FOLDERS]))
     try:
-        return subprocess.Popen(
+        return subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -35,17 +32,8 @@ def _start(command: Sequence[str]) -> subprocess.Popen[str] | None:
             encoding="utf-8",
             errors="replace",
             env={**os.environ, "PATH": path, "LC_ALL": "C"},
-        )
-    except OSError:
-        return None
-
-
-def _finish(process: subprocess.Popen[str] | None, *, deadline: float) -> str:
-    if process is None:
+            timeout=timeout_seconds,
+            check=False,
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
         return ""
-    with process:
-        try:
-            return process.communicate(timeout=max(0.0, deadline - time.monotonic()))[0]
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return ""
