@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
+from llmenv_agent.errors import UsageError
 from llmenv_agent.facts.applegpuinfo import parse_applegpuinfo
 from llmenv_agent.facts.collect_env import parse_collect_env
 from llmenv_agent.facts.error_text import parse_error_text
@@ -62,7 +63,7 @@ _SEVERAL_ANSWERS: dict[str, Callable[[str], tuple[Observed, ...]]] = {
 KINDS = tuple(sorted({**_ONE_ANSWER, **_SEVERAL_ANSWERS}))
 
 
-class RecordingError(Exception):
+class RecordingError(UsageError):
     """A recording that cannot be used; its text is one sentence for the person who sent it."""
 
 
