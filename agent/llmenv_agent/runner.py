@@ -126,6 +126,9 @@ class _Check:
         result = process.result
         result.cases.extend(self.cases)
         verdict.blame_cases(result)
+        if process.can_continue:
+            template = "Gave up after {count} processes, each ended by a case; the rest was not run."
+            result.reason.CopyFrom(verdict.spoken(template, count=MOST_PROCESSES))
         result.wall_seconds = self.wall_seconds
         result.process_end.children_left_behind = self.children_left_behind
         return result

@@ -6,6 +6,7 @@ Pure: everything it says was observed by the runner or written by the probe.
 from __future__ import annotations
 
 import dataclasses
+import re
 import signal
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _Judged = TypeVar("_Judged", result_pb2.Result, result_pb2.Case)
 
+# The innermost call of a thread as faulthandler writes it.
+_PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<function>\S+)')
 # What faulthandler writes below the message that matters.
 _STACK_MARKS = ("Fatal Python error:", "Current thread 0x", "Thread 0x", "  File ", "Extension modules:")
 
@@ -88,13 +91,13 @@ def blamed_case(running: Mapping[str, str], ended: Ended, *, log: str, bounds: B
     else:
         seconds = bounds.timeout_seconds if ended.stopped is Stop.DEADLINE else bounds.case_timeout_seconds
         case.status = result_pb2.STATUS_TIMEOUT
-        case.reason.CopyFrom(spoken("Did not end within {seconds:g} s.", seconds=seconds))
+        case.reason.CopyFrom(_overdue(seconds, log))
     return case
 
 
 def _without_result(ended: Ended, *, log: str, bounds: Bounds) -> result_pb2.Result:
     if ended.stopped is Stop.DEADLINE:
-        reason = spoken("Did not end within {seconds:g} s.", seconds=bounds.timeout_seconds)
+        reason = _overdue(bounds.timeout_seconds, log)
         return result_pb2.Result(status=result_pb2.STATUS_TIMEOUT, reason=reason)
     library = missing.library(log)
     if library:
@@ -102,6 +105,16 @@ def _without_result(ended: Ended, *, log: str, bounds: Bounds) -> result_pb2.Res
         reason = spoken("The dynamic library {library} is missing.", library=library)
         return result_pb2.Result(status=result_pb2.STATUS_ERROR, reason=reason, error=error)
     return result_pb2.Result(status=result_pb2.STATUS_CRASH, reason=_crash(ended, log, bounds))
+
+
+def _overdue(seconds: float, log: str) -> result_pb2.Sentence:
+    """Says where it was, if the probe could still write its stacks."""
+    place = _PLACE.search(log[log.rfind("Current thread 0x") :]) if "Current thread 0x" in log else None
+    if place is None:
+        return spoken("Did not end within {seconds:g} s.", seconds=seconds)
+    template = "Did not end within {seconds:g} s; it was in {function} ({file}:{line})."
+    values = {"function": place["function"], "file": place["file"].rpartition("/")[2], "line": place["line"]}
+    return spoken(template, seconds=seconds, **values)
 
 
 def _crash(ended: Ended, log: str, bounds: Bounds) -> result_pb2.Sentence:
@@ -119,7 +132,9 @@ def _killed(memory_kills: int | None) -> result_pb2.Sentence:
     if memory_kills:
         template = "Its process was killed by SIGKILL while the system killed {count} for memory."
         return spoken(template, count=memory_kills)
-    return spoken("Its process was killed by SIGKILL from outside; the system killed none for memory then.")
+    return spoken(
+        "Its process was killed by SIGKILL from outside; the system's count of kills for memory did not rise."
+    )
 
 
 def end_in_words(ended: Ended) -> str:
