@@ -158,21 +158,23 @@ class Spool:
                 spool_bounds.move_watermark(connection, watermark)
             spool_bounds.prune(connection, self._bounds)
 
-    def reject(self, sequence: int, *, record_id: str, reason: str) -> None:
+    def reject(self, sequence: int, *, reason: str) -> None:
         """Put a record that the collector refused among the dead letters, once."""
         with self._file.transaction() as connection:
-            marked = connection.execute(
-                "UPDATE record SET is_rejected = 1 WHERE sequence = ? AND is_rejected = 0 AND dropped = 0",
+            row = connection.execute(
+                "SELECT record FROM record WHERE sequence = ? AND is_rejected = 0 AND dropped = 0",
                 (sequence,),
-            )
-            if marked.rowcount == 0:
+            ).fetchone()
+            if row is None:
                 return
+            record_id = record_pb2.Record.FromString(row["record"]).record_id
+            connection.execute("UPDATE record SET is_rejected = 1 WHERE sequence = ?", (sequence,))
             connection.execute("UPDATE spool SET rejected = rejected + 1")
             connection.execute(
                 "INSERT OR REPLACE INTO dead_letter"
                 " (record_id, spool_id, sequence, reason, record, rejected_at)"
-                " SELECT ?, spool_id, sequence, ?, record, ? FROM record, spool WHERE sequence = ?",
-                (record_id, reason, time.time(), sequence),
+                " SELECT ?, spool_id, ?, ?, ?, ? FROM spool",
+                (record_id, sequence, reason, row["record"], time.time()),
             )
 
     def fork(self, collector_watermark: int) -> str:

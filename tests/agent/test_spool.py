@@ -161,7 +161,7 @@ def test_a_rejected_record_is_a_dead_letter(spool: Spool) -> None:
     sequence = spool.append(outcome("strange"))
     spool.offer_after(0)
     for _ in range(2):
-        spool.reject(sequence, record_id="r", reason="no machine of that name")
+        spool.reject(sequence, reason="no machine of that name")
     spool.acknowledge(sequence)
     assert [letter.reason for letter in spool.dead_letters()] == ["no machine of that name"]
     ledger = spool.ledger()

@@ -98,7 +98,7 @@ class SpoolMachine(RuleBasedStateMachine):
         sequence = min(s for s in self.collector.received if s > self.collector.watermark)
         dropped, record_id = self.collector.received[sequence]
         for _ in range(repeat):
-            self.spool.reject(sequence, record_id=record_id, reason="no such kind")
+            self.spool.reject(sequence, reason="no such kind")
         if not dropped:
             self.minted[sequence].is_rejected = True
             self.rejected_ids.add(record_id)

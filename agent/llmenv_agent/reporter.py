@@ -1,0 +1,151 @@
+"""Keeps one stream to the collector for as long as the agent lives, and delivers the spool over it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, cast
+
+import grpc
+from google.rpc import error_details_pb2  # type: ignore[import-untyped] # no stubs are published
+from grpc_status import rpc_status
+from llmenv.fleet.v1 import agent_service_pb2_grpc
+
+from llmenv_agent.connection import Diagnosis, Trouble, explain, open_channel
+from llmenv_agent.errors import DeliveryError
+from llmenv_agent.reconnect import LONGEST_SECONDS, Reconnect
+from llmenv_agent.session import End, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from llmenv.fleet.v1 import agent_service_pb2, machine_pb2
+
+    from llmenv_agent.identity import Identity
+    from llmenv_agent.spool import Spool
+
+log = logging.getLogger(__name__)
+
+_FOR_A_PERSON_TO_MEND = {Trouble.REVOKED, Trouble.NOT_KNOWN, Trouble.INCOMPATIBLE}
+
+
+class Reporter:
+    """Use from one event loop. `on_command` is awaited in the order the commands come."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        identity: Identity,
+        *,
+        read_machine: Callable[[], machine_pb2.Machine],
+        on_command: Callable[[agent_service_pb2.Command], Awaitable[None]],
+        is_running: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._spool = spool
+        self._identity = identity
+        self._read_machine = read_machine
+        self._on_command = on_command
+        self._is_running = is_running
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._reconnect = Reconnect()
+        self._trouble: Trouble | None = None
+        self.last_diagnosis: Diagnosis | None = None
+        loop = asyncio.get_running_loop()
+        spool.subscribe(lambda: _wake_from_any_thread(loop, self._wake))
+
+    async def run(self) -> None:
+        """Connect, deliver, connect again, until `stop`."""
+        address = self._identity.agent_addresses[0]
+        async with contextlib.AsyncExitStack() as channels:
+            channel = await channels.enter_async_context(open_channel(address, self._identity))
+            while not self._stopping.is_set():
+                delay = await self._run_session(channel, address)
+                await self._sleep(delay)
+                if self._trouble is Trouble.UNREACHABLE and len(self._identity.agent_addresses) > 1:
+                    await channels.aclose()
+                    address = self._next_address(address)
+                    channel = await channels.enter_async_context(open_channel(address, self._identity))
+
+    def stop(self) -> None:
+        """Say Goodbye and end `run`."""
+        self._stopping.set()
+        self._wake.set()
+
+    async def wait_until_delivered(self, timeout_seconds: float) -> None:
+        """Return when the collector has acknowledged everything. Raises DeliveryError at the deadline."""
+        deadline = time.monotonic() + timeout_seconds
+        while not await asyncio.to_thread(self._spool.is_delivered):
+            self._progress.clear()
+            try:
+                await asyncio.wait_for(self._progress.wait(), max(0.0, deadline - time.monotonic()))
+            except TimeoutError:
+                raise DeliveryError(self._still_waiting(timeout_seconds)) from None
+
+    def _still_waiting(self, timeout_seconds: float) -> str:
+        why = f" {self.last_diagnosis.sentence}" if self.last_diagnosis else ""
+        waiting = self._spool.ledger().waiting
+        return (
+            f"{waiting} records were not delivered within {timeout_seconds:g} s; they stay in the spool.{why}"
+        )
+
+    async def _run_session(self, channel: grpc.aio.Channel, address: str) -> float:
+        """One stream; returns the seconds to wait before the next."""
+        session = Session(
+            self._spool,
+            machine=await asyncio.to_thread(self._read_machine),
+            wake=self._wake,
+            stopping=self._stopping,
+            on_command=self._on_command,
+            on_progress=self._note_progress,
+            is_running=self._is_running,
+        )
+        asked_seconds = 0.0
+        try:
+            end = await session.run(agent_service_pb2_grpc.AgentServiceStub(channel))
+            if end in {End.STOPPED, End.FORKED}:
+                return 0.0
+            log.info("the collector ended the stream (%s)", end.value)
+            asked_seconds = session.reconnect_after_seconds
+        except grpc.aio.AioRpcError as error:
+            asked_seconds = _retry_seconds(error)
+            diagnosis = await asyncio.to_thread(explain, address, self._identity, error)
+            self._note_trouble(diagnosis)
+            if diagnosis.trouble in _FOR_A_PERSON_TO_MEND:
+                asked_seconds = max(asked_seconds, LONGEST_SECONDS)
+        connected = 0.0 if session.welcomed_at is None else time.monotonic() - session.welcomed_at
+        return self._reconnect.delay_after(connected, asked_seconds=asked_seconds)
+
+    def _note_progress(self) -> None:
+        self._trouble = self.last_diagnosis = None
+        self._progress.set()
+
+    def _note_trouble(self, diagnosis: Diagnosis) -> None:
+        """The first time aloud; the same again only for those who look closely."""
+        level = logging.DEBUG if diagnosis.trouble is self._trouble else logging.WARNING
+        log.log(level, "%s", diagnosis.sentence, extra={"trouble": diagnosis.trouble.value})
+        self._trouble, self.last_diagnosis = diagnosis.trouble, diagnosis
+
+    def _next_address(self, address: str) -> str:
+        addresses = self._identity.agent_addresses
+        return addresses[(addresses.index(address) + 1) % len(addresses)]
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+
+def _retry_seconds(error: grpc.aio.AioRpcError) -> float:
+    """The delay that the server asks for (google.rpc.RetryInfo), or 0."""
+    status = rpc_status.from_call(cast("grpc.Call", error))  # which has all that is read here
+    retry = error_details_pb2.RetryInfo()
+    found = [detail for detail in (status.details if status else ()) if detail.Unpack(retry)]
+    return float(retry.retry_delay.ToTimedelta().total_seconds()) if found else 0.0
+
+
+def _wake_from_any_thread(loop: asyncio.AbstractEventLoop, wake: asyncio.Event) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has closed: what was spooled goes with the next start
+        loop.call_soon_threadsafe(wake.set)
