@@ -1,0 +1,27 @@
+"""AgentService over gRPC: hands each stream to a session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceServicer
+from llmenv_collector.gate import MACHINE
+from llmenv_collector.session import House, Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc.aio
+
+    from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest
+
+
+class AgentServicer(AgentServiceServicer):
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    async def Connect(  # type: ignore[override]  # the stub is that of the synchronous API  # noqa: N802 (gRPC names it)
+        self, request_iterator: AsyncIterator[ConnectRequest], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        session = Session(house=self._house, machine_id=MACHINE.get(), send=context.write)
+        await session.serve(aiter(request_iterator))

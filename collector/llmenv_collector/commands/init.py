@@ -1,0 +1,54 @@
+"""llmenv-collector init: a new data folder, and the first admin token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from llmenv_collector.commands.options import data_option
+
+if TYPE_CHECKING:
+    from llmenv_collector.data_folder import DataFolder
+
+
+@click.command("init")
+@data_option
+@click.option("--host", "hosts", multiple=True, metavar="NAME", help="Name or address that machines reach it by.")
+@click.option("--port", default=7443, show_default=True, help="Port for people, as it stands in the token.")
+def command(folder: DataFolder, hosts: tuple[str, ...], port: int) -> None:
+    """Make a new collector.
+
+    Prints an admin token, this once.  Run again, it changes nothing but the names
+    of the certificate, when --host gives new ones.
+    """
+    from llmenv_collector.authority import Authority
+    from llmenv_collector.settings import Address
+
+    if folder.is_initialised():
+        Authority.load(folder).server_identity(folder, names=hosts)
+        click.echo(f"{folder.path} already holds a collector; nothing was lost.", err=True)
+        return
+    address = str(Address(hosts[0] if hosts else "127.0.0.1", port))
+    click.echo(create(folder, hosts=hosts, address=address))
+    click.echo(f"Made a collector in {folder.path}. Above is its admin token for `llmenv login`.", err=True)
+    click.echo(f"Next: llmenv-collector serve --data {folder.path}", err=True)
+
+
+def create(folder: DataFolder, *, hosts: tuple[str, ...], address: str) -> str:
+    """The admin token.  The identity file comes last: it makes the folder count as initialised."""
+    from llmenv_collector import migrate, tokens
+    from llmenv_collector.authority import Authority
+    from llmenv_collector.identity import Identity
+
+    folder.create()
+    connection = migrate.connect(folder.database)
+    try:
+        migrate.migrate(connection)
+    finally:
+        connection.close()
+    authority = Authority.create(folder)
+    authority.server_identity(folder, names=hosts)
+    identity = Identity.create(folder.identity)
+    secret = tokens.create(identity, role="admin", seconds=tokens.ROLE_SECONDS, label="first admin")
+    return tokens.printed(secret, address=address, pin=authority.pin)

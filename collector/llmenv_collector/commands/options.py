@@ -1,0 +1,38 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llmenv_collector.data_folder import DataFolder, default_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def to_folder(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> DataFolder:
+    return DataFolder(value or default_path())
+
+
+def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--data DIR, else LLMENV_DATA_DIR, else the user's data folder."""
+    return click.option(
+        "--data",
+        "folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="LLMENV_DATA_DIR",
+        callback=to_folder,
+        help="Folder that holds everything of this collector.",
+    )(command)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell."""
+    lines = [list(headings), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

@@ -1,0 +1,35 @@
+"""llmenv-collector serve: the running collector."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import click
+
+from llmenv_collector.commands.options import data_option
+
+if TYPE_CHECKING:
+    from llmenv_collector.data_folder import DataFolder
+
+
+@click.command("serve")
+@data_option
+@click.option("--listen", metavar="HOST:PORT", help="For people and enrolment.  [default: 127.0.0.1:7443]")
+@click.option("--agents-listen", metavar="HOST:PORT", help="For agents.  [default: 127.0.0.1:7444]")
+@click.option("--advertise", metavar="HOST", help="Host that others reach it by.  [default: the one it listens on]")
+@click.option("--heartbeat-seconds", metavar="SECONDS", help="Between heartbeats to an agent.  [default: 30]")
+@click.option("--sql-seconds", metavar="SECONDS", help="Time an analyst's statement may take.  [default: 30]")
+@click.option("--sql-memory-mb", metavar="MB", help="Memory an analyst's statement may take.  [default: 1024]")
+@click.option("--sql-rows", metavar="ROWS", help="Rows an analyst's statement may return.  [default: 1000000]")
+def command(folder: DataFolder, **flags: str | None) -> None:
+    """Receive what agents deliver, and answer people.
+
+    Says "ready" on stderr once both ports listen.  Port 0 lets the system choose;
+    serving.json in the data folder says what it chose.  SIGTERM ends it in order.
+    """
+    from llmenv_collector import settings
+    from llmenv_collector.server import serve
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    serve(folder, settings.load(folder.configuration, flags=flags))

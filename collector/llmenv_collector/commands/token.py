@@ -1,0 +1,84 @@
+"""llmenv-collector token: who may enrol, and who may ask."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from llmenv_collector.commands.options import data_option, table
+
+if TYPE_CHECKING:
+    from llmenv_collector.data_folder import DataFolder
+
+
+@click.group("token")
+def command() -> None:
+    """Create, list and revoke tokens."""
+
+
+@command.command("create")
+@data_option
+@click.option("--role", type=click.Choice(["viewer", "analyst", "admin"]), help="For a person; without it, one machine may enrol.")
+@click.option("--ttl", metavar="TIME", help="Such as 15m, 8h or 30d.  [default: 15m to enrol, 90d for a person]")
+@click.option("--label", default="", help="Whom or what it is for.")
+@click.option("--address", metavar="HOST:PORT", help="Where the collector is reached.  [default: where it serves now]")
+def create(folder: DataFolder, role: str | None, ttl: str | None, label: str, address: str | None) -> None:
+    """Print a new token, this once.
+
+    A token without a role lets one machine enrol.
+    """
+    from llmenv_collector import settings, tokens
+    from llmenv_collector.authority import Authority
+    from llmenv_collector.identity import Identity
+
+    folder.require_initialised()
+    default = tokens.ROLE_SECONDS if role else tokens.ENROLMENT_SECONDS
+    seconds = settings.parse_duration(ttl, where="--ttl") if ttl else default
+    where = str(settings.parse_address(address, where="--address")) if address else serving_address(folder)
+    secret = tokens.create(Identity(folder.identity), role=role or tokens.ENROLMENT, seconds=seconds, label=label)
+    click.echo(tokens.printed(secret, address=where, pin=Authority.load(folder).pin))
+
+
+def serving_address(folder: DataFolder) -> str:
+    from llmenv_collector.errors import UsageError
+
+    serving = folder.read_serving()
+    if serving is None:
+        raise UsageError(f"No collector serves {folder.path} now: start it, or give --address HOST:PORT.")
+    return serving.people_address
+
+
+@command.command("list")
+@data_option
+def list_(folder: DataFolder) -> None:
+    """List tokens; their secrets are kept nowhere."""
+    from llmenv_collector import clock, tokens
+    from llmenv_collector.identity import Identity
+
+    folder.require_initialised()
+    now = clock.now()
+    rows = [
+        (token.token_id, token.role, token.state(now), moment(token.expires_at), token.label)
+        for token in tokens.listing(Identity(folder.identity))
+    ]
+    click.echo(table(("TOKEN", "ROLE", "STATE", "EXPIRES", "LABEL"), rows))
+
+
+@command.command("revoke")
+@data_option
+@click.argument("token_id")
+def revoke(folder: DataFolder, token_id: str) -> None:
+    """End a token by its id."""
+    from llmenv_collector import tokens
+    from llmenv_collector.identity import Identity
+
+    folder.require_initialised()
+    tokens.revoke(Identity(folder.identity), token_id)
+    click.echo(f"Revoked token {token_id}.", err=True)
+
+
+def moment(microseconds: int) -> str:
+    """UTC, to the minute."""
+    return datetime.datetime.fromtimestamp(microseconds / 1e6, datetime.UTC).strftime("%Y-%m-%d %H:%MZ")

@@ -1,0 +1,83 @@
+"""FleetService over gRPC: what people ask.  Each answer is computed off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+from llmenv.fleet.v1 import fleet_service_pb2 as fleet
+from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceServicer
+from llmenv_collector import clock, queries, report
+from llmenv_collector.gate import PERSON
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    import grpc.aio
+
+    from llmenv_collector.identity import Identity
+    from llmenv_collector.statements import Statements
+    from llmenv_collector.store import Store
+    from llmenv_collector.streams import Streams
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+# The stubs are those of the synchronous API, and gRPC names the methods.
+# ruff: noqa: N802
+# mypy: disable-error-code="override"
+
+
+class FleetServicer(FleetServiceServicer):
+    def __init__(self, *, store: Store, identity: Identity, streams: Streams, statements: Statements) -> None:
+        self._store = store
+        self._identity = identity
+        self._streams = streams
+        self._statements = statements
+
+    async def WhoAmI(self, request: fleet.WhoAmIRequest, context: Context) -> fleet.WhoAmIResponse:
+        token = PERSON.get()
+        return fleet.WhoAmIResponse(
+            role=token.role,
+            label=token.label,
+            expires_at=clock.to_timestamp(token.expires_at),
+            collector_version=importlib.metadata.version("llmenv"),
+        )
+
+    async def ListMachines(
+        self, request: fleet.ListMachinesRequest, context: Context
+    ) -> fleet.ListMachinesResponse:
+        presence = queries.Presence(connected=self._streams.connected(), last_seen=self._streams.last_seen())
+        machines = await self._read(queries.list_machines, presence=presence)
+        return fleet.ListMachinesResponse(machines=machines)
+
+    async def ListRuns(self, request: fleet.ListRunsRequest, context: Context) -> fleet.ListRunsResponse:
+        return await self._read(queries.list_runs, machine=request.machine, limit=request.limit)
+
+    async def GetRun(self, request: fleet.GetRunRequest, context: Context) -> fleet.GetRunResponse:
+        return fleet.GetRunResponse(run=await self._read(queries.get_run, run_id=request.run_id))
+
+    async def GetFleetReport(
+        self, request: fleet.GetFleetReportRequest, context: Context
+    ) -> fleet.GetFleetReportResponse:
+        since = clock.from_timestamp(request.since) if request.HasField("since") else None
+        return await self._read(report.fleet_report, since=since)
+
+    async def Query(self, request: fleet.QueryRequest, context: Context) -> AsyncIterator[fleet.QueryResponse]:
+        async for part in self._statements.run(request.sql, max_rows=request.max_rows):
+            yield fleet.QueryResponse(
+                arrow_ipc=part.arrow_ipc,
+                snapshot_at=clock.to_timestamp(part.snapshot_at),
+                is_truncated=part.is_truncated,
+                rows=part.rows,
+            )
+
+    async def _read(self, query: Callable[..., Any], **arguments: object) -> Any:
+        """Runs a query in a thread, on a cursor of its own, without the machines that were revoked."""
+
+        def read() -> Any:
+            revoked = {one.machine_id for one in self._identity.machines() if one.revoked_at is not None}
+            with self._store.reader() as connection:
+                return query(connection, revoked=revoked, **arguments)
+
+        return await asyncio.to_thread(read)

@@ -1,0 +1,158 @@
+"""Every call passes here first: the policy's row for its RPC, then who calls.
+
+A machine is known by its client certificate, a person by a bearer token.
+Errors of the collector leave as status codes, each with its one sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from llmenv_collector import policy, tokens
+from llmenv_collector.authority import MACHINE_URI
+from llmenv_collector.errors import (
+    CollectorError,
+    ForbiddenError,
+    NotFoundError,
+    OutOfSequenceError,
+    StatementError,
+    StatementLimitError,
+    StoreError,
+    SupersededError,
+    UnauthenticatedError,
+    UnspokenRevisionError,
+    UsageError,
+)
+from llmenv_collector.policy import Caller
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from llmenv_collector.identity import Identity
+    from llmenv_collector.tokens import Token
+
+logger = logging.getLogger(__name__)
+
+STATUS_CODES: dict[type[CollectorError], grpc.StatusCode] = {
+    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    ForbiddenError: grpc.StatusCode.PERMISSION_DENIED,
+    UnspokenRevisionError: grpc.StatusCode.FAILED_PRECONDITION,
+    OutOfSequenceError: grpc.StatusCode.OUT_OF_RANGE,
+    SupersededError: grpc.StatusCode.ABORTED,
+    UsageError: grpc.StatusCode.INVALID_ARGUMENT,
+    StatementLimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    StatementError: grpc.StatusCode.INVALID_ARGUMENT,
+    NotFoundError: grpc.StatusCode.NOT_FOUND,
+    StoreError: grpc.StatusCode.UNAVAILABLE,
+}
+
+PERSON: ContextVar[Token] = ContextVar("PERSON")
+"""The role token of the call that is being served."""
+MACHINE: ContextVar[str] = ContextVar("MACHINE")
+"""The machine id of the call that is being served."""
+
+
+class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc.aio is partly untyped
+    """Wraps every handler of the server."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        return guarded(handler, self, handler_call_details.method)
+
+    async def admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Sets who calls, or raises UnauthenticatedError or ForbiddenError."""
+        callers = policy.allowed(method)
+        if Caller.ANYONE in callers:
+            return
+        if Caller.MACHINE in callers:
+            MACHINE.set(await self._machine(context))
+            return
+        token = await asyncio.to_thread(tokens.role_token, self._identity, bearer_of(context))
+        if token.role not in callers:
+            wanted = " or ".join(sorted(callers)) or "nobody"
+            raise ForbiddenError(f"This is for {wanted}; the token is of a {token.role}.")
+        PERSON.set(token)
+
+    async def _machine(self, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+        machine_id = certified_machine(context)
+        if not await asyncio.to_thread(self._identity.may_connect, machine_id):
+            raise ForbiddenError(f"Machine {machine_id} is not enrolled here or was revoked.")
+        return machine_id
+
+
+def certified_machine(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The machine id in the client's certificate, which the TLS handshake has verified."""
+    identities = [identity.decode() for identity in context.peer_identities() or ()]
+    machines = [text.removeprefix(MACHINE_URI) for text in identities if text.startswith(MACHINE_URI)]
+    if not machines:
+        raise UnauthenticatedError("A machine's certificate is needed: use the agents' port after enrolment.")
+    return machines[0]
+
+
+def bearer_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    metadata = dict(context.invocation_metadata() or ())
+    kind, _, token = str(metadata.get("authorization", "")).partition(" ")
+    if kind.lower() != "bearer" or not token.strip():
+        raise UnauthenticatedError("A token is needed: `llmenv login` stores one.")
+    return token.strip()
+
+
+@asynccontextmanager
+async def translated(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+    """The collector's errors as status codes."""
+    try:
+        yield
+    except CollectorError as error:
+        code = next((STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES), grpc.StatusCode.INTERNAL)
+        logger.info("refused: %s: %s", code.name, error)
+        await context.abort(code, str(error))
+
+
+def guarded(handler: Any, gate: Gate, method: str) -> Any:
+    """The same handler behind the gate."""
+    behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+    async def single(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async with translated(context):
+            await gate.admit(method, context)
+            return await behaviour(request, context)
+
+    async def several(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async with translated(context):
+            await gate.admit(method, context)
+            answer = behaviour(request, context)
+            if inspect.isawaitable(answer):
+                await answer
+                return
+            async for response in answer:
+                yield response
+
+    kinds = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }
+    make: Any = kinds[handler.request_streaming, handler.response_streaming]
+    return make(
+        several if handler.response_streaming else single,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )

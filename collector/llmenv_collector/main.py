@@ -1,0 +1,82 @@
+"""The command line of llmenv-collector.
+
+Commands are modules of llmenv_collector.commands, imported when they are used.
+This is the one place that catches everything: whatever happens, a person reads
+one sentence on stderr, and the exit code says which kind it was.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from llmenv_collector.errors import CollectorError, UsageError
+from llmenv_collector.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "init": "Make a new collector: its CA, its database and the first admin token.",
+    "serve": "Receive what agents deliver, and answer people.",
+    "token": "Create, list and revoke tokens.",
+    "machine": "List and revoke machines.",
+    "migrate": "Bring the database's schema forward.",
+}
+
+
+class LazyGroup(click.Group):
+    """Lists commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"llmenv_collector.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's signature)
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup)
+@click.version_option(package_name="llmenv", message="llmenv-collector %(version)s")
+def cli() -> None:
+    """Keeps what the agents of a fleet deliver, and compares it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    try:
+        cli.main(args=arguments, prog_name="llmenv-collector", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except CollectorError as error:
+        print(f"llmenv-collector: {error}", file=sys.stderr)  # noqa: T201 (the sentence for the person)
+        return ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILED
+    except Exception as error:  # noqa: BLE001 (the one place that may)
+        if os.environ.get("LLMENV_DEBUG"):
+            raise
+        print(  # noqa: T201 (the sentence for the person)
+            f"llmenv-collector: a fault of its own: {type(error).__name__}: {error}. LLMENV_DEBUG=1 shows where.",
+            file=sys.stderr,
+        )
+        return ExitCode.INTERNAL
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""What people ask of single machines and runs, answered from the store.
+
+A run is put together again from the messages its agent sent; nothing of it is
+lost or rounded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmenv.catalog.status import WORDS, blocking_checks
+from llmenv.fleet.v1 import fleet_service_pb2 as fleet
+from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2, run_pb2
+from llmenv_collector import clock
+from llmenv_collector.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    import duckdb
+
+DEFAULT_RUNS = 50
+MAX_RUNS = 1_000
+SHORTEST_PREFIX = 8
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What the open streams know beyond the store.  Times are microseconds since 1970."""
+
+    connected: frozenset[str] = frozenset()
+    last_seen: Mapping[str, int] | None = None
+
+
+def list_machines(
+    connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], presence: Presence
+) -> list[fleet.FleetMachine]:
+    """Sorted by hostname."""
+    rows = connection.execute(
+        """
+        SELECT sighting.machine_id::VARCHAR, machine.message, epoch_us(sighting.enrolled_at),
+               epoch_us(sighting.last_seen_at), sighting.agent_version, last.run_id::VARCHAR, epoch_us(last.started_at)
+        FROM store.machine_sighting AS sighting
+        LEFT JOIN store.machine AS machine USING (machine_id)
+        LEFT JOIN (
+          SELECT machine_id, arg_max(run_id, started_at) AS run_id, max(started_at) AS started_at
+          FROM store.run GROUP BY machine_id
+        ) AS last USING (machine_id)
+        ORDER BY machine.hostname, sighting.machine_id
+        """
+    ).fetchall()
+    return [fleet_machine(row, presence) for row in rows if row[0] not in revoked]
+
+
+def fleet_machine(row: tuple[Any, ...], presence: Presence) -> fleet.FleetMachine:
+    machine_id, message, enrolled_at, stored_last_seen, agent_version, run_id, run_at = row
+    machine = machine_pb2.Machine.FromString(message or b"")
+    machine.machine_id = machine_id
+    seen = [time for time in (stored_last_seen, (presence.last_seen or {}).get(machine_id)) if time is not None]
+    return fleet.FleetMachine(
+        machine=machine,
+        enrolled_at=clock.to_timestamp(enrolled_at),
+        last_seen_at=clock.to_timestamp(max(seen, default=None)),
+        is_connected=machine_id in presence.connected,
+        last_run_id=run_id or "",
+        last_run_at=clock.to_timestamp(run_at),
+        agent_version=agent_version,
+    )
+
+
+def list_runs(
+    connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], machine: str, limit: int
+) -> fleet.ListRunsResponse:
+    """Newest first; runs of revoked machines stay part of the history."""
+    del revoked
+    matching = "FROM store.run WHERE $machine IN ('', machine_id::VARCHAR, hostname)"
+    total = connection.execute(f"SELECT count(*) {matching}", {"machine": machine}).fetchall()[0][0]  # noqa: S608 (a constant)
+    rows = connection.execute(
+        f"""
+        SELECT run.run_id::VARCHAR, run.machine_id::VARCHAR, run.hostname, run.chip, run.environment_name, run.suite,
+               run.device, epoch_us(run.started_at), epoch_us(run_end.ended_at), coalesce(run_end.outcome, 0),
+               run.is_apple_silicon
+        FROM (SELECT * {matching} ORDER BY started_at DESC, run_id DESC LIMIT $limit) AS run
+        LEFT JOIN store.run_end AS run_end USING (run_id)
+        ORDER BY run.started_at DESC, run.run_id DESC
+        """,  # noqa: S608 (a constant)
+        {"machine": machine, "limit": min(limit or DEFAULT_RUNS, MAX_RUNS)},
+    ).fetchall()
+    words = status_words(connection, [row[0] for row in rows])
+    return fleet.ListRunsResponse(runs=[run_summary(row, words[row[0]]) for row in rows], total_runs=total)
+
+
+def status_words(connection: duckdb.DuckDBPyConnection, run_ids: Iterable[str]) -> dict[str, dict[str, str]]:
+    """For each run: the latest status of each check."""
+    rows = connection.execute(
+        """
+        SELECT run_id::VARCHAR, check_name, arg_max(status, sequence) FROM store.result
+        WHERE run_id IN (SELECT unnest(?::UUID[])) GROUP BY ALL
+        """,
+        [list(run_ids)],
+    ).fetchall()
+    words: dict[str, dict[str, str]] = defaultdict(dict)
+    for run_id, check_name, status in rows:
+        words[run_id][check_name] = status
+    return words
+
+
+def run_summary(row: tuple[Any, ...], words: dict[str, str]) -> fleet.RunSummary:
+    run_id, machine_id, hostname, chip, environment, suite, device, started_at, ended_at, outcome, apple = row
+    return fleet.RunSummary(
+        run_id=run_id,
+        machine_id=machine_id,
+        hostname=hostname,
+        chip=chip,
+        environment_name=environment,
+        suite=suite,
+        device=device,
+        started_at=clock.to_timestamp(started_at),
+        ended_at=clock.to_timestamp(ended_at),
+        outcome=outcome,
+        status_counts=Counter(words.values()),
+        readiness=readiness(words, is_apple_silicon=apple),
+    )
+
+
+def readiness(words: Mapping[str, str], *, is_apple_silicon: bool) -> fleet.Readiness:
+    blocking = blocking_checks(words, is_apple_silicon=is_apple_silicon)
+    return fleet.Readiness(is_ready=not blocking, blocking=blocking)
+
+
+def get_run(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], run_id: str) -> run_pb2.Run:
+    """The run as it is known now, with all results received so far."""
+    del revoked
+    identity, environment_id, message = find_run(connection, run_id)
+    run = run_pb2.Run.FromString(message)
+    add_packages(connection, run, environment_id)
+    add_end(connection, run, identity)
+    cases = cases_by_result(connection, identity)
+    rows = connection.execute(
+        "SELECT result_id::VARCHAR, message, log_tail FROM store.result WHERE run_id = ? ORDER BY sequence", [identity]
+    ).fetchall()
+    for result_id, result_message, log_tail in rows:
+        result = run.results.add()
+        result.ParseFromString(result_message)
+        result.log_tail = log_tail
+        result.cases.extend(cases.pop(result_id, ()))
+    return run
+
+
+def find_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> tuple[str, str, bytes]:
+    """By UUID or a unique prefix of it: run id, environment id and message."""
+    if len(run_id) < SHORTEST_PREFIX:
+        raise UsageError(f"A run is named by its id or at least {SHORTEST_PREFIX} characters of it, not {run_id!r}.")
+    rows = connection.execute(
+        "SELECT run_id::VARCHAR, environment_id, message FROM store.run WHERE starts_with(run_id::VARCHAR, lower(?))"
+        " LIMIT 2",
+        [run_id],
+    ).fetchall()
+    if not rows:
+        raise NotFoundError(f"There is no run {run_id!r}: see `llmenv run list`.")
+    if len(rows) > 1:
+        raise UsageError(f"Several runs begin with {run_id!r}: give more of the id.")
+    return rows[0][0], rows[0][1], rows[0][2]
+
+
+def add_packages(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, environment_id: str) -> None:
+    rows = connection.execute(
+        "SELECT name, version, origin FROM store.environment_package WHERE environment_id = ? ORDER BY position",
+        [environment_id],
+    ).fetchall()
+    for name, version, origin in rows:
+        run.environment.packages.add(name=name, version=version, origin=origin)
+
+
+def add_end(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, run_id: str) -> None:
+    row = connection.execute("SELECT message FROM store.run_end WHERE run_id = ?", [run_id]).fetchone()
+    if row is None:
+        return
+    end = record_pb2.RunFinished.FromString(row[0])
+    run.outcome = end.outcome
+    run.wall_seconds = end.wall_seconds
+    if end.HasField("ended_at"):
+        run.ended_at.CopyFrom(end.ended_at)
+
+
+def cases_by_result(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, list[result_pb2.Case]]:
+    """In the order in which they were delivered."""
+    rows = connection.execute(
+        "SELECT result_id::VARCHAR, message FROM store.result_case WHERE run_id = ? ORDER BY sequence, position",
+        [run_id],
+    ).fetchall()
+    cases: dict[str, list[result_pb2.Case]] = defaultdict(list)
+    for result_id, message in rows:
+        cases[result_id].append(result_pb2.Case.FromString(message))
+    return cases
+
+
+def status_of(word: str) -> result_pb2.Status.ValueType:
+    """The status of a stored word."""
+    return next(status for status, known in WORDS.items() if known == word)

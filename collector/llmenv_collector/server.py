@@ -1,0 +1,210 @@
+"""The running collector: one process, two TLS ports, and an orderly end.
+
+People and enrolment come to a port that shows the server's certificate; agents
+to a port that asks for theirs as well (gRPC cannot ask for an optional one).
+On SIGTERM or SIGINT agents are told to reconnect, what they sent is committed
+and acknowledged, and the database is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import logging
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from llmenv.fleet.v1 import agent_service_pb2, enrollment_service_pb2, fleet_service_pb2
+from llmenv.fleet.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
+from llmenv.fleet.v1.enrollment_service_pb2_grpc import add_EnrollmentServiceServicer_to_server
+from llmenv.fleet.v1.fleet_service_pb2_grpc import add_FleetServiceServicer_to_server
+from llmenv_collector.agent_servicer import AgentServicer
+from llmenv_collector.authority import Authority
+from llmenv_collector.data_folder import DataFolder, Serving
+from llmenv_collector.enrollment_servicer import EnrollmentServicer
+from llmenv_collector.errors import StoreError, UsageError
+from llmenv_collector.fleet_servicer import FleetServicer
+from llmenv_collector.gate import Gate
+from llmenv_collector.group import Sighting
+from llmenv_collector.identity import Identity
+from llmenv_collector.session import House
+from llmenv_collector.settings import Address, Settings, parse_address
+from llmenv_collector.snapshot import Snapshots
+from llmenv_collector.statements import Limits, Statements
+from llmenv_collector.store import Store
+from llmenv_collector.streams import Streams
+
+if TYPE_CHECKING:
+    from llmenv_collector.authority import ServerIdentity
+
+logger = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 4 << 20
+DELIVERIES_WAITING = 128
+GRACE_SECONDS = 10.0
+SERVICES = tuple(
+    service.full_name
+    for module in (agent_service_pb2, enrollment_service_pb2, fleet_service_pb2, health_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
+OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A laptop that went to sleep is noticed only with the ping timeout as well.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 8_000),
+    ("grpc.http2.ping_timeout_ms", 8_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    # Two collectors on one port would share its calls between their databases.
+    ("grpc.so_reuseport", 0),
+)
+
+
+@dataclass(frozen=True)
+class Collector:
+    """The parts of a collector that live as long as it serves."""
+
+    folder: DataFolder
+    settings: Settings
+    identity: Identity
+    store: Store
+    streams: Streams
+    snapshots: Snapshots
+
+
+def serve(folder: DataFolder, settings: Settings) -> None:
+    """Returns after an orderly end.  Raises StoreError when the store failed."""
+    folder.require_initialised()
+    with folder.lock():
+        store = Store(folder.database)
+        try:
+            if store.reingested:
+                logger.info("%d records that were kept raw are ingested now", store.reingested)
+            collector = Collector(
+                folder=folder,
+                settings=settings,
+                identity=Identity(folder.identity),
+                store=store,
+                streams=Streams(),
+                snapshots=Snapshots(store, folder.snapshots),
+            )
+            asyncio.run(run(collector))
+        finally:
+            store.close()
+
+
+async def run(collector: Collector) -> None:
+    await adopt_machines(collector)
+    server: Any = grpc.aio.server(interceptors=[Gate(collector.identity)], options=OPTIONS)
+    serving = open_ports(server, collector)
+    health = add_services(server, collector, agent_address=serving.agents_address)
+    await server.start()
+    stop = stop_signal()
+    ended = asyncio.wrap_future(collector.store.ended)
+    with collector.folder.announce(serving):
+        print(  # noqa: T201 (what a person who starts it waits for)
+            f"ready: people at {serving.people_address}, agents at {serving.agents_address}", file=sys.stderr, flush=True
+        )
+        await asyncio.wait([asyncio.ensure_future(stop.wait()), ended], return_when=asyncio.FIRST_COMPLETED)
+    await health.enter_graceful_shutdown()
+    collector.streams.draining.set()
+    await server.stop(GRACE_SECONDS)
+    if ended.done():
+        raise StoreError(f"The database {collector.store.path} failed; nothing that was acknowledged is lost.")
+
+
+def stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def adopt_machines(collector: Collector) -> None:
+    """Machines enrolled since the database was last written, also after it was restored from a backup."""
+    for machine in collector.identity.machines():
+        sighting = Sighting(machine_id=machine.machine_id, seen_at=None, enrolled_at=machine.enrolled_at)
+        await asyncio.wrap_future(collector.store.see(sighting))
+
+
+def open_ports(server: Any, collector: Collector) -> Serving:
+    """Binds both ports; returns where they really are."""
+    settings, folder = collector.settings, collector.folder
+    listen = parse_address(settings.listen, where="--listen")
+    agents_listen = parse_address(settings.agents_listen, where="--agents-listen")
+    host = settings.advertise or reachable(listen.host)
+    authority = Authority.load(folder)
+    identity = authority.server_identity(folder, names={host})
+    people_port = bind(server, listen, credentials(identity))
+    agents_port = bind(server, agents_listen, credentials(identity, client_ca=authority.pem))
+    agents_host = settings.advertise or reachable(agents_listen.host)
+    return Serving(
+        people_address=str(Address(host, people_port)),
+        agents_address=str(Address(agents_host, agents_port)),
+        pid=os.getpid(),
+    )
+
+
+def reachable(host: str) -> str:
+    """A host to connect to; a wildcard address is none."""
+    return os.uname().nodename if host in {"0.0.0.0", "::"} else host  # noqa: S104 (compares, binds nothing)
+
+
+def credentials(identity: ServerIdentity, *, client_ca: bytes | None = None) -> grpc.ServerCredentials:
+    """With `client_ca` a client must show a certificate of that CA."""
+    return grpc.ssl_server_credentials(
+        [(identity.key, identity.chain)],
+        root_certificates=client_ca,
+        require_client_auth=client_ca is not None,
+    )
+
+
+def bind(server: Any, address: Address, server_credentials: grpc.ServerCredentials) -> int:
+    try:
+        port = server.add_secure_port(str(address), server_credentials)
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        raise UsageError(f"{address} cannot be listened on: it is in use, or not an address of this machine.")
+    return int(port)
+
+
+def add_services(server: Any, collector: Collector, *, agent_address: str) -> Any:
+    """All services on both ports: who may call what is the policy's matter.  Returns the health service."""
+    house = House(
+        store=collector.store,
+        identity=collector.identity,
+        streams=collector.streams,
+        room=asyncio.Semaphore(DELIVERIES_WAITING),
+        heartbeat_seconds=collector.settings.heartbeat_seconds,
+        version=importlib.metadata.version("llmenv"),
+    )
+    enrollment = EnrollmentServicer(
+        identity=collector.identity,
+        authority=Authority.load(collector.folder),
+        store=collector.store,
+        agent_address=agent_address,
+    )
+    fleet = FleetServicer(
+        store=collector.store,
+        identity=collector.identity,
+        streams=collector.streams,
+        statements=Statements(collector.snapshots, Limits.of(collector.settings)),
+    )
+    health = HealthServicer()
+    add_AgentServiceServicer_to_server(AgentServicer(house), server)
+    add_EnrollmentServiceServicer_to_server(enrollment, server)
+    add_FleetServiceServicer_to_server(fleet, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    reflection.enable_server_reflection((*SERVICES, reflection.SERVICE_NAME), server)
+    return health

@@ -1,0 +1,253 @@
+"""One agent's stream, from its Hello to its end, without knowing the transport.
+
+Promises: nothing is acknowledged before it is durable; acknowledgements come in
+order; at most WINDOW deliveries of one stream wait for the store, beyond that
+nothing more is read, so that the sender has to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llmenv.fleet.v1 import agent_service_pb2
+from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
+from llmenv_collector import clock, rows
+from llmenv_collector.errors import (
+    CollectorError,
+    ForbiddenError,
+    OutOfSequenceError,
+    StoreError,
+    SupersededError,
+    UnauthenticatedError,
+    UnspokenRevisionError,
+    UsageError,
+)
+from llmenv_collector.group import Rejection, Sighting
+from llmenv_collector.ingest import OLDEST_PROTOCOL_REVISION, PROTOCOL_REVISION, Arrival, is_uuid
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from llmenv_collector.identity import Identity
+    from llmenv_collector.store import Delivered, SpoolState, Store
+    from llmenv_collector.streams import Stream, Streams
+
+WINDOW = 4
+CAPABILITIES = ("cases",)
+RECONNECT_SECONDS = (1.0, 10.0)
+
+
+@dataclass(frozen=True)
+class House:
+    """What all sessions of a collector share."""
+
+    store: Store
+    identity: Identity
+    streams: Streams
+    room: asyncio.Semaphore
+    """Deliveries that may wait for the store at once, over all streams."""
+    heartbeat_seconds: float
+    version: str
+
+
+@dataclass
+class Session:
+    """The collector's side of one stream of one machine."""
+
+    house: House
+    machine_id: str
+    send: Callable[[ConnectResponse], Awaitable[None]]
+    _hello: agent_service_pb2.Hello = field(default_factory=agent_service_pb2.Hello)
+    _pending: asyncio.Queue[asyncio.Future[Delivered]] = field(default_factory=lambda: asyncio.Queue(WINDOW))
+
+    async def serve(self, requests: AsyncIterator[ConnectRequest]) -> None:
+        """Returns at the agent's Goodbye or the collector's Drain.  Raises CollectorError to refuse."""
+        received_at = clock.now()
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("message") != "hello":
+            raise UsageError("The first message of a stream must be Hello.")
+        self._hello = first.hello
+        self._require_acceptable()
+        with self.house.streams.open(spool_id=self._hello.spool_id, machine_id=self.machine_id) as stream:
+            await self._welcome(received_at)
+            try:
+                await self._converse(requests, stream)
+            except* CollectorError as refusals:
+                raise first_of(refusals) from None
+            finally:
+                self._see_last()
+
+    def _require_acceptable(self) -> None:
+        hello = self._hello
+        if hello.machine_id != self.machine_id:
+            raise UnauthenticatedError(
+                f"Hello is of machine {hello.machine_id or '(none)'}, the certificate of {self.machine_id}."
+            )
+        if not is_uuid(hello.spool_id):
+            raise UsageError(f"spool_id is {hello.spool_id[:64]!r}, which is not a UUID.")
+        oldest = hello.oldest_protocol_revision or hello.protocol_revision
+        if hello.protocol_revision < OLDEST_PROTOCOL_REVISION or oldest > PROTOCOL_REVISION:
+            raise UnspokenRevisionError(
+                f"The agent speaks revisions {oldest} to {hello.protocol_revision},"
+                f" this collector {OLDEST_PROTOCOL_REVISION} to {PROTOCOL_REVISION}: upgrade the older one."
+            )
+
+    async def _welcome(self, received_at: int) -> None:
+        state = await asyncio.wrap_future(self.house.store.spool_state(self._hello.spool_id))
+        mark = state.watermark
+        if mark is not None and mark.machine_id != self.machine_id:
+            raise ForbiddenError(f"Spool {mark.spool_id} belongs to another machine: begin a new one.")
+        await self._see(agent_version=self._hello.agent_version, with_facts=True, ledger=self._hello.ledger)
+        await self.send(ConnectResponse(welcome=self._welcome_message(state, received_at)))
+
+    def _welcome_message(self, state: SpoolState, received_at: int) -> agent_service_pb2.Welcome:
+        return agent_service_pb2.Welcome(
+            watermark=state.watermark.sequence if state.watermark else 0,
+            digest=state.watermark.digest if state.watermark else b"",
+            protocol_revision=min(PROTOCOL_REVISION, self._hello.protocol_revision),
+            capabilities=CAPABILITIES,
+            heartbeat_seconds=self.house.heartbeat_seconds,
+            rejections=[rejected(one) for one in state.rejections],
+            received_at=clock.to_timestamp(received_at),
+            sent_at=clock.to_timestamp(clock.now()),
+            collector_version=self.house.version,
+        )
+
+    async def _converse(self, requests: AsyncIterator[ConnectRequest], stream: Stream) -> None:
+        draining = self.house.streams.draining
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(self._read(requests))
+            drained = group.create_task(draining.wait())
+            others = [group.create_task(work) for work in (self._acknowledge(), self._beat(), self._watch(stream))]
+            await asyncio.wait([reading, drained], return_when=asyncio.FIRST_COMPLETED)
+            await self._pending.join()
+            if draining.is_set():
+                await self._drain()
+            for task in (reading, drained, *others):
+                task.cancel()
+
+    async def _drain(self) -> None:
+        delay = random.uniform(*RECONNECT_SECONDS)  # noqa: S311 (spreads reconnects, guards nothing)
+        await self.send(ConnectResponse(drain=agent_service_pb2.Drain(reconnect_after_seconds=delay)))
+
+    async def _read(self, requests: AsyncIterator[ConnectRequest]) -> None:
+        async for request in requests:
+            if self.house.streams.draining.is_set():
+                return
+            kind = request.WhichOneof("message")
+            self.house.streams.saw(self.machine_id)
+            if kind == "records":
+                await self._deliver(request.records)
+            elif kind == "heartbeat":
+                await self._see(ledger=request.heartbeat.ledger)
+            elif kind == "rejection_confirmed":
+                await self._confirm(request.rejection_confirmed.sequence)
+            elif kind == "hello":
+                raise UsageError("Hello may be said once.")
+            elif kind == "goodbye":
+                return
+
+    async def _deliver(self, batch: agent_service_pb2.RecordBatch) -> None:
+        received_at = clock.now()
+        arrivals = [
+            Arrival(
+                spool_id=self._hello.spool_id,
+                machine_id=self.machine_id,
+                protocol_revision=self._hello.protocol_revision,
+                sequence=spooled.sequence,
+                record=spooled.record,
+                received_at=received_at,
+            )
+            for spooled in batch.records
+        ]
+        if not arrivals:
+            return
+        await self.house.room.acquire()
+        try:
+            delivery = asyncio.wrap_future(self.house.store.deliver(arrivals))
+        except CollectorError:
+            self.house.room.release()
+            raise
+        delivery.add_done_callback(lambda _: self.house.room.release())
+        await self._pending.put(delivery)
+
+    async def _confirm(self, sequence: int) -> None:
+        await asyncio.wrap_future(self.house.store.confirm_rejection(self._hello.spool_id, sequence))
+
+    async def _acknowledge(self) -> None:
+        """Raises OutOfSequenceError after what came before the jump was acknowledged."""
+        while True:
+            delivery = await self._pending.get()
+            try:
+                done = await delivery
+                for one in done.rejections:
+                    await self.send(ConnectResponse(rejected=rejected(one)))
+                await self.send(
+                    ConnectResponse(acknowledged=agent_service_pb2.Acknowledged(watermark=done.watermark))
+                )
+                if done.jump:
+                    raise OutOfSequenceError(done.jump)
+            finally:
+                self._pending.task_done()
+
+    async def _beat(self) -> None:
+        """Says that the collector is there, and looks whether the machine may still be."""
+        while True:
+            await asyncio.sleep(self.house.heartbeat_seconds)
+            if not await asyncio.to_thread(self.house.identity.may_connect, self.machine_id):
+                raise ForbiddenError(f"Machine {self.machine_id} was revoked.")
+            heartbeat = agent_service_pb2.Heartbeat(sent_at=clock.to_timestamp(clock.now()))
+            await self.send(ConnectResponse(heartbeat=heartbeat))
+
+    async def _watch(self, stream: Stream) -> None:
+        await stream.superseded.wait()
+        raise SupersededError("A newer stream of this spool took over.")
+
+    async def _see(
+        self, *, ledger: agent_service_pb2.Ledger, agent_version: str = "", with_facts: bool = False
+    ) -> None:
+        now = self.house.streams.saw(self.machine_id)
+        machine_rows = list(rows.of_machine(self._hello.machine, self.machine_id)) if with_facts else []
+        sighting = Sighting(
+            machine_id=self.machine_id,
+            seen_at=now,
+            agent_version=agent_version,
+            facts=machine_rows[0][1] if machine_rows else None,
+            ledger=self._ledger_row(ledger, now),
+        )
+        await asyncio.wrap_future(self.house.store.see(sighting))
+
+    def _ledger_row(self, ledger: agent_service_pb2.Ledger, now: int) -> dict[str, object]:
+        totals = ("minted", "stored", "rejected", "waiting", "dropped")
+        return {
+            "spool_id": self._hello.spool_id,
+            "machine_id": self.machine_id,
+            **{name: getattr(ledger, name) for name in totals},
+            "said_at": now,
+        }
+
+    def _see_last(self) -> None:
+        """The time of the last message outlives this process; nobody waits for it to be written."""
+        seen_at = self.house.streams.last_seen().get(self.machine_id)
+        with contextlib.suppress(StoreError):
+            self.house.store.see(Sighting(machine_id=self.machine_id, seen_at=seen_at))
+
+
+def rejected(rejection: Rejection) -> agent_service_pb2.Rejected:
+    return agent_service_pb2.Rejected(
+        sequence=rejection.sequence, record_id=rejection.record_id, reason=rejection.reason
+    )
+
+
+def first_of(refusals: BaseExceptionGroup[CollectorError]) -> CollectorError:
+    """The first refusal in a group that may hold groups."""
+    error: BaseException = refusals
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, CollectorError):
+        raise error
+    return error

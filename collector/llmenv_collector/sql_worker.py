@@ -1,0 +1,146 @@
+"""The process in which one statement of a person runs, on a read-only snapshot.
+
+Reads a JSON request from stdin, writes an Arrow IPC stream to stdout, and on the
+last line of stderr one JSON object: {"rows", "is_truncated"} or {"error"}.
+The limits are set before DuckDB is loaded: an alarm whose default action ends
+the process even inside C++ code, and a cap on its memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
+
+SCHEMA = "v1"
+CATALOGS = ("information_schema", "pg_catalog", "duckdb")
+BATCH_ROWS = 16_384
+MEMORY_LOOK_SECONDS = 0.05
+RSS_UNIT = 1 if sys.platform == "darwin" else 1_024
+MEMORY_EXIT = 3
+
+
+class RefusedError(Exception):
+    """One sentence for the person who wrote the statement."""
+
+
+def main() -> int:
+    request = json.loads(sys.stdin.read())
+    limit(seconds=request["seconds"], memory_bytes=request["memory_bytes"])
+    try:
+        summary = answer(request)
+    except RefusedError as error:
+        summary = {"error": str(error)}
+    except MemoryError:
+        summary = {"limit": "memory"}
+    print(json.dumps(summary), file=sys.stderr)
+    return 0 if "rows" in summary else 1
+
+
+def limit(*, seconds: int, memory_bytes: int) -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(seconds)
+    os.nice(10)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    # macOS does not enforce RLIMIT_DATA on mapped memory.
+    threading.Thread(target=watch_memory, args=(memory_bytes,), daemon=True).start()
+
+
+def watch_memory(memory_bytes: int) -> None:
+    while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT < memory_bytes:
+        time.sleep(MEMORY_LOOK_SECONDS)
+    os._exit(MEMORY_EXIT)
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        connection = connect(request["snapshot"], memory_bytes=request["memory_bytes"])
+        statement = only_select(connection, request["sql"])
+        return send(connection.sql(statement), max_rows=request["max_rows"])
+    except (duckdb.OutOfMemoryException, pa.ArrowMemoryError) as error:
+        raise MemoryError from error
+    except duckdb.Error as error:
+        if "bad_alloc" in str(error) or "bad allocation" in str(error):
+            raise MemoryError from error
+        raise RefusedError(sentence(error)) from error
+
+
+def connect(path: str, *, memory_bytes: int) -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    connection = duckdb.connect(
+        path,
+        read_only=True,
+        config={
+            "python_enable_replacements": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "memory_limit": f"{memory_bytes // 2} B",
+            "temp_directory": "",
+            "threads": 2,
+        },
+    )
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    connection.execute(f"SET schema = '{SCHEMA}'")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """The one SELECT in the text; anything else is refused."""
+    import duckdb
+
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise RefusedError(f"One SELECT statement is wanted; there are {len(statements)} statements.")
+    (statement,) = statements
+    if statement.type is not duckdb.StatementType.SELECT:
+        kind = str(statement.type).rpartition(".")[2]
+        raise RefusedError(f"Only SELECT may be asked, not {kind}: the answer comes from a read-only snapshot.")
+    for table in connection.get_table_names(statement.query, qualified=True):
+        schema = table.split(" AS ")[0].rpartition(".")[0].rpartition(".")[2].strip('"').lower()
+        if schema not in {"", SCHEMA, *CATALOGS}:
+            raise RefusedError(f"Only the views of schema {SCHEMA} may be asked, not {table.split(' AS ')[0]}.")
+    return str(statement.query)
+
+
+def send(relation: Any, *, max_rows: int) -> dict[str, Any]:
+    """Rows up to the cap, and whether there were more."""
+    import pyarrow as pa
+
+    if relation is None:
+        raise RefusedError("The statement gives no rows.")
+    sent, is_truncated = 0, False
+    with relation.limit(max_rows + 1).to_arrow_reader(BATCH_ROWS) as reader:
+        with pa.ipc.new_stream(sys.stdout.buffer, reader.schema) as writer:
+            for batch in reader:
+                kept = batch.slice(0, max_rows - sent)
+                is_truncated = is_truncated or kept.num_rows < batch.num_rows
+                sent += kept.num_rows
+                writer.write_batch(kept)
+        sys.stdout.flush()
+    return {"rows": sent, "is_truncated": is_truncated}
+
+
+def sentence(error: Exception) -> str:
+    """DuckDB's message without its picture of the statement."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith(("LINE ", "^"))]
+    return " ".join(kept[:3])[:500]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""The streams that are open now: who is connected, when they last spoke, and which one counts.
+
+Lives in the event loop alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llmenv_collector import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass
+class Stream:
+    """One open stream of a spool."""
+
+    spool_id: str
+    machine_id: str
+    superseded: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Streams:
+    """Every open stream of this process."""
+
+    def __init__(self) -> None:
+        self.draining = asyncio.Event()
+        """Set once, when the collector is about to stop."""
+        self._by_spool: dict[str, Stream] = {}
+        self._connected: Counter[str] = Counter()
+        self._last_seen: dict[str, int] = {}
+
+    @contextmanager
+    def open(self, *, spool_id: str, machine_id: str) -> Iterator[Stream]:
+        """The newest stream of a spool wins: an older one learns that it is superseded."""
+        stream = Stream(spool_id=spool_id, machine_id=machine_id)
+        former = self._by_spool.get(spool_id)
+        if former is not None:
+            former.superseded.set()
+        self._by_spool[spool_id] = stream
+        self._connected[machine_id] += 1
+        try:
+            yield stream
+        finally:
+            if self._by_spool.get(spool_id) is stream:
+                del self._by_spool[spool_id]
+            self._connected[machine_id] -= 1
+
+    def saw(self, machine_id: str) -> int:
+        """Notes and returns the time, microseconds since 1970."""
+        self._last_seen[machine_id] = now = clock.now()
+        return now
+
+    def last_seen(self) -> dict[str, int]:
+        return dict(self._last_seen)
+
+    def connected(self) -> frozenset[str]:
+        """Machines with an open stream."""
+        return frozenset(+self._connected)

@@ -1,0 +1,11 @@
+CREATE OR REPLACE VIEW v1.facts AS
+SELECT result_id, case_name, name, text, number, flag, unit FROM store.fact;
+
+COMMENT ON VIEW v1.facts IS 'What was observed and is no measurement to compare.';
+COMMENT ON COLUMN v1.facts.result_id IS 'Key of results.';
+COMMENT ON COLUMN v1.facts.case_name IS 'NULL when the whole check observed it.';
+COMMENT ON COLUMN v1.facts.name IS 'Such as "weights_source".';
+COMMENT ON COLUMN v1.facts.text IS 'Its value when it is words.';
+COMMENT ON COLUMN v1.facts.number IS 'Its value when it is a number.';
+COMMENT ON COLUMN v1.facts.flag IS 'Its value when it is yes or no.';
+COMMENT ON COLUMN v1.facts.unit IS 'Of number; empty where the name says it.';

@@ -1,0 +1,14 @@
+CREATE OR REPLACE VIEW v1.measurements AS
+SELECT result_id, case_name, name, unit, value,
+       CASE direction WHEN 1 THEN 'higher' WHEN 2 THEN 'lower' END AS better, trials, warmups
+FROM store.measurement;
+
+COMMENT ON VIEW v1.measurements IS 'Every number measured.';
+COMMENT ON COLUMN v1.measurements.result_id IS 'Key of results.';
+COMMENT ON COLUMN v1.measurements.case_name IS 'NULL when the whole check measured it.';
+COMMENT ON COLUMN v1.measurements.name IS 'Such as "steps_per_second".';
+COMMENT ON COLUMN v1.measurements.unit IS 'Unit of value, trials and warmups.';
+COMMENT ON COLUMN v1.measurements.value IS 'The median of the trials where there are any.';
+COMMENT ON COLUMN v1.measurements.better IS '"higher", "lower" or NULL.';
+COMMENT ON COLUMN v1.measurements.trials IS 'Raw values in the order they were taken; warm-ups apart.';
+COMMENT ON COLUMN v1.measurements.warmups IS 'Values of the warm-up rounds.';
