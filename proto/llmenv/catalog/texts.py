@@ -40,10 +40,18 @@ class Texts:
 
     def sentence(self, sentence: Sentence) -> str:
         """What a check said, in this language."""
-        template = self._tables.get(SENTENCES, {}).get(sentence.template)
-        if template is None:
-            return sentence.text
-        return template.format(**sentence.values)
+        template = self._tables.get(SENTENCES, {}).get(sentence.template, sentence.template)
+        values = dict(sentence.values)
+        if "name" in values:
+            values["name"] = self.name_of("name", values["name"])
+        try:
+            return str(template.format(**values)) or sentence.text
+        except (KeyError, IndexError, ValueError):
+            return sentence.text  # a template of another release
+
+    def phrase(self, text: str) -> str:
+        """Words of a check that are the same every time; as they are when there is no translation."""
+        return str(self._tables.get(SENTENCES, {}).get(text, text))
 
     def pick(self, translated: Translated) -> str:
         """This language of a text of the catalogue."""

@@ -1,0 +1,130 @@
+"""Asks a collector, and says in llmenv's own errors what gRPC says in its."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Self
+
+import grpc
+from llmenv.fleet.v1 import fleet_service_pb2 as messages
+from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
+
+from llmenv_cli.errors import CliError, RefusedError, UnreachableError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from google.protobuf.timestamp_pb2 import Timestamp
+    from llmenv.fleet.v1.run_pb2 import Run
+
+    from llmenv_cli.credentials import Credentials
+
+CHANNEL_OPTIONS = (
+    # A collector is a machine of the lab, which a web proxy does not know.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+)
+
+
+# What gRPC says of a certificate that the CA did not sign, or that is for another host.
+UNTRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification", "Peer name")
+FAILED = "The collector at {address} failed ({code}): {details}."
+SENTENCES: dict[grpc.StatusCode, tuple[type[CliError], str]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: (UsageError, "{details}."),
+    grpc.StatusCode.NOT_FOUND: (UsageError, "{details}."),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (UsageError, "The collector stopped it: {details}."),
+    grpc.StatusCode.UNAUTHENTICATED: (
+        RefusedError,
+        "The collector at {address} does not accept the token: {details}.",
+    ),
+    grpc.StatusCode.PERMISSION_DENIED: (RefusedError, "The token may not do this at {address}: {details}."),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (
+        UnreachableError,
+        "The collector at {address} did not answer in time; LLMENV_TIMEOUT_SECONDS raises the limit.",
+    ),
+    grpc.StatusCode.UNIMPLEMENTED: (
+        UnreachableError,
+        "The collector at {address} is older than this llmenv and cannot answer this.",
+    ),
+}
+
+
+class FleetClient:
+    """One connection to the collector of the credentials. Close it, or use it in a `with` block."""
+
+    def __init__(self, credentials: Credentials, *, timeout_seconds: float) -> None:
+        self._address = credentials.address
+        self._timeout = timeout_seconds
+        self._metadata = (("authorization", f"Bearer {credentials.token}"),)
+        tls = grpc.ssl_channel_credentials(root_certificates=credentials.ca_pem.encode())
+        self._channel = grpc.secure_channel(credentials.address, tls, options=CHANNEL_OPTIONS)
+        self._stub = FleetServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    def who_am_i(self) -> messages.WhoAmIResponse:
+        with self._translated():
+            return self._stub.WhoAmI(messages.WhoAmIRequest(), timeout=self._timeout, metadata=self._metadata)
+
+    def machines(self) -> list[messages.FleetMachine]:
+        """Sorted by hostname."""
+        request = messages.ListMachinesRequest()
+        with self._translated():
+            answer = self._stub.ListMachines(request, timeout=self._timeout, metadata=self._metadata)
+        return list(answer.machines)
+
+    def runs(self, *, machine: str, limit: int) -> messages.ListRunsResponse:
+        """Newest first; `machine` is an id or hostname, empty for all."""
+        request = messages.ListRunsRequest(machine=machine, limit=limit)
+        with self._translated():
+            return self._stub.ListRuns(request, timeout=self._timeout, metadata=self._metadata)
+
+    def run(self, run_id: str) -> Run:
+        """By its id or a unique prefix."""
+        request = messages.GetRunRequest(run_id=run_id)
+        with self._translated():
+            return self._stub.GetRun(request, timeout=self._timeout, metadata=self._metadata).run
+
+    def report(self, *, since: Timestamp | None) -> messages.GetFleetReportResponse:
+        """On runs that started at or after `since`; None for all."""
+        request = messages.GetFleetReportRequest(since=since)
+        with self._translated():
+            return self._stub.GetFleetReport(request, timeout=self._timeout, metadata=self._metadata)
+
+    def query(self, sql: str, *, max_rows: int) -> Iterator[messages.QueryResponse]:
+        """The parts of one Arrow IPC stream, in order."""
+        request = messages.QueryRequest(sql=sql, max_rows=max_rows)
+        with self._translated():
+            yield from self._stub.Query(request, timeout=self._timeout, metadata=self._metadata)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise translated(error, address=self._address) from error
+
+
+def translated(error: grpc.RpcError, *, address: str) -> CliError:
+    """The error of llmenv that says the same."""
+    code, details = error.code(), (error.details() or "no reason given").rstrip(".")
+    if code is grpc.StatusCode.UNAVAILABLE and any(words in details for words in UNTRUSTED):
+        return RefusedError(
+            f"The certificate at {address} is not of the collector you logged in to: `llmenv login` again."
+        )
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return UnreachableError(f"No collector answers at {address}: {_cause(details)}.")
+    kind, sentence = SENTENCES.get(code, (UnreachableError, FAILED))
+    return kind(sentence.format(address=address, details=details, code=code.name))
+
+
+def _cause(details: str) -> str:
+    """The last clause of gRPC's chain of causes, such as "Connection refused (111)"."""
+    return details.rpartition(": ")[2]

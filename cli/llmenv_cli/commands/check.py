@@ -1,0 +1,63 @@
+"""llmenv check: is this machine's environment fit to train on?"""
+
+from __future__ import annotations
+
+import click
+
+from llmenv_cli import options, settings
+from llmenv_cli.exit_codes import ExitCode
+
+
+@click.command()
+@click.option("--suite", metavar="NAME", help="Set of checks to run.  [default: quick]")
+@click.option(
+    "--check", "checks", metavar="NAME", multiple=True, help="Run this check instead; may be repeated."
+)
+@click.option(
+    "--target",
+    metavar="PYTHON",
+    default=lambda: settings.load().target,
+    help="Interpreter of the training environment.",
+)
+@click.option(
+    "--device", type=click.Choice(["mps", "cuda", "cpu"]), help="Device to check.  [default: the best here]"
+)
+@click.option(
+    "--set",
+    "parameters",
+    metavar="CHECK.PARAM=VALUE",
+    multiple=True,
+    help="Change a parameter of a check; may be repeated.",
+)
+@options.output_format
+@options.language
+@click.pass_context
+def check(
+    context: click.Context,
+    *,
+    suite: str | None,
+    checks: tuple[str, ...],
+    target: str,
+    device: str | None,
+    parameters: tuple[str, ...],
+    output_format: str,
+    language: str,
+) -> None:
+    """Check the training environment of this machine.
+
+    Needs no collector.  Progress goes to stderr, the report to stdout.  Exits with 0 when the
+    environment is ready to train on and with 1 when it is not.
+    """
+    from llmenv_cli import agent_process
+    from llmenv_cli.render.run_view import RunView
+    from llmenv_cli.run_output import print_run
+
+    single = {"--suite": suite, "--target": target, "--device": device}
+    arguments = [
+        *(word for flag, value in single.items() if value for word in (flag, value)),
+        *(word for name in checks for word in ("--check", name)),
+        *(word for assignment in parameters for word in ("--set", assignment)),
+    ]
+    run = agent_process.check(arguments)
+    print_run(run, output_format=output_format, language=language)
+    context.exit(ExitCode.FINE if RunView(run).is_ready else ExitCode.NOT_READY)

@@ -1,0 +1,113 @@
+"""llmenv fleet: all machines at once."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from llmenv_cli import options, settings
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from llmenv.catalog.texts import Texts
+    from llmenv.fleet.v1.fleet_service_pb2 import FleetMachine
+
+    from llmenv_cli.render.listing import Listing, Row
+
+
+@click.group()
+def fleet() -> None:
+    """Look at all machines: report on them, list them."""
+
+
+@fleet.command()
+@click.option("--since", callback=options.ago, metavar="TIME", help="Only runs of the last 30d, 12h or 2w.")
+@options.output_format
+@options.language
+def report(*, since: dt.timedelta | None, output_format: str, language: str) -> None:
+    """Report on the fleet: coverage, health, chips, package versions and findings."""
+    import datetime as dt
+
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from llmenv_cli.client import FleetClient
+    from llmenv_cli.credentials import Credentials
+    from llmenv_cli.fleet_output import print_report
+
+    start = None
+    if since is not None:
+        start = Timestamp()
+        start.FromDatetime(dt.datetime.now(dt.UTC) - since)
+    with FleetClient(Credentials.load(), timeout_seconds=settings.load().timeout_seconds) as client:
+        answer = client.report(since=start)
+    print_report(answer, output_format=output_format, language=language)
+
+
+@fleet.command()
+@options.output_format
+@options.language
+def machines(*, output_format: str, language: str) -> None:
+    """List the enrolled machines and when each was last seen."""
+    from llmenv.catalog.texts import texts
+
+    from llmenv_cli.client import FleetClient
+    from llmenv_cli.credentials import Credentials
+    from llmenv_cli.render.listing import write_listing
+
+    with FleetClient(Credentials.load(), timeout_seconds=settings.load().timeout_seconds) as client:
+        found = client.machines()
+    write_listing(machines_listing(found, texts(language)), output_format=output_format, stream=sys.stdout)
+
+
+def machines_listing(found: list[FleetMachine], texts: Texts) -> Listing:
+    """A row a machine; programs get the bytes and ids that people are spared."""
+    from llmenv_cli.render.listing import Field, Listing
+
+    keys = (
+        "machine_id",
+        "hostname",
+        "chip",
+        "gpu_cores",
+        "memory_bytes",
+        "system",
+        "connected",
+        "last_seen_at",
+        "last_run_at",
+        "agent_version",
+    )
+    numeric = {"gpu_cores", "memory_bytes"}
+    fields = [Field(key=key, title=texts.say(f"column.{key}"), is_number=key in numeric) for key in keys]
+    return Listing(fields=fields, rows=[_row(one, texts) for one in found], hidden=frozenset({"machine_id"}))
+
+
+def _row(found: FleetMachine, texts: Texts) -> Row:
+    from llmenv_cli.render import numbers
+    from llmenv_cli.render.listing import Row
+    from llmenv_cli.render.sections.wording import when
+
+    machine = found.machine
+    has = {key: found.HasField(key) for key in ("last_seen_at", "last_run_at")}
+    shown = {
+        "connected": texts.say("word.mark_connected" if found.is_connected else "word.mark_silent"),
+        **(
+            {"memory_bytes": numbers.memory(machine.memory_bytes)} if machine.HasField("memory_bytes") else {}
+        ),
+        **({"last_seen_at": when(found.last_seen_at)} if has["last_seen_at"] else {}),
+        **({"last_run_at": when(found.last_run_at)} if has["last_run_at"] else {}),
+    }
+    values = {
+        "machine_id": machine.machine_id,
+        "hostname": machine.hostname,
+        "chip": machine.chip,
+        "gpu_cores": machine.gpu_cores if machine.HasField("gpu_cores") else None,
+        "memory_bytes": machine.memory_bytes if machine.HasField("memory_bytes") else None,
+        "system": f"{machine.os_name} {machine.os_version}".strip(),
+        "connected": found.is_connected,
+        "last_seen_at": found.last_seen_at.ToDatetime() if has["last_seen_at"] else None,
+        "last_run_at": found.last_run_at.ToDatetime() if has["last_run_at"] else None,
+        "agent_version": found.agent_version,
+    }
+    return Row(values=values, shown=shown)

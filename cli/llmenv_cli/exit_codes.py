@@ -1,0 +1,30 @@
+"""How llmenv ends, as numbers that scripts may rely on."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Every code that llmenv exits with."""
+
+    FINE = 0
+    """Done; for `check`: the environment is ready to train on."""
+    NOT_READY = 1
+    """`check` ran, and a core check is neither pass nor warn."""
+    USAGE = 2
+    """A flag, a name, a file, a statement or the settings are wrong."""
+    UNREACHABLE = 3
+    """No collector answered, or it could not answer now."""
+    PARTIAL = 4
+    """What was printed is not all there is; stderr says what is missing."""
+    REFUSED = 5
+    """The collector knows no such token, or the token has no right to this."""
+    NOT_INSTALLED = 6
+    """A part of llmenv or a package it needs is not installed; the sentence names the extra."""
+    AGENT_FAILED = 7
+    """llmenv-agent ended without a run to show."""
+    INTERNAL = 70
+    """A fault of llmenv itself (EX_SOFTWARE of sysexits.h)."""
+    INTERRUPTED = 130
+    """Ctrl-C."""

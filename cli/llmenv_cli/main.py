@@ -1,0 +1,89 @@
+"""The program llmenv: commands are loaded when they are needed, and every failure is one sentence.
+
+`llmenv --help` imports click and the commands' options, nothing else; gRPC, protobuf, rich and pyarrow
+are loaded by the commands that use them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from llmenv_cli.errors import CliError
+from llmenv_cli.exit_codes import ExitCode
+
+# The command, and where it lies.
+COMMANDS = {
+    "check": "llmenv_cli.commands.check:check",
+    "login": "llmenv_cli.commands.login:login",
+    "fleet": "llmenv_cli.commands.fleet:fleet",
+    "run": "llmenv_cli.commands.run:runs",
+    "sql": "llmenv_cli.commands.sql:sql",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when somebody asks for it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="llmenv", prog_name="llmenv", message="%(prog)s %(version)s")
+def llmenv() -> None:
+    """Is this machine fit to train language models, which machine is faster, and what changed?
+
+    `llmenv check` looks at this machine and needs nothing else.  `llmenv login` makes a collector
+    known; the other commands ask it about the whole fleet.
+    """
+
+
+def main() -> None:
+    """Run the program and exit with a code of ExitCode."""
+    try:
+        code = llmenv.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = ExitCode.USAGE
+    except CliError as error:
+        code = _explain(error)
+    except BrokenPipeError:
+        code = _reader_left()
+    except Exception as error:  # noqa: BLE001 (the one place: no traceback reaches a person)
+        code = _explain_fault(error)
+    sys.exit(code if isinstance(code, int) else ExitCode.FINE)
+
+
+def _explain(error: CliError) -> ExitCode:
+    click.echo(f"llmenv: {error}", err=True)
+    return error.exit_code
+
+
+def _reader_left() -> ExitCode:
+    """The reader of the pipe has gone, such as `head`; Python must not complain about it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.FINE
+
+
+def _explain_fault(error: Exception) -> ExitCode:
+    """A fault of llmenv itself; LLMENV_DEBUG shows where."""
+    if os.environ.get("LLMENV_DEBUG"):
+        raise error
+    click.echo(
+        f"llmenv: a fault of llmenv itself ({type(error).__name__}: {error}); LLMENV_DEBUG=1 shows where.",
+        err=True,
+    )
+    return ExitCode.INTERNAL

@@ -1,0 +1,109 @@
+"""First contact with a collector: fetch the chain it shows, and trust its CA only if the pin is right.
+
+The connection is not verified, since nothing is trusted yet, and carries nothing.  The token's pin is
+the SHA-256 of the CA's SubjectPublicKeyInfo, so a certificate of anybody else is recognised before the
+secret leaves this machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import socket
+import ssl
+import sys
+from typing import TYPE_CHECKING
+
+from llmenv_cli.errors import RefusedError, UnreachableError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TAG_SEQUENCE = 0x30
+TAG_VERSION = 0xA0
+# serial number, signature algorithm, issuer, validity, subject
+FIELDS_BEFORE_PUBLIC_KEY = 5
+
+
+def fetch(address: str, *, pin: str, timeout_seconds: float) -> str:
+    """PEM of the CA at host:port whose public key has the pin.
+
+    Raises UnreachableError, or RefusedError when the collector shows another CA.
+    """
+    for certificate in _shown_chain(address, timeout_seconds=timeout_seconds):
+        if hmac.compare_digest(public_key_pin(certificate), pin):
+            return ssl.DER_cert_to_PEM_cert(certificate)
+    raise RefusedError(
+        f"What answers at {address} is not the collector that made the token: its certificate authority is"
+        " another. Ask for a new token, and whether the address is right."
+    )
+
+
+def public_key_pin(certificate: bytes) -> str:
+    """SHA-256 of the SubjectPublicKeyInfo of a DER certificate, base64url without padding.
+
+    Raises ValueError when it is no certificate (RFC 5280, section 4.1).
+    """
+    tag, body, _ = _element(certificate)
+    _, fields, _ = _element(body)
+    if tag != TAG_SEQUENCE:
+        raise ValueError("not a certificate")
+    tag, _, rest = _element(fields)
+    if tag == TAG_VERSION:
+        fields = rest
+    for _ in range(FIELDS_BEFORE_PUBLIC_KEY):
+        _, _, fields = _element(fields)
+    _, _, after = _element(fields)
+    digest = hashlib.sha256(fields[: len(fields) - len(after)]).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of "host:port" or "[::1]:port"."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) <= 65_535:
+        raise UsageError(f"{address!r} is not host:port, such as collector.lab:7443.")
+    return host.strip("[]"), int(port)
+
+
+def _shown_chain(address: str, *, timeout_seconds: float) -> Sequence[bytes]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # the pin is what is checked
+    context.set_alpn_protocols(["h2"])
+    host, port = split_address(address)
+    try:
+        with (
+            socket.create_connection((host, port), timeout=timeout_seconds) as plain,
+            context.wrap_socket(plain, server_hostname=host) as connection,
+        ):
+            return _unverified_chain(connection)
+    except ssl.SSLError as error:
+        raise UnreachableError(
+            f"What answers at {address} does not speak TLS: {error.reason or error}."
+        ) from error
+    except OSError as error:
+        raise UnreachableError(f"No collector answers at {address}: {error.strerror or error}.") from error
+
+
+def _unverified_chain(connection: ssl.SSLSocket) -> Sequence[bytes]:
+    """DER of every certificate that the other side sent."""
+    if sys.version_info >= (3, 13):
+        return connection.get_unverified_chain()
+    # Before Python 3.13 the chain has no public name.
+    shown = connection._sslobj.get_unverified_chain()  # type: ignore[attr-defined]  # noqa: SLF001
+    return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in shown or ()]
+
+
+def _element(encoded: bytes) -> tuple[int, bytes, bytes]:
+    """The first DER element: its tag, its content, and what follows it."""
+    if len(encoded) < 2:
+        raise ValueError("not DER: it ends too early")
+    length, start = encoded[1], 2
+    if length & 0x80:
+        start = 2 + (length & 0x7F)
+        length = int.from_bytes(encoded[2:start])
+    if len(encoded) < start + length:
+        raise ValueError("not DER: it ends too early")
+    return encoded[0], encoded[start : start + length], encoded[start + length :]

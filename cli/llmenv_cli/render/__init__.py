@@ -1,0 +1,1 @@
+"""From what the agent and the collector say to what people read: a report is built once, then written."""

@@ -1,0 +1,167 @@
+"""The fleet report: what it is based on, who is ready, and what differs by chip and package version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmenv.catalog import known_issues
+from llmenv.catalog.status import WORDS
+from llmenv.catalog.texts import texts as texts_in
+
+from llmenv_cli.render import numbers
+from llmenv_cli.render.blocks import Column, Grid, Paragraph, Report, Section
+from llmenv_cli.render.run_view import STATUS_WORDS
+from llmenv_cli.render.sections.wording import title, verdict, when
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llmenv.catalog.texts import Texts
+    from llmenv.fleet.v1.fleet_service_pb2 import (
+        ChipRow,
+        FindingRow,
+        GetFleetReportResponse,
+        HealthRow,
+        PackageRow,
+    )
+
+    from llmenv_cli.render.blocks import Block
+
+
+def fleet_report(answer: GetFleetReportResponse, *, language: str) -> Report:
+    """Sections without a row are left out, except the coverage."""
+    texts = texts_in(language)
+    sections = (
+        coverage(answer, texts),
+        health(answer, texts),
+        findings(answer, texts),
+        chips(answer, texts),
+        packages(answer, texts),
+    )
+    return Report(texts.say("fleet.report_title"), tuple(section for section in sections if section.blocks))
+
+
+def coverage(answer: GetFleetReportResponse, texts: Texts) -> Section:
+    """Machines that report and machines that do not: silence is never shown as health."""
+    return Section(texts.say("fleet.coverage"), tuple(_coverage(answer, texts)))
+
+
+def health(answer: GetFleetReportResponse, texts: Texts) -> Section:
+    """A row an environment on a machine and device; a check that never ran there is unknown."""
+    rows = tuple(_health_row(row, texts) for row in answer.health)
+    columns = _columns(("machine", "chip", "environment", "device", "ready", "finding", "started_at"), texts)
+    return _table(texts.say("fleet.health"), columns, rows)
+
+
+def findings(answer: GetFleetReportResponse, texts: Texts) -> Section:
+    """Causes, each once, with its machines and remedy."""
+    rows = tuple(_finding_row(row, texts) for row in answer.findings)
+    return _table(
+        texts.say("fleet.findings"),
+        _columns(("status", "check", "finding", "machines", "remedy"), texts),
+        rows,
+    )
+
+
+def chips(answer: GetFleetReportResponse, texts: Texts) -> Section:
+    """Measurements that rate, by chip variant."""
+    rows = tuple(_chip_row(row, texts) for row in answer.chips)
+    columns = (
+        *_columns(("chip", "device", "check", "measurement"), texts),
+        Column(texts.say("column.median"), is_number=True),
+        Column(texts.say("column.range"), is_number=True),
+        Column(texts.say("column.machines_results"), is_number=True),
+    )
+    return _table(texts.say("fleet.chips"), columns, rows)
+
+
+def packages(answer: GetFleetReportResponse, texts: Texts) -> Section:
+    """Versions in use and how runs with each went."""
+    rows = tuple(_package_row(row, texts) for row in answer.packages)
+    columns = (
+        *_columns(("package", "version"), texts),
+        Column(texts.say("column.machines"), is_number=True),
+        *_columns(("statuses",), texts),
+    )
+    return _table(texts.say("fleet.packages"), columns, rows)
+
+
+def _coverage(answer: GetFleetReportResponse, texts: Texts) -> Iterator[Block]:
+    based_on = answer.coverage
+    yield Paragraph(
+        texts.say(
+            "fleet.based_on",
+            reporting=based_on.reporting,
+            machines=based_on.machines,
+            runs=f"{based_on.runs:,}",
+            results=f"{based_on.results:,}",
+        )
+    )
+    if based_on.HasField("freshest_run_at"):
+        yield Paragraph(
+            texts.say(
+                "fleet.period", oldest=when(based_on.oldest_run_at), freshest=when(based_on.freshest_run_at)
+            )
+        )
+    ready = sum(row.readiness.is_ready for row in answer.health)
+    yield Paragraph(texts.say("fleet.ready", ready=ready, total=len(answer.health)))
+    if based_on.silent_machines:
+        yield Paragraph(texts.say("fleet.silent", machines=", ".join(based_on.silent_machines)))
+    if based_on.pending:
+        yield Paragraph(texts.say("fleet.pending", count=based_on.pending))
+
+
+def _health_row(row: HealthRow, texts: Texts) -> tuple[str, ...]:
+    ready = texts.say("word.mark_yes" if row.readiness.is_ready else "word.mark_no")
+    words = {name: WORDS.get(status, "unknown") for name, status in row.statuses.items()} | dict(
+        row.readiness.blocking
+    )
+    troubles = [
+        f"{title(name, texts)} {verdict(word, texts)}"
+        for name, word in sorted(words.items())
+        if word != "pass"
+    ]
+    finding = ", ".join(troubles) or texts.say("fleet.all_pass", count=len(words))
+    return row.hostname, row.chip, row.environment_name, row.device, ready, finding, when(row.started_at)
+
+
+def _finding_row(row: FindingRow, texts: Texts) -> tuple[str, ...]:
+    issue = known_issues.find(row.remedy_id)
+    remedy = f"{issue.id}: {texts.pick(issue.remedy)}" if issue is not None else row.remedy_id
+    status = verdict(WORDS.get(row.status, "unknown"), texts)
+    return status, title(row.check_name, texts), texts.sentence(row.reason), ", ".join(row.hostnames), remedy
+
+
+def _chip_row(row: ChipRow, texts: Texts) -> tuple[str, ...]:
+    variant = [row.chip]
+    if row.HasField("gpu_cores"):
+        variant.append(texts.say("header.gpu_cores", count=row.gpu_cores))
+    if row.HasField("memory_bytes"):
+        variant.append(numbers.memory(row.memory_bytes))
+    low, high = (numbers.quantity(value, row.unit, texts) for value in (row.low, row.high))
+    return (
+        ", ".join(variant),
+        row.device,
+        title(row.check_name, texts),
+        texts.name_of("name", row.measurement),
+        numbers.quantity(row.median, row.unit, texts),
+        texts.say("fleet.range", low=low, high=high) if row.machines > 1 else "",
+        f"{row.machines} / {row.results}",
+    )
+
+
+def _package_row(row: PackageRow, texts: Texts) -> tuple[str, ...]:
+    counts = ", ".join(
+        f"{texts.say(f'status.{word}')} {row.status_counts[word]}"
+        for word in STATUS_WORDS
+        if row.status_counts[word]
+    )
+    return row.package, row.version, str(row.machines), counts
+
+
+def _columns(keys: tuple[str, ...], texts: Texts) -> tuple[Column, ...]:
+    return tuple(Column(texts.say(f"column.{key}")) for key in keys)
+
+
+def _table(heading: str, columns: tuple[Column, ...], rows: tuple[tuple[str, ...], ...]) -> Section:
+    return Section(heading, (Grid(columns, rows),) if rows else ())

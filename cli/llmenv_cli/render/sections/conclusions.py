@@ -1,0 +1,133 @@
+"""Conclusions, what is ready for use and what to do next, each drawn from verdicts of this run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmenv_cli.render.blocks import Bullets, Section
+from llmenv_cli.render.run_view import STATUS_WORDS
+from llmenv_cli.render.sections.summary import readiness
+from llmenv_cli.render.sections.wording import reason, remedy, title, titles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llmenv.catalog.texts import Texts
+    from llmenv.fleet.v1.machine_pb2 import Conditions
+
+    from llmenv_cli.render.run_view import CheckView, RunView
+
+MISSING_PACKAGE = "ModuleNotFoundError"
+# What people want to use, and the check that shows it works.
+CAPABILITIES = (
+    ("tensors", "torch_basics"),
+    ("training", "torch_training"),
+    ("language_model", "transformers_generate"),
+    ("lora", "peft_lora"),
+    ("mlx", "mlx_native"),
+    ("quantization", "torch_quantization"),
+)
+# Widely claimed beside them, and measured by no check of these.
+UNMEASURED = ("qlora", "mixed_precision", "checkpointing", "large_models")
+
+
+def conclusions(view: RunView, texts: Texts) -> Section:
+    """The verdict, the checks by status, and whether its timings may be compared."""
+    items = (readiness(view, texts), *_by_status(view, texts), *_comparability(view, texts))
+    return Section(texts.say("conclusions.title"), (Bullets(tuple(items), ordered=True),))
+
+
+def ready_for_use(view: RunView, texts: Texts) -> Section:
+    """A ticked box stands for a check that passed, or works with the limitation it names."""
+    items, ticks = [], []
+    for capability, name in CAPABILITIES:
+        check = view.check(name)
+        items.append(_capability(capability, check, view.run.device, texts))
+        ticks.append(check.works)
+    for capability in UNMEASURED:
+        said = texts.say(f"capability.{capability}")
+        items.append(texts.say("ready.unmeasured", capability=said))
+        ticks.append(False)
+    return Section(texts.say("ready.title"), (Bullets(tuple(items), ticks=tuple(ticks)),))
+
+
+def next_steps(view: RunView, texts: Texts) -> Section:
+    """What blocks first, then other remedies, then what never ran."""
+    steps = tuple(dict.fromkeys((*_repairs(view, texts), *_unknowns(view, texts), *_always(view, texts))))
+    return Section(texts.say("steps.title"), (Bullets(steps, ordered=True),))
+
+
+def _by_status(view: RunView, texts: Texts) -> Iterator[str]:
+    for word in STATUS_WORDS:
+        names = [check.name for check in view.checks if check.word == word]
+        if names:
+            yield texts.say(f"conclusions.{word}", count=len(names), checks=titles(names, texts))
+
+
+def _comparability(view: RunView, texts: Texts) -> Iterator[str]:
+    """Circumstances under which timings say little, each as it was read."""
+    seen: set[str] = set()
+    for check in view.executed:
+        if check.result is not None:
+            seen |= _disturbances(check.result.conditions_before) | _disturbances(
+                check.result.conditions_after
+            )
+    for disturbance in sorted(seen):
+        yield texts.say(f"conditions.{disturbance}")
+
+
+def _disturbances(conditions: Conditions) -> set[str]:
+    found = {
+        "battery": conditions.power_source == "battery",
+        "low_power": conditions.low_power_mode,
+        "thermal": conditions.thermal_pressure not in {"", "nominal"},
+        "memory_pressure": conditions.memory_pressure not in {"", "normal"},
+        "gpu_shared": conditions.other_gpu_processes > 0,
+    }
+    return {name for name, is_so in found.items() if is_so}
+
+
+def _capability(capability: str, check: CheckView, device: str, texts: Texts) -> str:
+    said = texts.say(f"capability.{capability}", device=device)
+    status = texts.say(f"status.{check.word}")
+    if check.word == "pass":
+        return texts.say("ready.passed", capability=said, check=title(check.name, texts))
+    return texts.say(
+        "ready.otherwise",
+        capability=said,
+        check=title(check.name, texts),
+        status=status,
+        reason=reason(check, texts),
+    )
+
+
+def _repairs(view: RunView, texts: Texts) -> Iterator[str]:
+    for check in sorted(view.executed, key=lambda check: check.name not in view.blocking):
+        if check.word in {"pass", "skip"}:
+            continue
+        missing = check.result.error.missing if check.result else ""
+        if helps := remedy(check, texts):
+            yield texts.say("steps.remedy", check=title(check.name, texts), remedy=helps)
+        elif missing and check.result and check.result.error.type == MISSING_PACKAGE:
+            command = f"{view.run.environment.python_path or 'python'} -m pip install {missing}"
+            yield texts.say("steps.install", check=title(check.name, texts), command=command)
+        elif not check.works:
+            yield texts.say("steps.look", check=title(check.name, texts), reason=reason(check, texts))
+
+
+def _unknowns(view: RunView, texts: Texts) -> Iterator[str]:
+    names = [check.name for check in view.checks if check.word == "unknown"]
+    if names:
+        command = "llmenv check " + " ".join(f"--check {name}" for name in names)
+        yield texts.say("steps.unknown", command=command)
+    if view.silent_issues:
+        ids = texts.say("word.list_separator").join(issue.id for issue in view.silent_issues)
+        yield texts.say("steps.silent", issues=ids)
+
+
+def _always(view: RunView, texts: Texts) -> Iterator[str]:
+    for check in view.executed:
+        facts = {fact.name: fact.text for fact in check.result.facts} if check.result else {}
+        if facts.get("weights_source") == "random":
+            yield texts.say("steps.real_weights", check=check.name)
+    yield texts.say("steps.again")

@@ -1,0 +1,113 @@
+"""Memory: what each check needed at its peak, and what this machine's memory is enough for by formula."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmenv.catalog.memory_advice import Fit, advise
+
+from llmenv_cli.render import numbers
+from llmenv_cli.render.blocks import Column, Grid, Paragraph, Section
+from llmenv_cli.render.sections.wording import title
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llmenv.catalog.memory_advice import Advice
+    from llmenv.catalog.texts import Texts
+    from llmenv.fleet.v1.machine_pb2 import Machine
+
+    from llmenv_cli.render.blocks import Block
+    from llmenv_cli.render.run_view import CheckView, RunView
+
+PROCESS_SOURCES = frozenset({"phys_footprint", "ru_maxrss"})
+
+
+def memory_analysis(view: RunView, texts: Texts) -> Section:
+    """A row a check that ran, and where the figures come from."""
+    keys = ("process_peak", "tensors_peak", "driver_peak")
+    columns = (
+        Column(texts.say("column.check")),
+        *(Column(texts.say(f"column.{key}"), is_number=True) for key in keys),
+        Column(texts.say("column.accelerator_source")),
+    )
+    rows = tuple(_peaks(check, texts) for check in view.executed)
+    blocks = (
+        (Grid(columns, rows), *_meaning(view, texts))
+        if rows
+        else (Paragraph(texts.say("memory.nothing_ran")),)
+    )
+    return Section(texts.say("memory.title"), blocks)
+
+
+def memory_advice(view: RunView, texts: Texts) -> Section:
+    """What fits, by formula, into what the system recommends."""
+    machine = view.run.machine
+    advice = advise(
+        memory_bytes=machine.memory_bytes if machine.HasField("memory_bytes") else None,
+        working_set_bytes=(
+            machine.recommended_working_set_bytes
+            if machine.HasField("recommended_working_set_bytes")
+            else None
+        ),
+    )
+    columns = (
+        Column(texts.say("column.model")),
+        Column(texts.say("column.parameters"), is_number=True),
+        Column(texts.say("column.method")),
+        Column(texts.say("column.needs"), is_number=True),
+        Column(texts.say("column.fit")),
+    )
+    rows = tuple(_advice_row(item, texts) for item in advice)
+    blocks = (Paragraph(_bound(machine, texts)), Grid(columns, rows), Paragraph(texts.say("advice.formulas")))
+    return Section(texts.say("advice.title"), blocks)
+
+
+def _peaks(check: CheckView, texts: Texts) -> tuple[str, ...]:
+    peak = check.result.peak_memory if check.result else None
+    if peak is None:
+        return ()
+    amounts = (peak.process_bytes, peak.accelerator_allocated_bytes, peak.accelerator_driver_bytes)
+    shown = (numbers.size(amount) if amount else texts.say("word.not_measured") for amount in amounts)
+    return (title(check.name, texts), *shown, peak.accelerator_source or texts.say("memory.no_accelerator"))
+
+
+def _meaning(view: RunView, texts: Texts) -> Iterator[Block]:
+    results = [check.result for check in view.executed if check.result is not None]
+    for source in sorted({result.peak_memory.process_source for result in results} & PROCESS_SOURCES):
+        yield Paragraph(texts.say(f"memory.{source}"))
+    highest = max(results, key=lambda result: result.peak_memory.process_bytes)
+    if not highest.peak_memory.process_bytes:
+        return
+    peak = numbers.size(highest.peak_memory.process_bytes)
+    check = title(highest.check_name, texts)
+    machine = view.run.machine
+    if machine.HasField("memory_bytes") and machine.memory_bytes:
+        share = 100 * highest.peak_memory.process_bytes / machine.memory_bytes
+        yield Paragraph(texts.say("memory.highest_of_memory", check=check, peak=peak, share=f"{share:.1f}"))
+    else:
+        yield Paragraph(texts.say("memory.highest", check=check, peak=peak))
+
+
+def _bound(machine: Machine, texts: Texts) -> str:
+    """What the table compares with, and how it is known."""
+    if machine.HasField("recommended_working_set_bytes"):
+        return texts.say("advice.working_set", size=numbers.size(machine.recommended_working_set_bytes))
+    if machine.HasField("memory_bytes"):
+        return texts.say("advice.memory_only", size=numbers.size(machine.memory_bytes))
+    return texts.say("advice.nothing_known")
+
+
+def _advice_row(advice: Advice, texts: Texts) -> tuple[str, ...]:
+    plan = advice.plan
+    if advice.fit is Fit.FITS and advice.room_bytes is not None:
+        fit = texts.say("advice.fits", room=numbers.size(advice.room_bytes))
+    else:
+        fit = texts.say(f"advice.{advice.fit.value}")
+    return (
+        plan.architecture.name,
+        f"{plan.architecture.parameters:,}",
+        texts.say(f"method.{plan.method}"),
+        numbers.size(plan.footprint.total),
+        fit,
+    )
