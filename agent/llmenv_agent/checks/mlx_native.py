@@ -1,13 +1,15 @@
 """Does MLX compute, differentiate and learn, and is what it computes right?
 
-A 64x64 matrix product is compared with sums in double precision, the gradient of 0.5*|XW|^2 with its closed form X'XW,
-a linear layer with xW' + b, and random numbers with the moments of a normal distribution.  TinyNet learns the task of
-`torch_training` under the same rule: the loss on examples it never saw must fall below half its start.
+A 64x64 matrix product is compared with sums in double precision, the gradient of 0.5*|XW|^2 with its closed
+form X'XW, a linear layer with xW' + b, and random numbers with the moments of a normal distribution.
+TinyNet learns the task of `torch_training` under the same rule: the loss on examples it never saw must fall
+below half its start.
 
-Bounds on max|y - reference| / max|reference|: 1e-4 in FP32; the M5's matrix units and their successors round FP32
-operands to TF32 unless MLX_ENABLE_TF32=0 (mlx #3534, KI065), so there BF16's 2e-2 holds.  MLX runs on its own default
-device, which is reported: the GPU on a Mac, elsewhere what its build has.  What scripts expect and this version lacks
-is a fact, not a failure: `mlx.core.list_devices` has never existed in any version.
+Bounds on max|y - reference| / max|reference|: 1e-4 in FP32; the M5's matrix units and their successors
+round FP32 operands to TF32 unless MLX_ENABLE_TF32=0 (mlx #3534, KI065), so there BF16's 2e-2 holds. MLX
+runs on its own default device, which is reported: the GPU on a Mac, elsewhere what its build has. What
+scripts expect and this version lacks is a fact, not a failure: `mlx.core.list_devices` has never existed in
+any version.
 """
 
 from __future__ import annotations
@@ -30,7 +32,14 @@ REQUIRES = ()
 TIMEOUT_SECONDS = 120
 PARAMETERS = {"size": 64, "steps": 100, "batch_size": 32, "learning_rate": 1e-3, "steps_per_trial": 10}
 
-EXPECTED_BY_SCRIPTS = ("list_devices", "default_device", "device_count", "device_info", "get_peak_memory", "compile")
+EXPECTED_BY_SCRIPTS = (
+    "list_devices",
+    "default_device",
+    "device_count",
+    "device_info",
+    "get_peak_memory",
+    "compile",
+)
 FP32_BOUND, TF32_BOUND = 1e-4, 2e-2
 FEATURES, CLASSES, HELD_OUT, NOISE = 128, 10, 1000, 3.0
 TINYNET_PARAMETERS = 74_826
@@ -53,8 +62,8 @@ def run(probe: Probe) -> None:
     first, last = _learn(probe)
     _peak(probe)
     probe.passed(
-        "MLX computes right on {device} and TinyNet learned there: loss on unseen examples fell from {first:.3f} to "
-        "{last:.3f}.",
+        "MLX computes right on {device} and TinyNet learned there: loss on unseen examples fell "
+        "from {first:.3f} to {last:.3f}.",
         device=device,
         first=first,
         last=last,
@@ -110,7 +119,9 @@ def _arithmetic(probe: Probe, bound: float) -> None:
     layer_reference = _product(exact_left, transposed, layer.bias.tolist())
 
     _expect_close(probe, "matmul", left @ right, product, bound)
-    _expect_close(probe, "gradient", gradient, _product([list(row) for row in zip(*exact_left)], product), 2 * bound)
+    _expect_close(
+        probe, "gradient", gradient, _product([list(row) for row in zip(*exact_left)], product), 2 * bound
+    )
     _expect_close(probe, "linear", layer(left), layer_reference, bound)
     ones = mx.ones((size, 1000)) @ mx.ones((1000, size))
     low, high = mx.min(ones).item(), mx.max(ones).item()
@@ -120,15 +131,24 @@ def _arithmetic(probe: Probe, bound: float) -> None:
 def _product(left: "list[list[float]]", right: "list[list[float]]", bias: Any = None) -> "list[list[float]]":
     columns = list(zip(*right))
     offsets = bias or [0.0] * len(columns)
-    return [[math.fsum(a * b for a, b in zip(row, column)) + c for column, c in zip(columns, offsets)] for row in left]
+    return [
+        [math.fsum(a * b for a, b in zip(row, column)) + c for column, c in zip(columns, offsets)]
+        for row in left
+    ]
 
 
-def _expect_close(probe: Probe, name: str, observed: Any, reference: "list[list[float]]", bound: float) -> None:
+def _expect_close(
+    probe: Probe, name: str, observed: Any, reference: "list[list[float]]", bound: float
+) -> None:
     pairs = [pair for rows in zip(observed.tolist(), reference) for pair in zip(*rows)]
     scale = max(abs(expected) for _, expected in pairs)
-    error = max(abs(value - expected) if math.isfinite(value) else math.inf for value, expected in pairs) / scale
+    error = (
+        max(abs(value - expected) if math.isfinite(value) else math.inf for value, expected in pairs) / scale
+    )
     probe.measure(name + "_error", error, "1", better="lower")
-    source = "double-precision sums of the same operands" + ("; TF32, mlx #3534" if bound >= TF32_BOUND else "")
+    source = "double-precision sums of the same operands" + (
+        "; TF32, mlx #3534" if bound >= TF32_BOUND else ""
+    )
     probe.expect(name, error <= bound, f"relative error <= {bound:.0e}", f"{error:.2e}", source)
 
 
@@ -140,7 +160,12 @@ def _random_numbers(probe: Probe) -> None:
     drawn = mx.random.normal((count,), key=mx.random.key(0))
     mean, variance = mx.mean(drawn).item(), mx.var(drawn).item()
     met = abs(mean) < 5 / math.sqrt(count) and abs(variance - 1) < 5 * math.sqrt(2 / count)
-    probe.expect("random_normal", met, "mean 0, variance 1 within 5 standard errors", f"mean {mean:.4f}, {variance:.4f}")
+    probe.expect(
+        "random_normal",
+        met,
+        "mean 0, variance 1 within 5 standard errors",
+        f"mean {mean:.4f}, {variance:.4f}",
+    )
 
 
 def _learn(probe: Probe) -> "tuple[float, float]":
@@ -151,7 +176,9 @@ def _learn(probe: Probe) -> "tuple[float, float]":
 
     mx.random.seed(0)
     sizes = (FEATURES, 256, 128, 64)
-    hidden = [layer for wide, narrow in zip(sizes, sizes[1:]) for layer in (nn.Linear(wide, narrow), nn.ReLU())]
+    hidden = [
+        layer for wide, narrow in zip(sizes, sizes[1:]) for layer in (nn.Linear(wide, narrow), nn.ReLU())
+    ]
     network = nn.Sequential(*hidden, nn.Linear(sizes[-1], CLASSES))
     parameters = sum(array.size for _, array in tree_flatten(network.parameters()))
     probe.expect("parameters", parameters == TINYNET_PARAMETERS, f"{TINYNET_PARAMETERS:,}", f"{parameters:,}")
@@ -164,7 +191,12 @@ def _learn(probe: Probe) -> "tuple[float, float]":
     probe.measure("first_loss", first, "nat")
     probe.measure("last_loss", last, "nat", better="lower")
     bound = SHARE_OF_START * first
-    probe.expect("loss_falls", last < bound, f"last loss < {bound:.3f}, half of the first", f"{last:.3f} after {first:.3f}")
+    probe.expect(
+        "loss_falls",
+        last < bound,
+        f"last loss < {bound:.3f}, half of the first",
+        f"{last:.3f} after {first:.3f}",
+    )
     return first, last
 
 

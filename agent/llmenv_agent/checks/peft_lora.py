@@ -1,13 +1,13 @@
 """Does LoRA train an adapter with PEFT, leave the base weights alone, and save and load it?
 
-Rank 8, alpha 16, dropout 0.05 on GPT-2's c_attn, c_proj and c_fc, 20 AdamW steps on one repeated batch of token ids.
-The loss on that batch, without dropout, must end below 0.9 of its start.  The number of trainable parameters must be
-the sum of r*(in + out) over the modules' own shapes: 1,179,648 of 125,619,456 for GPT-2.  The SHA-256 of all base
-parameters must be the same before and after.  The adapter, saved and loaded onto a fresh base, must give the trained
-model's outputs to 1e-5 of their largest: same weights, same device.
+Rank 8, alpha 16, dropout 0.05 on GPT-2's c_attn, c_proj and c_fc, 20 AdamW steps on one repeated batch of
+token ids. The loss on that batch, without dropout, must end below 0.9 of its start. The number of trainable
+parameters must be the sum of r*(in + out) over the modules' own shapes: 1,179,648 of 125,619,456 for GPT-2.
+The SHA-256 of all base parameters must be the same before and after. The adapter, saved and loaded onto a
+fresh base, must give the trained model's outputs to 1e-5 of their largest: same weights, same device.
 
-Memory is the process's or the accelerator's own peak, taken before the fresh base is loaded; it cannot be below the
-bytes of the weights, and a figure that is, is no peak and fails.
+Memory is the process's or the accelerator's own peak, taken before the fresh base is loaded; it cannot be
+below the bytes of the weights, and a figure that is, is no peak and fails.
 """
 
 from __future__ import annotations
@@ -62,12 +62,14 @@ def run(probe: Probe) -> None:
     first, last = _train(probe, model, batch)
     _judge_peak(probe, model)
     unchanged = _digest(model) == digest
-    probe.expect("base_unchanged", unchanged, "same SHA-256 of all base parameters", "same" if unchanged else "another")
+    probe.expect(
+        "base_unchanged", unchanged, "same SHA-256 of all base parameters", "same" if unchanged else "another"
+    )
     fresh = probe.language_model.load(weights, dtype=probe.parameters["dtype"])
     _save_and_load(probe, model, fresh.to(device), batch)
     probe.passed(
-        "LoRA trains on {device}: loss fell from {first:.3f} to {last:.3f} in {steps} steps, base weights unchanged, "
-        "adapter saved and loaded.",
+        "LoRA trains on {device}: loss fell from {first:.3f} to {last:.3f} in {steps} steps, base weights "
+        "unchanged, adapter saved and loaded.",
         device=device,
         first=first,
         last=last,
@@ -94,7 +96,7 @@ def _expected_trainable(probe: Probe, base: Any, targets: "tuple[str, ...]") -> 
             targets=", ".join(targets),
         )
     probe.measure("adapted_modules", len(shapes), "1")
-    return probe.parameters["rank"] * sum(sum(shape) for shape in shapes)
+    return int(probe.parameters["rank"]) * sum(sum(shape) for shape in shapes)
 
 
 def _with_adapter(probe: Probe, base: Any, targets: "tuple[str, ...]") -> Any:
@@ -129,11 +131,16 @@ def _count(probe: Probe, model: Any, expected_trainable: int) -> None:
     is_standard = probe.parameters["rank"] == 8 and not probe.parameters["target_modules"]
     if is_standard and probe.parameters["model"] in {"openai-community/gpt2", "gpt2"}:
         expected = f"{GPT2_TRAINABLE:,} of {GPT2_TOTAL:,}"
-        probe.expect("gpt2_parameters", f"{trainable:,} of {total:,}" == expected, expected, f"{trainable:,} of {total:,}")
+        probe.expect(
+            "gpt2_parameters",
+            f"{trainable:,} of {total:,}" == expected,
+            expected,
+            f"{trainable:,} of {total:,}",
+        )
 
 
 def _batch(probe: Probe, model: Any) -> Any:
-    """Token ids (batch, tokens) from a fixed seed: any vocabulary has them, and a repeated batch can be learned."""
+    """Token ids (batch, tokens) from a fixed seed: any vocabulary has them."""
     import torch
 
     shape = probe.parameters["batch_size"], probe.parameters["sequence_length"]
@@ -165,7 +172,9 @@ def _train(probe: Probe, model: Any, batch: Any) -> "tuple[float, float]":
     probe.measure("last_loss", last, "nat", better="lower")
     bound = SHARE_OF_START * first
     falls = math.isfinite(first) and last < bound
-    probe.expect("loss_falls", falls, f"last loss < {bound:.3f}, 0.9 of the first", f"{last:.3f} after {first:.3f}")
+    probe.expect(
+        "loss_falls", falls, f"last loss < {bound:.3f}, 0.9 of the first", f"{last:.3f} after {first:.3f}"
+    )
     return first, last
 
 
@@ -181,11 +190,13 @@ def _judge_peak(probe: Probe, model: Any) -> None:
     peak = probe.peak_memory_bytes()
     probe.measure("weight_memory", weight_bytes, "byte")
     probe.measure("peak_memory", peak, "byte", better="lower")
-    probe.expect("peak_covers_weights", peak >= weight_bytes, f">= {weight_bytes:,} bytes", f"{peak:,.0f} bytes")
+    probe.expect(
+        "peak_covers_weights", peak >= weight_bytes, f">= {weight_bytes:,} bytes", f"{peak:,.0f} bytes"
+    )
 
 
 def _digest(model: Any) -> str:
-    """SHA-256 over names and bytes of all parameters but the adapter's; the same with and without an adapter."""
+    """SHA-256 over names and bytes of all parameters but the adapter's, so the same with an adapter."""
     import torch
 
     base = model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,13 +1,14 @@
 """Does PyTorch compute on this device, and is what it computes right?
 
-A 1000x1000 matrix product in FP32, FP16 and BF16 and two gradients are compared with a float64 reference that the CPU
-computes from the same operands, after they were rounded to the type under test.  The error is
-e = max|y - reference| / max|reference|.  A product of all ones must be exactly K, which finds the single lost or
-doubled term that no tolerance finds.
+A 1000x1000 matrix product in FP32, FP16 and BF16 and two gradients are compared with a float64 reference
+that the CPU computes from the same operands, after they were rounded to the type under test. The error is e
+= max|y - reference| / max|reference|. A product of all ones must be exactly K, which finds the single lost
+or doubled term that no tolerance finds.
 
-Bounds on e: FP32 5e-5 for K < 8192.  Right answers were observed at 1.4e-6 (MPSGraph) and 1.8e-5 (Metal kernel) and a
-wrong one at 3.3e-4 (pytorch #193487, M1 Pro).  FP16 5e-3 and BF16 2e-2 are ten and five times the unit roundoffs
-2^-11 and 2^-8; a CPU shows 4e-4 and 3e-3.  The gradients chain two products in FP32 and get twice its bound.
+Bounds on e: FP32 5e-5 for K < 8192. Right answers were observed at 1.4e-6 (MPSGraph) and 1.8e-5 (Metal
+kernel) and a wrong one at 3.3e-4 (pytorch #193487, M1 Pro). FP16 5e-3 and BF16 2e-2 are ten and five times
+the unit roundoffs 2^-11 and 2^-8; a CPU shows 4e-4 and 3e-3. The gradients chain two products in FP32 and
+get twice its bound.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ TIMEOUT_SECONDS = 120
 PARAMETERS = {"size": 1000, "trials": 5, "warmups": 2}
 
 BOUNDS = {"float32": 5e-5, "float16": 5e-3, "bfloat16": 2e-2}
-BOUND_SOURCE = "float64 reference on the CPU from the same rounded operands; bounds from pytorch #193487 and unit roundoff"
+BOUND_SOURCE = "float64 on the CPU from the same rounded operands; pytorch #193487 and unit roundoff"
 # The backward pass of GPT-2's output layer sums over its vocabulary.
 VOCABULARY = 50257
 BF16_REFUSED = re.compile(r"BFloat16 is not supported on MPS|MPS BFloat16 is only supported on MacOS 14")
@@ -103,13 +104,20 @@ def _ones(probe: Probe, device: Any) -> None:
         product = torch.ones(outer, inner, device=device) @ torch.ones(inner, outer, device=device)
         low, high = product.min().item(), product.max().item()
         observed = f"{low:.9g}" if low == high else f"{low:.9g} to {high:.9g}"
-        probe.expect(name, low == high == inner, f"every element {inner}", observed, "sums of ones are exact below 2^24")
+        probe.expect(
+            name,
+            low == high == inner,
+            f"every element {inner}",
+            observed,
+            "sums of ones are exact below 2^24",
+        )
 
 
 def _gradients(probe: Probe, device: Any) -> float:
-    """Gradients of 0.5*|XW|^2, which is X'XW, and of sum(XW), which is X'1 in every column.  Returns the larger error.
+    """Gradients of 0.5*|XW|^2, which is X'XW, and of sum(XW), which is X'1 in every column.
 
-    The second has an expanded gradient: wrong on MPS with macOS 26.2 (pytorch #180201).
+    Returns the larger error.  The second has an expanded gradient, which was wrong on MPS with macOS 26.2
+    (pytorch #180201).
     """
     import torch
 
@@ -158,6 +166,8 @@ def _time_matmul(probe: Probe, dtype_name: str, multiply: Callable[[], Any]) -> 
         probe.accelerator.synchronize()
         seconds.append(time.perf_counter() - started)
     timed = seconds[warmups:]
-    probe.measure(f"matmul_{dtype_name}_seconds", None, "s", better="lower", trials=timed, warmups=seconds[:warmups])
+    probe.measure(
+        f"matmul_{dtype_name}_seconds", None, "s", better="lower", trials=timed, warmups=seconds[:warmups]
+    )
     rate = 2 * probe.parameters["size"] ** 3 / statistics.median(timed)
     probe.measure(f"matmul_{dtype_name}_rate", rate, "FLOP/s", better="higher")

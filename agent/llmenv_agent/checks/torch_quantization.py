@@ -1,14 +1,16 @@
 """Can this environment quantize a model, and on which device?
 
-Dynamic int8 quantization runs where it exists, on the CPU (engine qnnpack on a Mac, KI074).  TinyNet has four linear
-layers and all must be converted; on GPT-2 the obvious call, quantize_dynamic(model, {nn.Linear}), converts one of 49,
-the output layer, since all else is Conv1D: the count is a fact.  Outputs are compared with the float model's: a
-relative error of at most 0.1 (two roundings to 8 bits are 2 x 1/127 a term; five times that would be wrong).  Without
-torch.ao.quantization, which torch says it will remove, torchao does the same.
+Dynamic int8 quantization runs where it exists, on the CPU (engine qnnpack on a Mac, KI074). TinyNet has
+four linear layers and all must be converted; on GPT-2 the obvious call, quantize_dynamic(model,
+{nn.Linear}), converts one of 49, the output layer, since all else is Conv1D: the count is a fact. Outputs
+are compared with the float model's: a relative error of at most 0.1 (two roundings to 8 bits are 2 x 1/127
+a term; five times that would be wrong). Without torch.ao.quantization, which torch says it will remove,
+torchao does the same.
 
-On the device itself `quantize_per_tensor` is called.  Where it is missing, as on MPS (KI072), the error is classified
-and the often-named remedy is tried: PYTORCH_ENABLE_MPS_FALLBACK=1 in a second process, set before torch is imported.
-Whether it helped is what that process saw; on MPS `aten::empty_quantized` was seen to fail next (KI073).
+On the device itself `quantize_per_tensor` is called. Where it is missing, as on MPS (KI072), the error is
+classified and the often-named remedy is tried: PYTORCH_ENABLE_MPS_FALLBACK=1 in a second process, set
+before torch is imported. Whether it helped is what that process saw; on MPS `aten::empty_quantized` was
+seen to fail next (KI073).
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ def run(probe: Probe) -> None:
         _quantize_gpt2(probe, quantize)
     if _operator_works(probe):
         probe.passed(
-            "Dynamic quantization works with {api} on the CPU, and quantize_per_tensor on {device}.", api=api, device=device
+            "Dynamic quantization works with {api} on the CPU, and quantize_per_tensor on {device}.",
+            api=api,
+            device=device,
         )
 
 
@@ -101,7 +105,9 @@ def _quantize_tinynet(probe: Probe, quantize: "Callable[[Any], Any]") -> None:
 
     torch.manual_seed(0)
     sizes = (128, 256, 128, 64)
-    hidden = [layer for wide, narrow in zip(sizes, sizes[1:]) for layer in (nn.Linear(wide, narrow), nn.ReLU())]
+    hidden = [
+        layer for wide, narrow in zip(sizes, sizes[1:]) for layer in (nn.Linear(wide, narrow), nn.ReLU())
+    ]
     network = nn.Sequential(*hidden, nn.Linear(64, 10))
     inputs = torch.randn(32, 128)
     converted, linear, error = _quantize(network, quantize, lambda model: model(inputs))
@@ -121,8 +127,10 @@ def _quantize_gpt2(probe: Probe, quantize: "Callable[[Any], Any]") -> None:
     _record(probe, "gpt2", converted, total, error)
 
 
-def _quantize(model: Any, quantize: "Callable[[Any], Any]", outputs: "Callable[[Any], Any]") -> "tuple[int, int, float]":
-    """Modules converted, modules with a weight matrix to multiply by, and the relative error of the outputs."""
+def _quantize(
+    model: Any, quantize: "Callable[[Any], Any]", outputs: "Callable[[Any], Any]"
+) -> "tuple[int, int, float]":
+    """Modules converted, modules that multiply by a weight matrix, and the relative error of the outputs."""
     import torch
 
     before = {name: _kind(module) for name, module in model.named_modules() if _multiplies(module)}
@@ -148,7 +156,13 @@ def _record(probe: Probe, name: str, converted: int, total: int, error: float) -
     probe.measure(name + "_modules_with_weights", total, "1")
     probe.measure(name + "_quantization_error", error, "1", better="lower")
     bound = f"relative error <= {ERROR_BOUND}"
-    probe.expect(name + "_outputs", error <= ERROR_BOUND, bound, f"{error:.2e}", "two roundings to 8 bits a term, times five")
+    probe.expect(
+        name + "_outputs",
+        error <= ERROR_BOUND,
+        bound,
+        f"{error:.2e}",
+        "two roundings to 8 bits a term, times five",
+    )
 
 
 def _call_operator(probe: Probe) -> None:
@@ -188,7 +202,8 @@ def _try_fallback(probe: Probe, operator: str) -> None:
     probe.fact("fallback_helps", outcome.status == "pass")
     if outcome.status == "pass":
         probe.warn(
-            "Quantization works on the CPU; {device} has no {operator}, and with PYTORCH_ENABLE_MPS_FALLBACK=1 it runs.",
+            "Quantization works on the CPU; {device} has no {operator}, and with "
+            "PYTORCH_ENABLE_MPS_FALLBACK=1 it runs.",
             remedy="KI069",
             device=device,
             operator=operator,
@@ -196,7 +211,8 @@ def _try_fallback(probe: Probe, operator: str) -> None:
         return
     probe.fact("fallback_error", (outcome.message or outcome.reason).splitlines()[0])
     probe.warn(
-        "Quantization works on the CPU alone: {device} has no {operator}, and PYTORCH_ENABLE_MPS_FALLBACK=1 did not help.",
+        "Quantization works on the CPU alone: {device} has no {operator}, and "
+        "PYTORCH_ENABLE_MPS_FALLBACK=1 did not help.",
         remedy="KI073" if _operator_in(outcome.message) == NEXT_MISSING else "KI072",
         device=device,
         operator=operator,

@@ -1,13 +1,13 @@
 """Does a small network learn on this device?
 
-TinyNet (128-256-128-64-10, 74,826 parameters) takes 100 Adam steps with batches of 32 on ten Gaussian classes.  Every
-batch is new, so nothing can be memorised, and the loss is judged on 1,000 examples that are never trained on: before
-the first step and after the last.  It must fall below half its start.  With random labels it stays at ln(10) = 2.303
-whatever the device does, which is why "no exception" is no verdict.
+TinyNet (128-256-128-64-10, 74,826 parameters) takes 100 Adam steps with batches of 32 on ten Gaussian
+classes. Every batch is new, so nothing can be memorised, and the loss is judged on 1,000 examples that are
+never trained on: before the first step and after the last. It must fall below half its start. With random
+labels it stays at ln(10) = 2.303 whatever the device does, which is why "no exception" is no verdict.
 
-Beside it stands the loss of the best constant prediction, the entropy of the label frequencies -sum p ln p: a network
-that has learned nothing from its inputs cannot go below it.  Inputs, labels and initial weights are drawn on the CPU
-from a fixed seed, the same for every device.
+Beside it stands the loss of the best constant prediction, the entropy of the label frequencies -sum p ln p:
+a network that has learned nothing from its inputs cannot go below it. Inputs, labels and initial weights
+are drawn on the CPU from a fixed seed, the same for every device.
 """
 
 from __future__ import annotations
@@ -143,7 +143,10 @@ def _record(probe: Probe, **losses: float) -> None:
     probe.measure("mean_loss", losses["mean"], "nat", better="lower")
     probe.measure("constant_prediction_loss", losses["constant"], "nat")
     probe.measure("uniform_guess_loss", math.log(CLASSES), "nat")
-    probe.fact("loss_is", "first and last: mean cross-entropy of 1,000 unseen examples; mean: of all training batches")
+    probe.fact(
+        "loss_is",
+        "first and last: mean cross-entropy of 1,000 unseen examples; mean: of all training batches",
+    )
 
 
 def _judge(probe: Probe, first: float, last: float, losses: "list[float]") -> None:

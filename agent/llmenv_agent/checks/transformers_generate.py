@@ -1,13 +1,14 @@
 """Does a causal language model load through `from_pretrained`, generate, and give the right logits?
 
-The model (GPT-2 unless told otherwise: a hub name, a local folder or a .gguf file) is loaded, moved to the device and
-generates greedily.  How many tokens came is counted, since a model may stop early.  The same prompt's last logits are
-then compared with the same weights in float64 on the CPU: a relative error max|y - reference| / max|reference| of at
-most 1e-4 in FP32, 5e-2 in BF16 and 1e-2 in FP16, which is the bound of a single product, for the halves about twice
-that, since rounding adds up over layers.
+The model (GPT-2 unless told otherwise: a hub name, a local folder or a .gguf file) is loaded, moved to the
+device and generates greedily. How many tokens came is counted, since a model may stop early. The same
+prompt's last logits are then compared with the same weights in float64 on the CPU: a relative error max|y -
+reference| / max|reference| of at most 1e-4 in FP32, 5e-2 in BF16 and 1e-2 in FP16, which is the bound of a
+single product, for the halves about twice that, since rounding adds up over layers.
 
-`weights_source` says where the weights came from.  With random weights (no hub, nothing in the cache) everything here
-is executed with the published shape, and whether the hub can be loaded from and how good the text is stay unknown.
+`weights_source` says where the weights came from. With random weights (no hub, nothing in the cache)
+everything here is executed with the published shape, and whether the hub can be loaded from and how good
+the text is stay unknown.
 """
 
 from __future__ import annotations
@@ -53,17 +54,18 @@ def run(probe: Probe) -> None:
     probe.measure("peak_memory", probe.peak_memory_bytes(), "byte", better="lower")
     _compare_logits(probe, model, prompt_ids)
 
-    values = {"model": probe.parameters["model"], "seconds": load_seconds, "rate": rate, "device": device}
+    values = {"model": weights.title, "seconds": load_seconds, "rate": rate, "device": device}
     if weights.are_trained:
         probe.passed(
-            "{model} loaded from {source} in {seconds:.2f} s and generates on {device} at {rate:.1f} tokens/s.",
+            "{model} loaded from {source} in {seconds:.2f} s and generates on {device} "
+            "at {rate:.1f} tokens/s.",
             source=weights.source,
             **values,
         )
     else:
         probe.passed(
-            "{model} in its published shape with random weights loaded in {seconds:.2f} s and generates on {device} "
-            "at {rate:.1f} tokens/s; hub loading and text quality are unknown.",
+            "{model} in its published shape with random weights loaded in {seconds:.2f} s and generates "
+            "on {device} at {rate:.1f} tokens/s; hub loading and text quality are unknown.",
             **values,
         )
 
@@ -90,7 +92,7 @@ def _load(probe: Probe, weights: Weights, device: Any) -> "tuple[Any, float]":
 
 
 def _state_source(probe: Probe, weights: Weights) -> None:
-    """What was not executed is unknown: the hub where nothing came from it, the text where nothing was trained."""
+    """What was not executed is unknown: the hub if nothing came from it, the text if nothing is trained."""
     probe.fact("weights_source", weights.source)
     probe.fact("hub_state", weights.hub_state)
     probe.fact("hub_loading", "worked" if weights.source == "hub" else "unknown")
@@ -134,25 +136,33 @@ def _generate(probe: Probe, model: Any, prompt_ids: Any) -> "tuple[list[int], fl
     repeats = sum(output == outputs[0] for output in outputs)
     probe.measure("generated_tokens", generated, "1")
     probe.expect("tokens_generated", generated > 0, "at least 1 new token", f"{generated}")
-    probe.expect("greedy_repeats", repeats == len(outputs), f"{len(outputs)} equal outputs", f"{repeats} equal")
-    rate = probe.measure("tokens_per_second", None, "token/s", better="higher", trials=rates[1:], warmups=rates[:1])
+    probe.expect(
+        "greedy_repeats", repeats == len(outputs), f"{len(outputs)} equal outputs", f"{repeats} equal"
+    )
+    rate = probe.measure(
+        "tokens_per_second", None, "token/s", better="higher", trials=rates[1:], warmups=rates[:1]
+    )
     return outputs[-1], rate
 
 
 def _compare_logits(probe: Probe, model: Any, prompt_ids: Any) -> None:
-    """Last-position logits on the device against the same weights on the CPU.  Leaves the model on the CPU."""
+    """Last-position logits on the device against the same weights on the CPU, where it leaves the model."""
     import torch
 
     with torch.no_grad():
         observed = model(prompt_ids.to(model.device)).logits[0, -1].cpu()
     strays = int((~torch.isfinite(observed)).sum().item())
-    probe.expect("logits_finite", strays == 0, "0 logits not finite", f"{strays} of {observed.numel()} not finite")
+    probe.expect(
+        "logits_finite", strays == 0, "0 logits not finite", f"{strays} of {observed.numel()} not finite"
+    )
 
     own_dtype = str(model.dtype).replace("torch.", "")
     small = model.num_parameters() <= FLOAT64_REFERENCE_UP_TO
     reference_dtype = torch.float64 if small else torch.float32
     if probe.device == "cpu" and model.dtype == reference_dtype:
-        probe.fact("logits_reference", "none: the model is too large for a float64 copy, and already on the CPU")
+        probe.fact(
+            "logits_reference", "none: the model is too large for a float64 copy, and already on the CPU"
+        )
         return
     with torch.no_grad():
         reference = model.to("cpu", reference_dtype)(prompt_ids).logits[0, -1].double()

@@ -1,9 +1,10 @@
 """Loads a causal language model through `from_pretrained`, and says where its weights come from.
 
-A model is named as at the hub ("openai-community/gpt2"), or is a local folder or a .gguf file.  A name is looked for in
-the cache, then at the hub if it answers at once; else, where its configuration is published and known here, a model of
-that shape with random weights is saved and loaded again, so that loading is executed all the same.  transformers' own
-retries (five a file, 23 s here) are avoided by asking the hub once first.
+A model is named as at the hub ("openai-community/gpt2"), or is a local folder or a .gguf file. A name is
+looked for in the cache, then at the hub if it answers at once; else, where its configuration is published
+and known here, a model of that shape with random weights is saved and loaded again, so that loading is
+executed all the same. transformers' own retries (five a file, 23 s here) are avoided by asking the hub once
+first.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ PUBLISHED_PROMPT_IDS = {"Hello, I am": (15496, 11, 314, 716)}
 class Weights:
     """Where weights lie: `source` is hub, cache, folder, gguf or random; `folder` holds them locally.
 
-    `hub_state` is "not asked", or what came of asking the hub, in words.
+    `title` is the model's name at the hub, or of its file or folder.  `hub_state` is "not asked", or what
+    came of asking the hub, in words.
     """
 
+    title: str
     source: str
     folder: Path
     gguf_file: Optional[str] = None
@@ -44,7 +47,7 @@ class Weights:
 
 
 class LanguageModel:
-    """`find` where the weights are, then `load` the model and its `tokenizer` from there, as often as wanted."""
+    """`find` where the weights are, then `load` model and `tokenizer` from there, as often as wanted."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
@@ -61,14 +64,14 @@ class LanguageModel:
             return self._folder(path)
         cached = _cached_folder(name)
         if cached is not None:
-            return Weights("cache", cached)
+            return Weights(name, "cache", cached)
         hub_state = _ask_hub(name)
         if hub_state == "answered":
             return self._download(name)
         return self._random(name, hub_state)
 
     def import_code(self, weights: Weights) -> None:
-        """Import the code of the model's class, which transformers does late, so that `load` times loading alone."""
+        """Import the code of the model's class, so that `load` only loads: transformers does it late."""
         import transformers
 
         _quieten(transformers)
@@ -108,7 +111,7 @@ class LanguageModel:
                 "There is no GGUF file {path}; give the path of one, a folder or a hub name.", path=path
             )
         importlib.import_module("gguf")
-        return Weights("gguf", path.parent.resolve(), path.name)
+        return Weights(path.name, "gguf", path.parent.resolve(), path.name)
 
     def _folder(self, path: Path) -> Weights:
         if not (path / "config.json").is_file():
@@ -116,7 +119,7 @@ class LanguageModel:
                 "There is no model in {path}: it has no config.json; save one there or give a hub name.",
                 path=path,
             )
-        return Weights("folder", path.resolve())
+        return Weights(path.name, "folder", path.resolve())
 
     def _download(self, name: str) -> Weights:
         """Through `from_pretrained` itself, which fills the cache."""
@@ -127,13 +130,14 @@ class LanguageModel:
         folder = _cached_folder(name)
         if folder is None:
             self._probe.error("{model} was downloaded and is not in the cache; check HF_HOME.", model=name)
-        return Weights("hub", folder, hub_state="answered")
+        return Weights(name, "hub", folder, hub_state="answered")
 
     def _random(self, name: str, hub_state: str) -> Weights:
         """A model of the published shape, saved once a check."""
         if name not in PUBLISHED_CONFIGURATIONS:
             self._probe.error(
-                "{model} is not in the cache and the hub was not reached ({hub_state}); give a local folder.",
+                "{model} is not in the cache and the hub does not give it ({hub_state}); "
+                "name a local folder or a .gguf file.",
                 model=name,
                 hub_state=hub_state,
             )
@@ -145,7 +149,7 @@ class LanguageModel:
             torch.manual_seed(0)
             configuration = getattr(transformers, PUBLISHED_CONFIGURATIONS[name])()
             transformers.AutoModelForCausalLM.from_config(configuration).save_pretrained(folder)
-        return Weights("random", folder, hub_state=hub_state)
+        return Weights(name, "random", folder, hub_state=hub_state)
 
 
 def _from(weights: Weights) -> Dict[str, Any]:
