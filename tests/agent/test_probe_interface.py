@@ -107,7 +107,8 @@ def test_expectation_that_is_not_required_leaves_the_verdict_to_the_check(check:
 def test_first_warning_is_the_reason_and_others_are_kept(check: RunBody) -> None:
     """Later warnings become facts; a pass said afterwards does not hide them."""
     result = check(
-        'probe.warn("Slow by {times:.1f}.", remedy="KI072", times=2)\nprobe.warn("Loud.")\nprobe.passed("Fine.")'
+        'probe.warn("Slow by {times:.1f}.", remedy="KI072", times=2)\n'
+        'probe.warn("Loud.")\nprobe.passed("Fine.")'
     )
     assert words(result) == ("warn", "Slow by 2.0.")
     assert result.remedy_id == "KI072"

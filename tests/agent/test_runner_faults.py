@@ -58,7 +58,7 @@ def test_failed_assertion_is_a_fail_that_quotes_it() -> None:
 
 
 def test_missing_package_is_an_error_that_names_it() -> None:
-    """A package in REQUIRES that is not installed is an error naming the package, and the check does not run."""
+    """A package in REQUIRES that is not installed is an error, and the check does not run."""
     result = run_fault("missing_package")
     assert result.status == result_pb2.STATUS_ERROR
     assert result.error.missing == "a_package_that_nobody_has"

@@ -27,7 +27,7 @@ def surroundings(target: Target, names: str = "") -> dict[str, str]:
 def test_target_sees_its_variables_and_not_the_agents(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What bends an interpreter and what is the agent's own is dropped; check, target and env file are set."""
+    """What bends an interpreter and what is the agent's own is dropped; the rest is set."""
     for name in ("PYTHONPATH", "PYTHONHOME_", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "LLMENV_TOKEN"):
         monkeypatch.setenv(name, "from the agent")
     monkeypatch.setenv("TRAINERS_OWN", "kept")
