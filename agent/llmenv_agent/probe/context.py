@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
-from . import memory, second_process
+from . import memory
 from .accelerator import Accelerator
 from .cases import Case, CaseLog
 from .findings import Findings
@@ -12,6 +12,7 @@ from .findings import Findings
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from . import second_process
     from .language_model import LanguageModel
 
 
@@ -101,6 +102,8 @@ class Probe(Findings):
         `environment` is set before that interpreter starts, hence before torch
         is imported there.
         """
+        from . import second_process
+
         return second_process.run(
             self.check_path,
             "run_" + name,

@@ -6,7 +6,6 @@ no `Exception`, so that a check's own `except Exception` cannot swallow it.
 
 from __future__ import annotations
 
-import statistics
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Union
 
 from .result_file import number
@@ -53,6 +52,8 @@ class Findings:
         order taken; `warmups` are kept apart and never count.
         """
         if value is None:
+            import statistics
+
             value = statistics.median(trials)
         self.measurements.append(
             {

@@ -410,9 +410,11 @@ class PeakMemory(_message.Message):
     ACCELERATOR_DRIVER_BYTES_FIELD_NUMBER: _builtins.int
     ACCELERATOR_SOURCE_FIELD_NUMBER: _builtins.int
     process_bytes: _builtins.float
-    """Physical footprint on macOS, ru_maxrss elsewhere, bytes."""
+    """Highest physical footprint on macOS, highest resident set elsewhere, bytes."""
     process_source: _builtins.str
-    """Where `process_bytes` comes from: "phys_footprint" or "ru_maxrss"."""
+    """Where `process_bytes` comes from: "phys_footprint" (macOS), "VmHWM"
+    (Linux), or "ru_maxrss" where neither can be read.
+    """
     accelerator_allocated_bytes: _builtins.float
     """Accelerator memory in tensors at its highest, bytes."""
     accelerator_driver_bytes: _builtins.float
