@@ -81,8 +81,8 @@ def migrate(connection: duckdb.DuckDBPyConnection, *, migrations: Sequence[Migra
 
 def current_version(connection: duckdb.DuckDBPyConnection) -> int:
     """0 for a database without any step."""
-    row = connection.execute("SELECT coalesce(max(version), 0) FROM store.schema_version").fetchone()
-    return int(row[0]) if row else 0
+    ((version,),) = connection.execute("SELECT coalesce(max(version), 0) FROM store.schema_version").fetchall()
+    return int(version)
 
 
 def apply(connection: duckdb.DuckDBPyConnection, migration: Migration) -> None:

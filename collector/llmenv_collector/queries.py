@@ -175,14 +175,12 @@ def add_packages(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, enviro
 
 
 def add_end(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, run_id: str) -> None:
-    row = connection.execute("SELECT message FROM store.run_end WHERE run_id = ?", [run_id]).fetchone()
-    if row is None:
-        return
-    end = record_pb2.RunFinished.FromString(row[0])
-    run.outcome = end.outcome
-    run.wall_seconds = end.wall_seconds
-    if end.HasField("ended_at"):
-        run.ended_at.CopyFrom(end.ended_at)
+    for (message,) in connection.execute("SELECT message FROM store.run_end WHERE run_id = ?", [run_id]).fetchall():
+        end = record_pb2.RunFinished.FromString(message)
+        run.outcome = end.outcome
+        run.wall_seconds = end.wall_seconds
+        if end.HasField("ended_at"):
+            run.ended_at.CopyFrom(end.ended_at)
 
 
 def cases_by_result(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, list[result_pb2.Case]]:

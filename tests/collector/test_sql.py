@@ -1,0 +1,166 @@
+"""SQL written by people: what it may do, and what becomes of a hostile statement."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pyarrow as pa
+import pytest
+
+from llmenv.fleet.v1 import fleet_service_pb2 as fleet
+from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
+from llmenv.ids import new_id
+from llmenv_collector import migrate
+
+from .conftest import decoded, wait_until
+
+if TYPE_CHECKING:
+    from .conftest import RunningCollector
+
+
+def ask(collector: RunningCollector, sql: str, **options: Any) -> tuple[pa.Table, list[fleet.QueryResponse]]:
+    metadata = [("authorization", f"Bearer {collector.admin_token}")]
+    with collector.people_channel() as channel:
+        parts = list(FleetServiceStub(channel).Query(fleet.QueryRequest(sql=sql, **options), metadata=metadata))
+    return pa.ipc.open_stream(b"".join(part.arrow_ipc for part in parts)).read_all(), parts
+
+
+def refusal(collector: RunningCollector, sql: str) -> tuple[str, str]:
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(collector, sql)
+    return refused.value.code().name, refused.value.details()
+
+
+def test_an_answer_holds_what_was_acknowledged_just_before(collector: RunningCollector) -> None:
+    """A record is in the next snapshot after its acknowledgement."""
+    machine, spool_id = collector.enrol(), new_id()
+    stream = machine.connect(spool_id)
+    for number in (1, 2):
+        stream.deliver([machine.check_started()], first=number)
+        stream.receive("acknowledged")
+    table, parts = ask(collector, f"SELECT count(*) AS stored FROM records WHERE spool_id = '{spool_id}'")
+    stream.close()
+    assert [{"stored": 2}] == table.to_pylist()
+    assert parts[0].HasField("snapshot_at")
+    assert (1, False) == (parts[-1].rows, parts[-1].is_truncated)
+
+
+def test_the_row_cap_is_announced(collector: RunningCollector) -> None:
+    """An answer that was cut says so."""
+    table, parts = ask(collector, "SELECT * FROM range(100000)", max_rows=40_000)
+    assert (40_000, 40_000, True) == (table.num_rows, parts[-1].rows, parts[-1].is_truncated)
+
+
+def test_an_exact_fit_is_not_truncated(collector: RunningCollector) -> None:
+    """As many rows as the cap allows are the whole answer."""
+    assert not ask(collector, "SELECT * FROM range(7)", max_rows=7)[1][-1].is_truncated
+
+
+HOSTILE = {
+    "INSERT INTO store.record SELECT * FROM store.record": "Only SELECT",
+    "WITH x AS (INSERT INTO store.tombstone DEFAULT VALUES RETURNING *) SELECT * FROM x": "",
+    "DROP VIEW v1.runs": "Only SELECT",
+    "CREATE TABLE t AS SELECT 1": "Only SELECT",
+    "COPY (SELECT 1) TO '/tmp/llmenv-stolen.csv'": "Only SELECT",
+    "ATTACH '/tmp/llmenv-other.db'": "Only SELECT",
+    "INSTALL httpfs": "Only SELECT",
+    "LOAD httpfs": "Only SELECT",
+    "SET memory_limit = '1TB'": "Only SELECT",
+    "PRAGMA database_list": "Only SELECT",
+    "SELECT 1; SELECT 2": "One SELECT statement is wanted; there are 2",
+    "": "One SELECT statement is wanted; there are 0",
+    "SELECT * FROM read_text('/etc/passwd')": "/etc/passwd",
+    "SELECT * FROM '/etc/passwd'": "/etc/passwd",
+    "SELECT * FROM read_csv('/proc/self/environ')": "/proc/self/environ",
+    "SELECT * FROM glob('/*')": "",
+    "SELECT * FROM connection": "does not exist",
+    "SELECT * FROM store.result": "Only the views of schema v1",
+    'SELECT * FROM "store"."result" AS r': "Only the views of schema v1",
+    "SELECT 1 WHERE EXISTS (SELECT * FROM store.machine)": "Only the views of schema v1",
+    "FROM query('FROM store.result')": "query() hides what it reads",
+    "SELECT nonsense FROM runs": "nonsense",
+    "SELECT (": "syntax error",
+}
+
+
+@pytest.mark.parametrize("sql", HOSTILE)
+def test_hostile_statements_are_refused_with_one_sentence(collector: RunningCollector, sql: str) -> None:
+    """INVALID_ARGUMENT, and the sentence names what was wrong."""
+    code, details = refusal(collector, sql)
+    assert "INVALID_ARGUMENT" == code
+    assert HOSTILE[sql] in details
+    assert "\n" not in details
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT range(1000000000)",
+        "SELECT list(a.range || b.range) FROM range(100000) a, range(100000) b",
+        "SELECT repeat('x', 900000000) || repeat('y', 900000000)",
+    ],
+)
+def test_memory_is_bounded(collector: RunningCollector, sql: str) -> None:
+    """A statement that needs more than it may have ends; the collector does not."""
+    assert "RESOURCE_EXHAUSTED" == refusal(collector, sql)[0]
+    assert 1 == ask(collector, "SELECT 1")[0].num_rows
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT 1 FROM r) SELECT count(*) FROM r",
+        "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range * 3 = b.range * 7 + 1",
+    ],
+)
+def test_time_is_bounded(collector: RunningCollector, sql: str) -> None:
+    """A statement without end is ended, and says so."""
+    code, details = refusal(collector, sql)
+    assert "RESOURCE_EXHAUSTED" == code
+    assert "longer than 4 s" in details or "memory" in details
+
+
+def test_a_worker_ends_with_its_asker(collector: RunningCollector) -> None:
+    """Cancelling the call ends the process that answers it."""
+    metadata = [("authorization", f"Bearer {collector.admin_token}")]
+    sql = "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range * 3 = b.range * 7 + 1"
+    with collector.people_channel() as channel:
+        call = FleetServiceStub(channel).Query(fleet.QueryRequest(sql=sql), metadata=metadata)
+        next(call)
+        wait_until(lambda: workers_of(collector.process.pid))
+        call.cancel()
+        wait_until(lambda: not workers_of(collector.process.pid), seconds=3)
+
+
+def workers_of(pid: int) -> list[str]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [child for child in children if b"sql_worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def test_every_view_and_column_is_commented(collector: RunningCollector) -> None:
+    """Analysts see what each column means, and no column without it."""
+    query = """
+        SELECT table_name, column_name, comment FROM duckdb_columns() WHERE schema_name = 'v1'
+    """
+    rows = ask(collector, query)[0].to_pylist()
+    assert {name.removesuffix(".sql") for name, _ in migrate.view_files()} == {row["table_name"] for row in rows}
+    assert [] == [row for row in rows if not row["comment"]]
+
+
+@pytest.mark.parametrize("name", [name.removesuffix(".sql") for name, _ in migrate.view_files()])
+def test_every_view_answers(collector: RunningCollector, name: str) -> None:
+    """SELECT * works on each view."""
+    assert re.fullmatch(r"[a-z_]+", name)
+    assert ask(collector, f"SELECT * FROM {name}")[0].num_columns > 0  # noqa: S608
+
+
+def test_a_viewer_may_not_ask_sql(collector: RunningCollector) -> None:
+    """SQL is for analysts."""
+    token = collector.token("--role", "viewer")
+    assert collector.people_address == decoded(token)["a"]
+    with collector.people_channel() as channel, pytest.raises(grpc.RpcError) as refused:
+        list(FleetServiceStub(channel).Query(fleet.QueryRequest(sql="SELECT 1"), metadata=[("authorization", f"Bearer {token}")]))
+    assert grpc.StatusCode.PERMISSION_DENIED == refused.value.code()
