@@ -1,0 +1,127 @@
+"""Runs a check, or a copy of it with a planted fault, through the real runner in the training environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmenv.catalog.status import WORDS
+from llmenv_agent import runner
+from llmenv_agent.definitions import CHECKS, read_definition
+from llmenv_agent.targets import target_from
+
+if TYPE_CHECKING:
+    from llmenv.fleet.v1 import result_pb2
+
+# Two models of two layers, with a tokenizer of 100 words, that end generation with no token of theirs.
+TINY_MODELS = """
+import sys, torch, transformers, tokenizers
+words = {f"w{index}": index for index in range(100)}
+tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="w0"))
+tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+shape = dict(vocab_size=100, bos_token_id=None, eos_token_id=None, pad_token_id=0)
+configurations = {
+    "gpt2": transformers.GPT2Config(n_embd=64, n_layer=2, n_head=2, **shape),
+    "llama": transformers.LlamaConfig(
+        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, **shape
+    ),
+}
+for name, configuration in configurations.items():
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(configuration).save_pretrained(f"{sys.argv[1]}/{name}")
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(f"{sys.argv[1]}/{name}")
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """A result by the names that are in it."""
+
+    result: result_pb2.Result
+
+    @property
+    def status(self) -> str:
+        return WORDS[self.result.status]
+
+    @property
+    def reason(self) -> str:
+        return self.result.reason.text
+
+    @property
+    def measured(self) -> dict[str, float]:
+        return {each.name: each.value for each in self.result.measurements}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {each.name: getattr(each, str(each.WhichOneof("value"))) for each in self.result.facts}
+
+    @property
+    def unmet(self) -> list[str]:
+        return [each.name for each in self.result.expectations if not each.met]
+
+    @property
+    def met(self) -> list[str]:
+        return [each.name for each in self.result.expectations if each.met]
+
+    @property
+    def cases(self) -> dict[str, str]:
+        return {each.name: WORDS[each.status] for each in self.result.cases}
+
+
+class CheckRunner:
+    """Called with a check's name and parameters; `device`, `variables` and `planted` code are optional."""
+
+    def __init__(self, python: Path, folder: Path) -> None:
+        self._python = python
+        self._folder = folder
+        # No test depends on what somebody's cache holds or on whether the hub answers.
+        self._variables = {"HF_HOME": str(folder / "hf-home"), "HF_HUB_OFFLINE": "1"}
+
+    def __call__(
+        self,
+        name: str,
+        parameters: dict[str, Any] | None = None,
+        *,
+        device: str = "cpu",
+        variables: dict[str, str] | None = None,
+        planted: str = "",
+    ) -> Observed:
+        path = self._plant(name, planted) if planted else CHECKS / f"{name}.py"
+        target = target_from(str(self._python), variables={**self._variables, **(variables or {})})
+        return Observed(
+            runner.run_check(read_definition(path), target=target, device=device, parameters=parameters)
+        )
+
+    def _plant(self, name: str, code: str) -> Path:
+        """The check's own source with `code` before what its `run` does."""
+        fault = "\n\nuntouched_run = run\n\n\ndef run(probe):\n" + textwrap.indent(textwrap.dedent(code), "    ")
+        path = self._folder / f"{name}.py"
+        path.write_text((CHECKS / f"{name}.py").read_text() + fault + "\n    untouched_run(probe)\n")
+        return path
+
+
+@pytest.fixture
+def run_check(training_python: Path, tmp_path: Path) -> CheckRunner:
+    return CheckRunner(training_python, tmp_path)
+
+
+@pytest.fixture
+def run_check_without_packages(tmp_path: Path) -> CheckRunner:
+    """In an interpreter that has nothing installed."""
+    import venv
+
+    venv.create(tmp_path / "bare", symlinks=True)
+    return CheckRunner(tmp_path / "bare" / "bin" / "python", tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_models(training_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the models `gpt2` and `llama`, of a few thousand parameters each."""
+    folder = tmp_path_factory.mktemp("tiny-models")
+    subprocess.run([training_python, "-c", TINY_MODELS, folder], check=True, capture_output=True)
+    return folder
