@@ -8,18 +8,22 @@ to Chinese in its table `sentences`, as gettext does.  What has no translation i
 from __future__ import annotations
 
 import functools
+import re
+import string
 import tomllib
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from llmenv.catalog.known_issues import Translated
     from llmenv.fleet.v1.result_pb2 import Sentence
 
 LANGUAGES = ("en", "zh")
 SENTENCES = "sentences"
+# Values of sentences that are words of ours; the others are names, numbers or somebody else's message.
+OWN_WORDS = frozenset({"end", "expected", "hub_state", "observed", "reason", "source", "verb"})
 
 
 class Texts:
@@ -28,6 +32,15 @@ class Texts:
     def __init__(self, language: str, tables: Mapping[str, Mapping[str, str]]) -> None:
         self.language = language
         self._tables = tables
+        self._sentences: Mapping[str, str] = tables.get(SENTENCES, {})
+
+    @functools.cached_property
+    def _patterns(self) -> Sequence[tuple[re.Pattern[str], str]]:
+        """English templates as patterns, those that say most first, with their translations."""
+        ranked = sorted(self._sentences, key=lambda template: -len(_literal(template)))
+        return [
+            (_pattern(template), self._sentences[template]) for template in ranked if _is_telling(template)
+        ]
 
     def say(self, key: str, **values: object) -> str:
         """The text of a key "table.name" with its values filled in; KeyError when there is none."""
@@ -40,18 +53,26 @@ class Texts:
 
     def sentence(self, sentence: Sentence) -> str:
         """What a check said, in this language."""
-        template = self._tables.get(SENTENCES, {}).get(sentence.template, sentence.template)
-        values = dict(sentence.values)
+        template = self._sentences.get(sentence.template, sentence.template)
+        values = {
+            name: self.phrase(value) if name in OWN_WORDS else value
+            for name, value in sentence.values.items()
+        }
         if "name" in values:
             values["name"] = self.name_of("name", values["name"])
         try:
-            return str(template.format(**values)) or sentence.text
+            return template.format(**values) or sentence.text
         except (KeyError, IndexError, ValueError):
             return sentence.text  # a template of another release
 
     def phrase(self, text: str) -> str:
-        """Words of a check that are the same every time; as they are when there is no translation."""
-        return str(self._tables.get(SENTENCES, {}).get(text, text))
+        """Words of a check that came without their template, such as what an expectation required."""
+        if text in self._sentences:
+            return self._sentences[text]
+        for pattern, template in self._patterns:
+            if match := pattern.fullmatch(text):
+                return template.format(**match.groupdict())
+        return text
 
     def pick(self, translated: Translated) -> str:
         """This language of a text of the catalogue."""
@@ -70,3 +91,23 @@ def tables(language: str) -> Mapping[str, Mapping[str, Any]]:
         raise ValueError(f"no texts in {language!r}, only in {', '.join(LANGUAGES)}")
     file = resources.files(__package__).joinpath("texts", f"{language}.toml")
     return tomllib.loads(file.read_text("utf-8"))
+
+
+def _literal(template: str) -> str:
+    """A template without its placeholders."""
+    return "".join(piece for piece, *_ in string.Formatter().parse(template))
+
+
+def _is_telling(template: str) -> bool:
+    """Whether it has placeholders, and words enough that what matches it was made from it."""
+    return "{" in template and re.search("[A-Za-z]{2}", _literal(template)) is not None
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """Matches what the template becomes with values of one word each; more would match strangers' words."""
+    pieces: list[str] = []
+    for literal, name, *_ in string.Formatter().parse(template):
+        pieces.append(re.escape(literal))
+        if name is not None:
+            pieces.append(f"(?P={name})" if f"(?P<{name}>\\S+)" in pieces else f"(?P<{name}>\\S+)")
+    return re.compile("".join(pieces))

@@ -117,7 +117,9 @@ def _cases(cases: Sequence[Case], texts: Texts) -> Iterator[Block]:
     if not cases:
         return
     counts = collections.Counter(WORDS.get(case.status, "unknown") for case in cases)
-    counted = ", ".join(f"{texts.say(f'status.{word}')} {count}" for word, count in counts.items())
+    counted = texts.say("word.list_separator").join(
+        f"{texts.say(f'status.{word}')} {count}" for word, count in counts.items()
+    )
     yield Paragraph(texts.say("checks.cases", count=len(cases), counted=counted))
     columns = tuple(Column(texts.say(f"column.{key}")) for key in ("case", "status", "finding"))
     rows = tuple(

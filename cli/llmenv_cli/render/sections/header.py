@@ -54,7 +54,7 @@ def _machine(machine: Machine, texts: Texts) -> str:
     parts.append(" ".join(filter(None, (machine.model_name, machine.model_identifier))))
     if machine.is_virtual:
         parts.append(texts.say("header.virtual"))
-    return ", ".join(filter(None, parts))
+    return texts.say("word.list_separator").join(filter(None, parts))
 
 
 def _system(machine: Machine) -> str:
@@ -71,4 +71,4 @@ def _environment(environment: Environment, texts: Texts) -> str:
     )
     described = filter(None, (environment.name, python, environment.kind))
     packages = texts.say("header.packages", count=len(environment.packages)) if environment.packages else ""
-    return ", ".join((*described, *filter(None, [packages])))
+    return texts.say("word.list_separator").join((*described, *filter(None, [packages])))
