@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -33,12 +34,12 @@ def describe(target: Target) -> environment_pb2.Environment:
         folder = Path(name)
         isolated = _Inventory(target, folder / "isolated", isolated=True)
         opened = _Inventory(target, folder / "open", isolated=False)
-        seen = isolated.read()
         try:
-            also_seen = opened.read()
-        except TargetError:  # a broken user site does not touch what checks see
-            also_seen = {"packages": []}
-    return _environment(target, seen, also_seen["packages"])
+            seen = isolated.read()
+            also_seen = _read_if_it_answers(opened)
+        finally:
+            opened.end()
+    return _environment(target, seen, also_seen)
 
 
 class _Inventory:
@@ -65,21 +66,33 @@ class _Inventory:
             raise TargetError(f"{target.python} cannot be started: {error.strerror}") from error
 
     def read(self) -> dict[str, Any]:
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(INVENTORY_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self.end()
         try:
             content: dict[str, Any] = json.loads(self._output.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise TargetError(f"{self._python} does not list its packages: {self._last_words()}") from error
         return content
 
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
     def _last_words(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
         said = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return said[:300] or f"it ended with code {self._process.returncode}"
+
+
+def _read_if_it_answers(opened: _Inventory) -> Sequence[Mapping[str, str]]:
+    """Its packages; none where a broken user site, which checks never see, keeps it from answering."""
+    try:
+        packages: list[dict[str, str]] = opened.read()["packages"]
+    except TargetError:
+        return []
+    return packages
 
 
 def _environment(

@@ -180,3 +180,10 @@ def test_inventory_of_an_old_python_is_read(tmp_path: Path) -> None:
     script = environments.INVENTORY
     subprocess.run([found[0], "-X", "utf8", "-I", script, output], check=True)
     assert json.loads(output.read_text())["python_version"].startswith("3.9.")
+
+
+def test_broken_user_site_does_not_hide_the_environment(real_target: Target, tmp_path: Path) -> None:
+    """A sitecustomize that ends every plain start leaves the isolated list, which is what checks see."""
+    (tmp_path / "extra" / "sitecustomize.py").write_text("import os\nos._exit(7)\n")
+    packages = environments.describe(real_target).packages
+    assert [package.name for package in packages] == ["torch-like-thing"]
