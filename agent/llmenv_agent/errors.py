@@ -6,7 +6,8 @@ AgentError
 │   └── RecordTooLargeError
 ├── IdentityError        this machine has no usable identity
 ├── EnrollmentError      the collector did not give one
-└── DeliveryError        records are still waiting
+├── DeliveryError        records are still waiting
+└── AlreadyRunningError  another agent uses the state directory
 """
 
 from __future__ import annotations
@@ -42,3 +43,7 @@ class EnrollmentError(AgentError):
 
 class DeliveryError(AgentError):
     exit_code = ExitCode.NOT_DELIVERED
+
+
+class AlreadyRunningError(AgentError):
+    exit_code = ExitCode.ALREADY_RUNNING

@@ -41,13 +41,14 @@ DEFAULT_BOUNDS = Bounds()
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """Where the spool stands; 0 for none."""
+    """Where the spool stands, 0 for none; `acknowledged_at` in Unix seconds."""
 
     spool_id: str
     machine_id: str
     first_sequence: int
     last_sequence: int
     watermark: int
+    acknowledged_at: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +65,15 @@ class DeadLetter:
 class Spool:
     """Safe to use from several threads of one process.
 
+    One process at a time appends; others may look, and then name no `machine_id`.
     Raises SpoolError where the file cannot be used.
     """
 
-    def __init__(self, path: Path, *, machine_id: str, bounds: Bounds = DEFAULT_BOUNDS) -> None:
+    def __init__(self, path: Path, *, machine_id: str = "", bounds: Bounds = DEFAULT_BOUNDS) -> None:
         self._file = SpoolFile(path, machine_id=machine_id)
         self._bounds = bounds
         self._listeners: list[Callable[[], None]] = []
-        if self.marks().machine_id != machine_id:
+        if machine_id and self.marks().machine_id != machine_id:
             # Enrolled anew: the collector accepts a record only under the identity that sends it.
             with self._file.transaction() as connection:
                 spool_fork.fork(connection, shared_sequence=self.marks().watermark, machine_id=machine_id)
@@ -156,6 +158,7 @@ class Spool:
                 )
             if watermark > spool["watermark"]:
                 spool_bounds.move_watermark(connection, watermark)
+            connection.execute("UPDATE spool SET acknowledged_at = ?", (time.time(),))
             spool_bounds.prune(connection, self._bounds)
 
     def reject(self, sequence: int, *, reason: str) -> None:
@@ -189,7 +192,7 @@ class Spool:
     def marks(self) -> Marks:
         with self._file.reading() as connection:
             row = connection.execute(
-                "SELECT spool_id, machine_id, last_sequence, watermark,"
+                "SELECT spool_id, machine_id, last_sequence, watermark, acknowledged_at,"
                 " ifnull((SELECT min(sequence - max(dropped - 1, 0)) FROM record"
                 "  WHERE sequence = (SELECT min(sequence) FROM record)), 0) AS first_sequence FROM spool"
             ).fetchone()

@@ -36,6 +36,7 @@ CREATE TABLE spool (
     acknowledged_bytes INTEGER NOT NULL DEFAULT 0,  -- of those up to the watermark
     rejected INTEGER NOT NULL DEFAULT 0,            -- records, since the spool began
     dropped INTEGER NOT NULL DEFAULT 0,             -- sequences covered by tombstones, since it began
+    acknowledged_at REAL,                           -- Unix seconds of the last acknowledgement
     clock_offset_seconds REAL NOT NULL DEFAULT 0    -- collector minus machine, as last estimated
 );
 CREATE TABLE record (
@@ -74,7 +75,7 @@ COMMIT;
 class SpoolFile:
     """One connection behind one lock: threads take turns, and none sees half a transaction."""
 
-    def __init__(self, path: Path, *, machine_id: str) -> None:
+    def __init__(self, path: Path, *, machine_id: str = "") -> None:
         self.path = path
         self._lock = threading.RLock()
         with self._translated():

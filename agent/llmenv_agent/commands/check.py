@@ -1,0 +1,63 @@
+"""`llmenv-agent check`: run a suite here and now, without a collector, and print the run as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from llmenv_agent.exit_codes import ExitCode
+
+
+@click.command("check")
+@click.option("--suite", help="Suite to run.  [default: quick]")
+@click.option("--check", "names", multiple=True, metavar="NAME", help="Run this check; may be repeated.")
+@click.option(
+    "--target", metavar="PYTHON", help="Interpreter, environment folder, or name of a configured target."
+)
+@click.option(
+    "--device", type=click.Choice(["mps", "cuda", "cpu"]), help="Device.  [default: the machine's own]"
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="CHECK.PARAM=VALUE",
+    help="Set a parameter; VALUE is JSON, else text.",
+)
+@click.option(
+    "--format", type=click.Choice(["json"]), default="json", expose_value=False, help="What stdout carries."
+)
+@click.option("--config", type=click.Path(path_type=Path), help="Configuration file.")
+def command(
+    *,
+    suite: str | None,
+    names: tuple[str, ...],
+    target: str | None,
+    device: str | None,
+    settings: tuple[str, ...],
+    config: Path | None,
+) -> int:
+    """Run checks in a training environment and print the run as JSON.
+
+    Progress goes to stderr. Exit code 0: ready, each core check passes or warns (with --check: each named
+    check passes, warns or is skipped); 1: not ready; 2: a flag or a file is wrong.
+    """
+    from llmenv_agent.configuration import load_configuration
+    from llmenv_agent.local_check import LocalCheck, is_ready, run_locally
+
+    if suite and names:
+        raise click.UsageError("--suite and --check exclude each other.")
+    run = run_locally(
+        LocalCheck(
+            suite=suite or "quick", names=names, target=target or "", device=device or "", settings=settings
+        ),
+        load_configuration(config),
+    )
+    if run is None:
+        return ExitCode.INTERRUPTED
+    from google.protobuf.json_format import MessageToDict
+
+    click.echo(json.dumps(MessageToDict(run, preserving_proto_field_name=True), indent=2, ensure_ascii=False))
+    return ExitCode.DONE if is_ready(run) else ExitCode.NOT_READY

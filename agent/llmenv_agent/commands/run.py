@@ -1,0 +1,56 @@
+"""`llmenv-agent run`: the daemon."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import click
+
+EXPIRY_WARNING_DAYS = 7
+
+
+@click.command("run")
+@click.option("--config", type=click.Path(path_type=Path), help="Configuration file.")
+@click.option(
+    "--state-dir", type=click.Path(path_type=Path), help="Where the agent keeps its identity and spool."
+)
+@click.option("--once", is_flag=True, help="Run the schedule's suites once, deliver everything, and end.")
+@click.option(
+    "--deliver-within",
+    default="60s",
+    show_default=True,
+    metavar="TIME",
+    help="With --once: deadline of the delivery.",
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log on stderr.")
+def command(
+    config: Path | None, state_dir: Path | None, log_format: str | None, deliver_within: str, *, once: bool
+) -> None:
+    """Run suites when they are due and stream the results.
+
+    With --once the exit code is 0 when everything was delivered, whatever the verdicts are, and 6 when records
+    still waited at the deadline.
+    """
+    # gRPC's own lines tell people nothing that our log does not say better.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from llmenv_agent import daemon
+    from llmenv_agent.configuration import load_configuration
+    from llmenv_agent.identity import load_identity
+    from llmenv_agent.logs import configure_logging
+    from llmenv_agent.toml_document import parse_duration
+
+    try:
+        seconds = parse_duration(deliver_within)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--deliver-within") from error
+    configuration = load_configuration(config, state_dir=state_dir)
+    identity = load_identity(configuration.state_dir)
+    configure_logging(log_format or configuration.log_format, machine_id=identity.machine_id)
+    days = identity.remaining().days
+    if days < EXPIRY_WARNING_DAYS:
+        logging.getLogger(__name__).warning(
+            "the certificate ends in %d days: enroll again with --replace", days
+        )
+    daemon.run(configuration, identity, once=once, deliver_within=seconds)

@@ -1,0 +1,86 @@
+"""`llmenv-agent status`: enrolled or not, and what the spool holds."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("status")
+@click.option("--config", type=click.Path(path_type=Path), help="Configuration file.")
+@click.option(
+    "--state-dir", type=click.Path(path_type=Path), help="Where the agent keeps its identity and spool."
+)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(config: Path | None, state_dir: Path | None, form: str) -> None:
+    """Say whether this machine is enrolled, and what was delivered.
+
+    The spool's totals add up: minted = stored + rejected + waiting + dropped.
+    """
+    from llmenv_agent.configuration import load_configuration
+
+    directory = load_configuration(config, state_dir=state_dir).state_dir
+    status = {"state_dir": str(directory), "identity": _identity(directory), "spool": _spool(directory)}
+    click.echo(json.dumps(status, indent=2) if form == "json" else _text(status))
+
+
+def _identity(directory: Path) -> dict[str, Any] | None:
+    from llmenv_agent.identity import FILE_NAME, load_identity
+
+    if not (directory / FILE_NAME).exists():
+        return None
+    identity = load_identity(directory)
+    return {
+        "machine_id": identity.machine_id,
+        "agent_addresses": list(identity.agent_addresses),
+        "not_after": identity.not_after,
+    }
+
+
+def _spool(directory: Path) -> dict[str, Any] | None:
+    from llmenv_agent.spool import Spool
+
+    path = directory / "spool.db"
+    if not path.exists():
+        return None
+    spool = Spool(path)
+    try:
+        marks, ledger, letters = spool.marks(), spool.ledger(), spool.dead_letters()
+    finally:
+        spool.close()
+    acknowledged = marks.acknowledged_at
+    return {
+        "spool_id": marks.spool_id,
+        "minted": ledger.minted,
+        "stored": ledger.stored,
+        "rejected": ledger.rejected,
+        "waiting": ledger.waiting,
+        "dropped": ledger.dropped,
+        "dead_letters": len(letters),
+        "last_acknowledged_sequence": marks.watermark,
+        "last_acknowledged_at": acknowledged and dt.datetime.fromtimestamp(acknowledged, dt.UTC).isoformat(),
+    }
+
+
+def _text(status: dict[str, Any]) -> str:
+    identity, spool = status["identity"], status["spool"]
+    lines = [f"state directory  {status['state_dir']}"]
+    if identity is None:
+        lines.append("identity         none: this machine is not enrolled")
+    else:
+        lines.append(f"machine          {identity['machine_id']}")
+        lines.append(f"collector        {', '.join(identity['agent_addresses'])}")
+        lines.append(f"certificate      until {identity['not_after']}")
+    if spool is None:
+        lines.append("spool            none: nothing was recorded yet")
+    else:
+        lines.append(
+            "records          {minted} minted = {stored} stored + {rejected} rejected + {waiting} waiting"
+            " + {dropped} dropped".format(**spool)
+        )
+        lines.append(f"acknowledged     {spool['last_acknowledged_at'] or 'never'}")
+    return "\n".join(lines)

@@ -1,0 +1,190 @@
+"""What the agent is told: flags win over LLMENV_* variables, these over the TOML file.
+
+    [agent]
+    state_dir = "/var/lib/llmenv"          # LLMENV_STATE_DIR
+    device = "mps"                         # mps, cuda or cpu; LLMENV_DEVICE; the machine's own by default
+    discover = ["~/projects"]              # folders below which venv, conda and uv environments are found
+    log_format = "json"                    # text or json; LLMENV_LOG_FORMAT
+
+    [[target]]
+    name = "training"
+    python = "~/projects/llm/.venv"        # an interpreter, or the folder of an environment
+    variables = { HF_HOME = "/Volumes/models" }
+    env_file = "~/projects/llm/.env"
+
+    [schedule.quick]                       # by suite; quick every 24h where there is none
+    every = "24h"
+    splay = "10m"                          # each run starts up to this much later, by chance
+
+    [checks.transformers_generate]         # parameters of a check
+    model = "HuggingFaceTB/SmolLM2-135M"
+
+The file is LLMENV_CONFIG, or agent.toml in the user's configuration folder. A wrong key or value is refused
+with the file and the line.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmenv_agent.errors import UsageError
+from llmenv_agent.toml_document import Document
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEVICES = ("mps", "cuda", "cpu")
+LOG_FORMATS = ("text", "json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetSettings:
+    """A target as it is written down; whether it is there is seen when it is needed."""
+
+    name: str
+    python: str
+    variables: Mapping[str, str]
+    env_file: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSettings:
+    """A suite runs every `every_seconds`, each time up to `splay_seconds` later."""
+
+    suite: str
+    every_seconds: float
+    splay_seconds: float
+
+
+DAILY_QUICK = ScheduleSettings(suite="quick", every_seconds=86_400.0, splay_seconds=600.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """Everything after flags, variables, file and defaults. `device` "" is the machine's own."""
+
+    state_dir: Path
+    device: str = ""
+    log_format: str = "text"
+    discover: tuple[Path, ...] = ()
+    targets: tuple[TargetSettings, ...] = ()
+    schedules: tuple[ScheduleSettings, ...] = (DAILY_QUICK,)
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def load_configuration(path: Path | None = None, *, state_dir: Path | None = None) -> Configuration:
+    """Read the file (or the usual one, if it is there). Raises UsageError naming file and line."""
+    named = path or (Path(value) if (value := os.environ.get("LLMENV_CONFIG")) else None)
+    source = named or _usual_file()
+    try:
+        text = source.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if named is not None:
+            raise UsageError(f"There is no configuration file {named}.") from None
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The configuration file {source} cannot be read: {error}.") from error
+    return parse_configuration(text, path=source, state_dir=state_dir)
+
+
+def parse_configuration(text: str, *, path: Path, state_dir: Path | None = None) -> Configuration:
+    """`path` is for messages only."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}.") from error
+    document = Document(path, text)
+    document.allow(content, (), {"agent", "target", "schedule", "checks"})
+    agent = document.table(content, "agent")
+    document.allow(agent, ("agent",), {"state_dir", "device", "discover", "log_format"})
+    schedules = document.table(content, "schedule")
+    return Configuration(
+        state_dir=state_dir or _state_dir(document.text(agent, ("agent", "state_dir"))),
+        device=document.choice(agent, ("agent", "device"), DEVICES, variable="LLMENV_DEVICE"),
+        log_format=document.choice(agent, ("agent", "log_format"), LOG_FORMATS, variable="LLMENV_LOG_FORMAT")
+        or "text",
+        discover=tuple(Path(each).expanduser() for each in document.texts(agent, ("agent", "discover"))),
+        targets=_targets(document, content),
+        schedules=tuple(_schedule(document, name, schedules) for name in schedules) or (DAILY_QUICK,),
+        parameters=_parameters(document, content),
+    )
+
+
+def _parameters(document: Document, content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    parameters = {
+        name: document.table(content["checks"], name, below="checks") for name in content.get("checks", {})
+    }
+    if parameters:
+        from llmenv_agent.definitions import DefinitionError, read_definitions
+
+        definitions = read_definitions()
+        for name, values in parameters.items():
+            if name not in definitions:
+                raise document.error(("checks", name), f"is no check; there are {', '.join(definitions)}")
+            for key in values:
+                try:
+                    definitions[name].complete({key: values[key]})
+                except DefinitionError as error:
+                    raise document.error(("checks", name, key), f"is refused: {error}") from error
+    return parameters
+
+
+def _usual_file() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("llmenv", appauthor=False)) / "agent.toml"
+
+
+def _state_dir(configured: str) -> Path:
+    if value := os.environ.get("LLMENV_STATE_DIR") or configured:
+        return Path(value).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("llmenv", appauthor=False)) / "agent"
+
+
+def _targets(document: Document, content: Mapping[str, Any]) -> tuple[TargetSettings, ...]:
+    tables = content.get("target", [])
+    if not isinstance(tables, list):
+        raise document.error(("target",), "is written [[target]], once for each target")
+    targets = tuple(_target(document, table, number) for number, table in enumerate(tables))
+    names = [target.name for target in targets]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise document.error(
+                ("target", "name"), f"is {name!r} twice; reports tell targets by name", nth=number
+            )
+    return targets
+
+
+def _target(document: Document, table: Mapping[str, Any], nth: int) -> TargetSettings:
+    document.allow(table, ("target",), {"name", "python", "variables", "env_file"}, nth=nth)
+    variables = table.get("variables", {})
+    if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
+        raise document.error(("target", "variables"), "must be names with texts", nth=nth)
+    python = document.text(table, ("target", "python"), nth=nth)
+    if not python:
+        raise document.error(
+            ("target",), "needs python, an interpreter or the folder of an environment", nth=nth
+        )
+    return TargetSettings(
+        name=document.text(table, ("target", "name"), nth=nth),
+        python=python,
+        variables=variables,
+        env_file=document.text(table, ("target", "env_file"), nth=nth) or None,
+    )
+
+
+def _schedule(document: Document, suite: str, schedules: Mapping[str, Any]) -> ScheduleSettings:
+    table = document.table(schedules, suite, below="schedule")
+    where = ("schedule", suite)
+    document.allow(table, where, {"every", "splay"})
+    every = document.duration(table, (*where, "every"), default=DAILY_QUICK.every_seconds)
+    if every < 60:
+        raise document.error((*where, "every"), "must be a minute or more")
+    splay = document.duration(table, (*where, "splay"), default=0.0)
+    return ScheduleSettings(suite=suite, every_seconds=every, splay_seconds=splay)

@@ -1,0 +1,249 @@
+"""`llmenv-agent run`: runs suites when they are due or commanded, and streams what happens.
+
+The event loop talks to the collector; one worker at a time runs checks in a thread. An orderly end (SIGTERM,
+Ctrl-C) ends the check that runs, records its run as cancelled, says Goodbye, and takes under five seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import functools
+import json
+import logging
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmenv.fleet.v1 import agent_service_pb2, machine_pb2, record_pb2
+
+from llmenv_agent import suites
+from llmenv_agent.definitions import read_definitions
+from llmenv_agent.errors import AgentError, AlreadyRunningError, DeliveryError, UsageError
+from llmenv_agent.facts import read_machine
+from llmenv_agent.recovery import close_unfinished
+from llmenv_agent.reporter import Reporter
+from llmenv_agent.schedule import Schedule
+from llmenv_agent.spool import Spool
+from llmenv_agent.work import Request, Work, outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from llmenv_agent.configuration import Configuration
+    from llmenv_agent.identity import Identity
+
+log = logging.getLogger(__name__)
+
+LAST_DELIVERY_SECONDS = 1.5
+State = record_pb2.CommandOutcome
+
+
+def run(configuration: Configuration, identity: Identity, *, once: bool, deliver_within: float) -> None:
+    """Until a signal; with `once`, until the schedule's suites ran and everything is delivered.
+
+    Raises UsageError, SpoolError, DeliveryError or AlreadyRunningError.
+    """
+    with only_agent(configuration.state_dir):
+        spool = Spool(configuration.state_dir / "spool.db", machine_id=identity.machine_id)
+        try:
+            asyncio.run(Daemon(configuration, identity, spool).run(once=once, deliver_within=deliver_within))
+        finally:
+            spool.close()
+
+
+@contextlib.contextmanager
+def only_agent(state_dir: Path) -> Iterator[None]:
+    """One agent a state directory; the lock is the kernel's and ends with the process."""
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (state_dir / "agent.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunningError(f"Another llmenv-agent already uses {state_dir}.") from None
+        yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commanded:
+    """A command that waits for the worker; `expires_at` is on the monotonic clock."""
+
+    command_id: str
+    expires_at: float
+    work: Callable[[], None]
+
+
+class Daemon:
+    """Lives as long as one event loop."""
+
+    def __init__(self, configuration: Configuration, identity: Identity, spool: Spool) -> None:
+        self._configuration = configuration
+        self._identity = identity
+        self._spool = spool
+        self._definitions = read_definitions()
+        self._work = Work(spool, configuration, read_machine=self._read_machine)
+        self._schedule = Schedule(configuration.schedules, path=configuration.state_dir / "schedule.json")
+        self._commanded: asyncio.Queue[Commanded] = asyncio.Queue()
+        self._stopping = asyncio.Event()
+        self._for_schedule = {
+            each.suite: suites.suite(each.suite, self._definitions) for each in configuration.schedules
+        }
+
+    async def run(self, *, once: bool, deliver_within: float) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        self._require_targets()
+        await asyncio.to_thread(self._work.end_leftover)
+        await asyncio.to_thread(close_unfinished, self._spool)
+        reporter = Reporter(
+            self._spool,
+            self._identity,
+            read_machine=self._read_machine,
+            on_command=self._obey,
+            is_running=lambda: bool(self._work.current_run),
+        )
+        reporting = asyncio.create_task(reporter.run())
+        working = asyncio.create_task(self._run_once() if once else self._run_always())
+        try:
+            await self._until_ended(reporting, working)
+            await self._deliver(reporter, deliver_within if once and not self._stopping.is_set() else None)
+            await working
+        finally:
+            self.stop()
+            reporter.stop()
+            await asyncio.gather(reporting, working, return_exceptions=True)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._work.stop()
+
+    async def _until_ended(self, reporting: asyncio.Task[None], working: asyncio.Task[None]) -> None:
+        """Either task ends by itself only with an error, or when the work is done."""
+        await asyncio.wait({reporting, working}, return_when=asyncio.FIRST_COMPLETED)
+        if reporting.done():
+            reporting.result()
+        await asyncio.wait({working})
+
+    async def _deliver(self, reporter: Reporter, seconds: float | None) -> None:
+        """On the way out what is not delivered in a moment stays for the next start."""
+        if seconds is not None:
+            await reporter.wait_until_delivered(seconds)
+            return
+        with contextlib.suppress(DeliveryError):
+            await reporter.wait_until_delivered(LAST_DELIVERY_SECONDS)
+
+    def _require_targets(self) -> None:
+        if not self._configuration.targets and not self._configuration.discover:
+            raise UsageError(
+                "No target is configured: name an interpreter under [[target]], "
+                "or folders under [agent] discover."
+            )
+
+    def _read_machine(self) -> machine_pb2.Machine:
+        machine = read_machine()
+        machine.machine_id = self._identity.machine_id
+        return machine
+
+    async def _run_once(self) -> None:
+        for suite in self._for_schedule.values():
+            if not self._stopping.is_set():
+                self._schedule.note_start(suite.name)
+                await asyncio.to_thread(self._work.execute, Request(suite=suite))
+
+    async def _run_always(self) -> None:
+        await asyncio.to_thread(self._work.snapshot_all)
+        while not self._stopping.is_set():
+            for name in self._schedule.due():
+                self._schedule.note_start(name)
+                request = Request(suite=self._for_schedule[name])
+                await self._attempt(functools.partial(self._work.execute, request))
+            await self._next_command(self._schedule.seconds_to_next())
+
+    async def _next_command(self, seconds: float) -> None:
+        """Take one command, or come back when a suite is due or the agent stops."""
+        waiting = asyncio.ensure_future(self._commanded.get())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({waiting, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if waiting.done():
+            await self._carry_out(waiting.result())
+        else:
+            waiting.cancel()
+
+    async def _carry_out(self, commanded: Commanded) -> None:
+        if time.monotonic() > commanded.expires_at:
+            await self._say(commanded.command_id, State.STATE_EXPIRED)
+            return
+        problem = await self._attempt(commanded.work)
+        await self._say(commanded.command_id, State.STATE_ENDED, reason=problem)
+
+    async def _attempt(self, work: Callable[[], None]) -> str:
+        """A target or a suite that cannot be used is said, and the agent goes on."""
+        try:
+            await asyncio.to_thread(work)
+        except UsageError as error:
+            return str(error)
+        return ""
+
+    async def _obey(self, command: agent_service_pb2.Command) -> None:
+        """Spool that the command is taken, once, then do it."""
+        if not await asyncio.to_thread(self._spool.accept_command, command.command_id):
+            return
+        try:
+            await self._begin(command)
+        except AgentError as error:
+            await self._say(command.command_id, State.STATE_REFUSED, reason=str(error))
+
+    async def _begin(self, command: agent_service_pb2.Command) -> None:
+        """Raises UsageError for what cannot be done."""
+        match command.WhichOneof("action"):
+            case "run_checks":
+                self._queue(command, functools.partial(self._work.execute, self._request(command)))
+            case "refresh_facts":
+                self._queue(command, functools.partial(self._work.snapshot_all, always=True))
+            case "cancel_run":
+                if not self._work.cancel(command.cancel_run.run_id):
+                    raise UsageError(f"run {command.cancel_run.run_id} is not in progress")
+                await self._say(command.command_id, State.STATE_ENDED)
+            case _:
+                raise UsageError("this agent does not know the command; upgrade it")
+
+    def _queue(self, command: agent_service_pb2.Command, work: Callable[[], None]) -> None:
+        expires_at = time.monotonic() + command.expires_in_seconds
+        self._commanded.put_nowait(Commanded(command_id=command.command_id, expires_at=expires_at, work=work))
+
+    def _request(self, command: agent_service_pb2.Command) -> Request:
+        asked = command.run_checks
+        chosen = (
+            suites.custom(asked.checks, self._definitions)
+            if asked.checks
+            else suites.suite(asked.suite, self._definitions)
+        )
+        try:
+            parameters = json.loads(asked.parameters_json or "{}")
+            for definition in chosen.definitions:
+                definition.complete(parameters.get(definition.name, {}))
+        except (ValueError, AttributeError, TypeError) as error:
+            raise UsageError(f"The parameters are no JSON object of objects: {error}.") from error
+        self._work.targets(tuple(asked.targets))
+        return Request(
+            suite=chosen,
+            targets=tuple(asked.targets),
+            device=asked.device,
+            parameters=parameters,
+            command_id=command.command_id,
+        )
+
+    async def _say(
+        self, command_id: str, state: record_pb2.CommandOutcome.State.ValueType, *, reason: str = ""
+    ) -> None:
+        record = outcome(command_id, state, reason=reason)
+        await asyncio.to_thread(self._spool.append, record)
+        log.info(
+            "command %s",
+            State.State.Name(state).removeprefix("STATE_").lower(),
+            extra={"command_id": command_id},
+        )

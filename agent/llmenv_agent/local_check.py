@@ -1,0 +1,156 @@
+"""A run for the person at the machine: in the foreground, with progress on stderr, nothing spooled."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmenv.catalog.status import WORDS, blocking_checks
+from llmenv.fleet.v1 import record_pb2, run_pb2
+
+from llmenv_agent import suites
+from llmenv_agent.definitions import Definition, read_definitions
+from llmenv_agent.environments import describe
+from llmenv_agent.errors import UsageError
+from llmenv_agent.execution import Event, Execution, default_device, execute
+from llmenv_agent.facts import read_conditions, read_machine
+from llmenv_agent.run_lock import Holder, LockCancelledError, run_lock
+from llmenv_agent.targets import Target, target_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from llmenv_agent.configuration import Configuration, TargetSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalCheck:
+    """What was asked on the command line, as it was written."""
+
+    suite: str
+    names: tuple[str, ...]
+    target: str
+    device: str
+    settings: tuple[str, ...]
+
+
+def run_locally(asked: LocalCheck, configuration: Configuration) -> run_pb2.Run | None:
+    """The run with its results; None when it was interrupted. Raises UsageError for what was asked wrongly."""
+    definitions = read_definitions()
+    suite = suites.custom(asked.names, definitions) if asked.names else suites.suite(asked.suite, definitions)
+    parameters = {**configuration.parameters}
+    for name, values in parse_settings(asked.settings, definitions).items():
+        parameters[name] = {**parameters.get(name, {}), **values}
+    target = choose_target(asked.target, configuration.targets)
+    cancelled = threading.Event()
+    _cancel_on_signals(cancelled)
+    try:
+        with run_lock("llmenv-agent check", on_wait=_say_who_runs, cancelled=cancelled):
+            machine = read_machine()
+            run = execute(
+                Execution(
+                    suite=suite,
+                    target=target,
+                    device=asked.device or configuration.device or default_device(machine),
+                    machine=machine,
+                    environment=describe(target),
+                    emit=Progress(total=len(suite.definitions)).show,
+                    parameters=parameters,
+                    read_conditions=read_conditions,
+                    cancelled=cancelled,
+                )
+            )
+    except LockCancelledError:
+        return None
+    return None if run.outcome == run_pb2.RUN_OUTCOME_CANCELLED else run
+
+
+def is_ready(run: run_pb2.Run) -> bool:
+    """By the rule of readiness for a suite; for named checks, whether none of them says otherwise."""
+    words = {result.check_name: WORDS[result.status] for result in run.results}
+    if run.suite == "custom":
+        return all(words.get(name) in {"pass", "warn", "skip"} for name in run.planned_checks)
+    return not blocking_checks(words, is_apple_silicon=run.machine.is_apple_silicon)
+
+
+def parse_settings(
+    settings: Iterable[str], definitions: Mapping[str, Definition]
+) -> dict[str, dict[str, Any]]:
+    """CHECK.PARAM=VALUE texts as parameters by check. Raises UsageError naming what is known."""
+    parsed: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        check, dot, parameter = name.partition(".")
+        if not equals or not dot:
+            raise UsageError(f"--set {setting!r} is not CHECK.PARAM=VALUE.")
+        if check not in definitions:
+            raise UsageError(
+                f"--set {setting!r}: there is no check {check!r}; there are {', '.join(definitions)}."
+            )
+        value = _json_or_text(text)
+        definitions[check].complete({parameter: value})
+        parsed.setdefault(check, {})[parameter] = value
+    return parsed
+
+
+def choose_target(asked: str, configured: tuple[TargetSettings, ...]) -> Target:
+    """What --target names, else the one that is configured, else the active environment. Raises UsageError."""
+    for settings in configured:
+        if asked == settings.name or (not asked and len(configured) == 1):
+            return target_from(
+                settings.python, name=settings.name, variables=settings.variables, env_file=settings.env_file
+            )
+    if asked:
+        return target_from(asked)
+    if configured:
+        names = ", ".join(settings.name or settings.python for settings in configured)
+        raise UsageError(f"Several targets are configured ({names}): name one with --target.")
+    active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
+    if not active:
+        raise UsageError(
+            "No environment is active and none is configured: name an interpreter with --target PYTHON."
+        )
+    return target_from(active)
+
+
+class Progress:
+    """One line a check on stderr: begun when it starts, completed when it ends."""
+
+    def __init__(self, *, total: int) -> None:
+        self._total = total
+        self._number = 0
+
+    def show(self, event: Event) -> None:
+        match event:
+            case record_pb2.CheckStarted():
+                self._number += 1
+                _say(f"[{self._number}/{self._total}] {event.check_name} ... ", end="")
+            case record_pb2.CheckFinished(result=result):
+                _say(f"{WORDS[result.status]} ({result.wall_seconds:.1f} s)  {result.reason.text}")
+            case record_pb2.RunFinished(outcome=run_pb2.RUN_OUTCOME_CANCELLED):
+                _say("interrupted")
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _cancel_on_signals(cancelled: threading.Event) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: cancelled.set())
+
+
+def _say_who_runs(holder: Holder) -> None:
+    _say(f"waits for pid {holder.pid} ({holder.purpose or 'another run'})")
+
+
+def _say(text: str, end: str = "\n") -> None:
+    print(text, end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,77 @@
+"""`llmenv-agent`: commands are imported when they are called, so that each starts as fast as what it needs.
+
+This is the one place that catches everything: a person gets a sentence and an exit code, never a traceback
+(LLMENV_DEBUG=1 shows it).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import cast
+
+import click
+from llmenv import __version__
+
+from llmenv_agent.errors import AgentError
+from llmenv_agent.exit_codes import ExitCode
+
+COMMANDS = ("check", "checks", "enroll", "facts", "run", "status")
+
+
+class Commands(click.Group):
+    """One module of `commands` a command, with the command in `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"llmenv_agent.commands.{cmd_name}")
+        return cast("click.Command", module.command)
+
+
+@click.command("llmenv-agent", cls=Commands)
+@click.version_option(__version__, package_name="llmenv", prog_name="llmenv-agent")
+def cli() -> None:
+    """Checks training environments of this machine and delivers what it saw."""
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of one call."""
+    try:
+        return int(cli.main(arguments, prog_name="llmenv-agent", standalone_mode=False) or ExitCode.DONE)
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except AgentError as error:
+        _say(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read stdout has gone
+        return ExitCode.FAILED
+    except Exception as error:  # noqa: BLE001 # the one place: see above
+        if os.environ.get("LLMENV_DEBUG"):
+            traceback.print_exc()
+        _say(
+            f"This is a fault of llmenv-agent: {type(error).__name__}: {error} "
+            f"(LLMENV_DEBUG=1 shows where; please report it)"
+        )
+        return ExitCode.FAILED
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"llmenv-agent: {sentence}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""What the daemon does when it is not talking: one run after the other, in a thread of its own.
+
+Whatever happens is spooled before anything else is done with it. Each run waits for the machine's run lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llmenv.catalog.status import WORDS
+from llmenv.fleet.v1 import machine_pb2, record_pb2, run_pb2
+
+from llmenv_agent.discovery import discover
+from llmenv_agent.environments import describe
+from llmenv_agent.errors import UsageError
+from llmenv_agent.execution import Event, Execution, default_device, execute
+from llmenv_agent.facts import read_conditions
+from llmenv_agent.leftover import end_leftover
+from llmenv_agent.run_lock import Holder, LockCancelledError, run_lock
+from llmenv_agent.targets import Target, TargetError, target_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from google.protobuf.message import Message
+    from llmenv.fleet.v1 import environment_pb2
+
+    from llmenv_agent.configuration import Configuration
+    from llmenv_agent.spool import Spool
+    from llmenv_agent.suites import Suite
+
+log = logging.getLogger(__name__)
+
+_KINDS = {
+    record_pb2.RunStarted: "run_started",
+    record_pb2.CheckStarted: "check_started",
+    record_pb2.CheckFinished: "check_finished",
+    record_pb2.CaseBatch: "case_batch",
+    record_pb2.RunFinished: "run_finished",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A suite to run in the targets named (all where none is). `command_id` is empty for the schedule."""
+
+    suite: Suite
+    targets: tuple[str, ...] = ()
+    device: str = ""
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    command_id: str = ""
+
+
+class Work:
+    """`execute` and `snapshot` belong to the worker thread; `cancel` and `current_run` to any."""
+
+    def __init__(
+        self, spool: Spool, configuration: Configuration, *, read_machine: Callable[[], machine_pb2.Machine]
+    ) -> None:
+        self._spool = spool
+        self._configuration = configuration
+        self._read_machine = read_machine
+        self._leftover = configuration.state_dir / "leftover.json"
+        self._known: dict[str, bytes] = {}
+        self._cancelled = threading.Event()
+        self._stopped = False
+        self.current_run = ""
+
+    def end_leftover(self) -> None:
+        """End the check that a killed agent left running."""
+        if end_leftover(self._leftover):
+            log.warning("ended a check that an earlier agent left running")
+
+    def execute(self, request: Request) -> None:
+        """Run the suite in each target. A target that cannot be used does not keep the others from it.
+
+        Raises UsageError, after the others, for the first target that could not be used.
+        """
+        problems: list[UsageError] = []
+        for target in self.targets(request.targets, problems):
+            if self._stopped:
+                break
+            try:
+                self._execute_in(target, request)
+            except LockCancelledError:
+                log.info("cancelled while waiting for another run")
+            except UsageError as error:
+                log.warning("no run in %s: %s", target.name, error)
+                problems.append(error)
+        if problems:
+            raise problems[0]
+
+    def targets(self, names: tuple[str, ...] = (), problems: list[UsageError] | None = None) -> list[Target]:
+        """The configured targets and the discovered ones, or those named. Raises UsageError for no target."""
+        found: list[Target] = []
+        for settings in self._configuration.targets:
+            try:
+                found.append(
+                    target_from(
+                        settings.python,
+                        name=settings.name,
+                        variables=settings.variables,
+                        env_file=settings.env_file,
+                    )
+                )
+            except TargetError as error:
+                log.warning("target %s: %s", settings.name or settings.python, error)
+                if problems is not None:
+                    problems.append(error)
+        pythons = {target.python for target in found}
+        found += [each for each in discover(self._configuration.discover) if each.python not in pythons]
+        for name in names:
+            if name not in {target.name for target in found}:
+                known = ", ".join(target.name for target in found) or "none"
+                raise UsageError(f"There is no target {name!r} here; there are: {known}.")
+        return [target for target in found if not names or target.name in names]
+
+    def snapshot(self, target: Target, *, always: bool = False) -> environment_pb2.Environment:
+        """Describe a target, and spool the description when it is not the last one."""
+        machine, environment = self._read_machine(), describe(target)
+        snapshot = record_pb2.EnvironmentSnapshot(machine=machine, environment=environment)
+        content = snapshot.SerializeToString(deterministic=True)
+        if always or self._known.get(target.name) != content:
+            self._known[target.name] = content
+            self._spool.append(record_pb2.Record(environment_snapshot=snapshot))
+        return environment
+
+    def snapshot_all(self, *, always: bool = False) -> None:
+        for target in self.targets():
+            try:
+                self.snapshot(target, always=always)
+            except UsageError as error:
+                log.warning("target %s: %s", target.name, error)
+
+    def cancel(self, run_id: str = "") -> bool:
+        """End the run in progress, if it is that one; any where `run_id` is empty."""
+        if run_id and run_id != self.current_run:
+            return False
+        self._cancelled.set()
+        return True
+
+    def stop(self) -> None:
+        """End the run in progress and begin no other."""
+        self._stopped = True
+        self._cancelled.set()
+
+    def _execute_in(self, target: Target, request: Request) -> None:
+        self._cancelled.clear()
+        if self._stopped:  # looked at after the clearing, so that a stop in between is not lost
+            return
+        with run_lock("llmenv-agent run", on_wait=_say_who_runs, cancelled=self._cancelled):
+            environment = self.snapshot(target)
+            machine = self._read_machine()
+            trigger = run_pb2.TRIGGER_COMMAND if request.command_id else run_pb2.TRIGGER_SCHEDULE
+            execution = Execution(
+                suite=request.suite,
+                target=target,
+                device=request.device or self._configuration.device or default_device(machine),
+                machine=machine,
+                environment=environment,
+                emit=lambda event: self._emit(event, request),
+                trigger=trigger,
+                parameters={**self._configuration.parameters, **request.parameters},
+                read_conditions=read_conditions,
+                cancelled=self._cancelled,
+                leftover_file=self._leftover,
+            )
+            try:
+                execute(execution)
+            finally:
+                self.current_run = ""
+
+    def _emit(self, event: Event, request: Request) -> None:
+        self._spool.append(as_record(event))
+        match event:
+            case record_pb2.RunStarted(run=run):
+                self.current_run = run.run_id
+                log.info(
+                    "run %s: suite %s in %s on %s",
+                    run.run_id,
+                    run.suite,
+                    run.environment.name,
+                    run.device,
+                    extra={"run_id": run.run_id},
+                )
+                if request.command_id:
+                    self._spool.append(
+                        outcome(
+                            request.command_id, record_pb2.CommandOutcome.STATE_STARTED, run_id=run.run_id
+                        )
+                    )
+            case record_pb2.CheckFinished(result=result):
+                log.info("%s: %s. %s", result.check_name, WORDS[result.status], result.reason.text)
+
+
+def as_record(message: Message) -> record_pb2.Record:
+    """A record of the kind that `message` is."""
+    record = record_pb2.Record()
+    getattr(record, _KINDS[type(message)]).CopyFrom(message)
+    return record
+
+
+def outcome(
+    command_id: str, state: record_pb2.CommandOutcome.State.ValueType, *, run_id: str = "", reason: str = ""
+) -> record_pb2.Record:
+    return record_pb2.Record(
+        command_outcome=record_pb2.CommandOutcome(
+            command_id=command_id, state=state, run_id=run_id, reason=reason
+        )
+    )
+
+
+def _say_who_runs(holder: Holder) -> None:
+    log.info("waits for %s (pid %d)", holder.purpose or "another run", holder.pid)
