@@ -282,6 +282,7 @@ def agent_with_a_check(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], 
         assert becomes_true(lambda: note.exists() and note.read_text())
         yield agent, int(note.read_text())
         agent.kill()
+    leftover.end_leftover(folder / "leftover.json")
 
 
 def test_check_dies_with_a_killed_agent(tmp_path: Path) -> None:
