@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceServicer
+
 from llmenv_collector.gate import MACHINE
 from llmenv_collector.session import House, Session
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import grpc.aio
-
     from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest
 
 

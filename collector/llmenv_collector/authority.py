@@ -7,7 +7,7 @@ certificate carries its id as URI llmenv://machine/<id> and is valid for 30 days
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import hashlib
 import ipaddress
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from llmenv_collector.data_folder import DataFolder
 
 MACHINE_URI = "llmenv://machine/"
-MACHINE_VALIDITY = datetime.timedelta(days=30)
-SERVER_VALIDITY = datetime.timedelta(days=397)
-CA_VALIDITY = datetime.timedelta(days=3_650)
-RENEW_SERVER_BEFORE = datetime.timedelta(days=60)
-CLOCK_TOLERANCE = datetime.timedelta(hours=1)
+MACHINE_VALIDITY = dt.timedelta(days=30)
+SERVER_VALIDITY = dt.timedelta(days=397)
+CA_VALIDITY = dt.timedelta(days=3_650)
+RENEW_SERVER_BEFORE = dt.timedelta(days=60)
+CLOCK_TOLERANCE = dt.timedelta(hours=1)
 ALWAYS_NAMED = ("localhost", "127.0.0.1", "::1")
 
 
@@ -48,7 +48,7 @@ class ServerIdentity:
 class MachineCertificate:
     pem: bytes
     serial: str
-    not_after: datetime.datetime
+    not_after: dt.datetime
 
 
 class Authority:
@@ -104,7 +104,9 @@ class Authority:
         wanted = known | set(names) | set(ALWAYS_NAMED)
         if stored is None or wanted != known or expires_within(stored, RENEW_SERVER_BEFORE):
             self._write_server_identity(folder, names=wanted)
-        return ServerIdentity(key=folder.server_key.read_bytes(), chain=folder.server_certificate.read_bytes())
+        return ServerIdentity(
+            key=folder.server_key.read_bytes(), chain=folder.server_certificate.read_bytes()
+        )
 
     def _write_server_identity(self, folder: DataFolder, *, names: set[str]) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -142,10 +144,10 @@ class Authority:
 
 
 def unsigned(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, validity: datetime.timedelta
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, validity: dt.timedelta
 ) -> x509.CertificateBuilder:
     """A certificate of a random serial that is valid from an hour ago, since clocks differ."""
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -218,5 +220,5 @@ def certified_names(certificate: x509.Certificate) -> set[str]:
     return addresses | set(alternatives.get_values_for_type(x509.DNSName))
 
 
-def expires_within(certificate: x509.Certificate, span: datetime.timedelta) -> bool:
-    return certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC) < span
+def expires_within(certificate: x509.Certificate, span: dt.timedelta) -> bool:
+    return certificate.not_valid_after_utc - dt.datetime.now(dt.UTC) < span

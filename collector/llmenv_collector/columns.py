@@ -23,7 +23,9 @@ class Tables:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        names = connection.sql("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'store'").fetchall()
+        names = connection.sql(
+            "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'store'"
+        ).fetchall()
         self._schemas = {name: self._schema(name) for (name,) in names}
 
     def _schema(self, table: str) -> pa.Schema:
@@ -54,7 +56,9 @@ class Tables:
             rows,
         )
 
-    def merge(self, table: str, rows: Iterable[dict[str, Any]], *, key: str, updates: dict[str, str] | None = None) -> None:
+    def merge(
+        self, table: str, rows: Iterable[dict[str, Any]], *, key: str, updates: dict[str, str] | None = None
+    ) -> None:
         """Rows replace those of the same key, or are added; of several with one key the last holds.
 
         `updates` gives an expression over `old` and `new` for columns that are not simply replaced.
@@ -73,10 +77,9 @@ class Tables:
 
     def _run(self, statement: str, table: str, rows: Sequence[dict[str, Any]]) -> None:
         self._connection.register("incoming", self.arrow(table, rows))
-        try:
-            self._connection.execute(statement)
-        finally:
-            self._connection.unregister("incoming")
+        self._connection.execute(statement)
+        # Not after an error: in an aborted transaction this would fail too, and hide the cause.
+        self._connection.unregister("incoming")
 
 
 def by_table(rows: Iterable[Row]) -> dict[str, list[dict[str, Any]]]:

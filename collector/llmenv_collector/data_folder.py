@@ -78,7 +78,9 @@ class DataFolder:
 
     def require_initialised(self) -> None:
         if not self.is_initialised():
-            raise DataFolderError(f"{self.path} holds no collector: run `llmenv-collector init --data {self.path}`.")
+            raise DataFolderError(
+                f"{self.path} holds no collector: run `llmenv-collector init --data {self.path}`."
+            )
 
     def create(self) -> None:
         try:

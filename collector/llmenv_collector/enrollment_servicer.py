@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmenv.fleet.v1.enrollment_service_pb2 import EnrollRequest, EnrollResponse
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceServicer
 from llmenv.ids import new_id
+
 from llmenv_collector import rows, tokens
 from llmenv_collector.group import Sighting
 
@@ -26,8 +27,10 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         self._store = store
         self._agent_address = agent_address
 
-    async def Enroll(  # type: ignore[override]  # the stub is that of the synchronous API  # noqa: N802 (gRPC names it)
-        self, request: EnrollRequest, context: grpc.aio.ServicerContext[Any, Any]
+    async def Enroll(  # noqa: N802 (gRPC names it)
+        self,
+        request: EnrollRequest,
+        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002 (gRPC passes it)
     ) -> EnrollResponse:
         machine_id = new_id()
         # Signed first, so that a request which cannot be signed does not use the token up.

@@ -1,18 +1,18 @@
 """The errors of the collector, each one sentence that says what was wrong and what to do.
 
-    CollectorError
-    ├── UsageError                 a setting, an argument or a folder is wrong; exit code 2
-    ├── DataFolderError            the data folder cannot be used as it is
-    ├── StoreError                 the database cannot be opened, read or written
-    ├── StatementError             an analyst's SQL is refused or fails
-    │   └── StatementLimitError    it needs more memory or time than it may have
-    ├── NotFoundError              what was asked for is not here
-    └── RefusedError               somebody may not do what was asked
-        ├── UnauthenticatedError   not known: no, a wrong, a used or an expired token or certificate
-        ├── ForbiddenError         known, and not allowed
-        ├── UnspokenRevisionError  no protocol revision in common
-        ├── OutOfSequenceError     a record's sequence does not follow the watermark
-        └── SupersededError        a newer stream of the same spool took over
+CollectorError
+├── UsageError                 a setting, an argument or a folder is wrong; exit code 2
+├── DataFolderError            the data folder cannot be used as it is
+├── StoreError                 the database cannot be opened, read or written
+├── StatementError             an analyst's SQL is refused or fails
+│   └── StatementLimitError    it needs more memory or time than it may have
+├── NotFoundError              what was asked for is not here
+└── RefusedError               somebody may not do what was asked
+    ├── UnauthenticatedError   not known: no, a wrong, a used or an expired token or certificate
+    ├── ForbiddenError         known, and not allowed
+    ├── UnspokenRevisionError  no protocol revision in common
+    ├── OutOfSequenceError     a record's sequence does not follow the watermark
+    └── SupersededError        a newer stream of the same spool took over
 """
 
 from __future__ import annotations

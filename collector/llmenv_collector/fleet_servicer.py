@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceServicer
+
 from llmenv_collector import clock, queries, report
 from llmenv_collector.gate import PERSON
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
-# The stubs are those of the synchronous API, and gRPC names the methods.
-# ruff: noqa: N802
+# The stubs are those of the synchronous API; gRPC names the methods and their arguments.
+# ruff: noqa: N802, ARG002
 # mypy: disable-error-code="override"
 
 
@@ -52,7 +53,10 @@ class FleetServicer(FleetServiceServicer):
         return fleet.ListMachinesResponse(machines=machines)
 
     async def ListRuns(self, request: fleet.ListRunsRequest, context: Context) -> fleet.ListRunsResponse:
-        return await self._read(queries.list_runs, machine=request.machine, limit=request.limit)
+        response: fleet.ListRunsResponse = await self._read(
+            queries.list_runs, machine=request.machine, limit=request.limit
+        )
+        return response
 
     async def GetRun(self, request: fleet.GetRunRequest, context: Context) -> fleet.GetRunResponse:
         return fleet.GetRunResponse(run=await self._read(queries.get_run, run_id=request.run_id))
@@ -61,9 +65,12 @@ class FleetServicer(FleetServiceServicer):
         self, request: fleet.GetFleetReportRequest, context: Context
     ) -> fleet.GetFleetReportResponse:
         since = clock.from_timestamp(request.since) if request.HasField("since") else None
-        return await self._read(report.fleet_report, since=since)
+        response: fleet.GetFleetReportResponse = await self._read(report.fleet_report, since=since)
+        return response
 
-    async def Query(self, request: fleet.QueryRequest, context: Context) -> AsyncIterator[fleet.QueryResponse]:
+    async def Query(
+        self, request: fleet.QueryRequest, context: Context
+    ) -> AsyncIterator[fleet.QueryResponse]:
         async for part in self._statements.run(request.sql, max_rows=request.max_rows):
             yield fleet.QueryResponse(
                 arrow_ipc=part.arrow_ipc,

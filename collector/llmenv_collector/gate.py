@@ -60,7 +60,7 @@ MACHINE: ContextVar[str] = ContextVar("MACHINE")
 """The machine id of the call that is being served."""
 
 
-class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc.aio is partly untyped
+class Gate(grpc.aio.ServerInterceptor):
     """Wraps every handler of the server."""
 
     def __init__(self, identity: Identity) -> None:
@@ -120,7 +120,10 @@ async def translated(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterat
     try:
         yield
     except CollectorError as error:
-        code = next((STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES), grpc.StatusCode.INTERNAL)
+        code = next(
+            (STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES),
+            grpc.StatusCode.INTERNAL,
+        )
         logger.info("refused: %s: %s", code.name, error)
         await context.abort(code, str(error))
 

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 # What DuckDB and Arrow raise for a value that they cannot take.  Everything
 # else (a full disk, no memory) is a failure of the store and rejects nothing.
-REFUSALS_OF_VALUES = (duckdb.DataError, duckdb.IntegrityError, duckdb.NotSupportedError, pa.ArrowInvalid, OverflowError)
+REFUSALS_OF_VALUES = (
+    duckdb.DataError,
+    duckdb.IntegrityError,
+    duckdb.NotSupportedError,
+    pa.ArrowInvalid,
+    OverflowError,
+)
 CONTENT_ADDRESSED = {"environment": "environment_id", "environment_package": "environment_id"}
 
 
@@ -90,7 +96,9 @@ class GroupWriter:
             return self._transact(arrivals, sightings)
         except REFUSALS_OF_VALUES as error:
             if len(arrivals) < 2:
-                return self._transact(arrivals, sightings, refusal=f"The store cannot hold it: {first_line(error)}")
+                return self._transact(
+                    arrivals, sightings, refusal=f"The store cannot hold it: {first_line(error)}"
+                )
         middle = len(arrivals) // 2
         outcome = self.commit(arrivals[:middle], sightings)
         outcome.update(self.commit(arrivals[middle:]))
@@ -102,16 +110,17 @@ class GroupWriter:
         self._connection.execute("BEGIN")
         try:
             for table in self._tables.of_records():
-                self._connection.execute(
-                    f"DELETE FROM store.{table} WHERE record_id IN (SELECT unnest(?::UUID[]))", [record_ids]  # noqa: S608 (our own names)
-                )
+                former = f"DELETE FROM store.{table} WHERE record_id IN (SELECT unnest(?::UUID[]))"  # noqa: S608 (our own names)
+                self._connection.execute(former, [record_ids])
             self._insert_rows(readings)
         except (*REFUSALS_OF_VALUES, duckdb.Error):
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
 
-    def _transact(self, arrivals: Sequence[Arrival], sightings: Sequence[Sighting], *, refusal: str = "") -> Outcome:
+    def _transact(
+        self, arrivals: Sequence[Arrival], sightings: Sequence[Sighting], *, refusal: str = ""
+    ) -> Outcome:
         self._connection.execute("BEGIN")
         try:
             sieved = sieve(arrivals, read_watermarks(self._connection, spools_of(arrivals)), refusal=refusal)
@@ -163,8 +172,8 @@ class GroupWriter:
             key="machine_id",
             updates={
                 "enrolled_at": "coalesce(old.enrolled_at, new.enrolled_at)",
-                "last_seen_at": "coalesce(greatest(old.last_seen_at, new.last_seen_at), old.last_seen_at)",
-                "agent_version": "CASE new.agent_version WHEN '' THEN old.agent_version ELSE new.agent_version END",
+                "last_seen_at": "greatest(old.last_seen_at, new.last_seen_at)",
+                "agent_version": "coalesce(nullif(new.agent_version, ''), old.agent_version)",
             },
         )
 
@@ -184,7 +193,9 @@ def sieve(arrivals: Sequence[Arrival], known: dict[str, Watermark], *, refusal: 
             continue
         reading = ingest.reject(arrival, refusal) if refusal else ingest.read(arrival)
         if not mark.follows(reading):
-            sieved.jumps[spool_id] = f"Sequence {arrival.sequence} does not follow {mark.sequence}: send from there."
+            sieved.jumps[spool_id] = (
+                f"Sequence {arrival.sequence} does not follow {mark.sequence}: send from there."
+            )
             continue
         sieved.readings.append(reading)
         sieved.watermarks[spool_id] = mark.after(reading)

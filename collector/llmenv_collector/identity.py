@@ -96,7 +96,9 @@ class Identity:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(sqlite3.connect(f"file:{self._path}?mode=rw", uri=True, isolation_level=None)) as connection:
+            with closing(
+                sqlite3.connect(f"file:{self._path}?mode=rw", uri=True, isolation_level=None)
+            ) as connection:
                 connection.execute("PRAGMA synchronous=FULL")
                 connection.execute("PRAGMA foreign_keys=ON")
                 self._require_version(connection)
@@ -115,7 +117,7 @@ class Identity:
         """Sorted by the time of enrolment."""
         with self.reading() as connection:
             rows = connection.execute(
-                "SELECT machine_id, hostname, enrolled_at, revoked_at FROM machine ORDER BY enrolled_at, machine_id"
+                "SELECT machine_id, hostname, enrolled_at, revoked_at FROM machine ORDER BY enrolled_at"
             )
             return [EnrolledMachine(*row) for row in rows]
 

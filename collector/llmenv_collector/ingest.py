@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
-
 from llmenv.fleet.v1 import record_pb2
+
 from llmenv_collector import clock, rows
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ def reject(arrival: Arrival, reason: str) -> Reading:
 
 def parse(serialised: bytes, *, into: record_pb2.Record) -> None:
     if len(serialised) > MAX_RECORD_BYTES:
-        raise UnacceptableError(f"The record has {len(serialised)} bytes; at most {MAX_RECORD_BYTES} are accepted.")
+        raise UnacceptableError(
+            f"The record has {len(serialised)} bytes; at most {MAX_RECORD_BYTES} are accepted."
+        )
     try:
         into.ParseFromString(serialised)
     except DecodeError as error:
@@ -112,7 +114,8 @@ def check(record: record_pb2.Record, arrival: Arrival) -> None:
     require_uuid(record.record_id, "record_id")
     if record.machine_id != arrival.machine_id:
         raise UnacceptableError(
-            f"The record is of machine {record.machine_id or '(none)'}, the certificate of {arrival.machine_id}."
+            f"The record is of machine {record.machine_id or '(none)'},"
+            f" the certificate of {arrival.machine_id}."
         )
     require_time(record.measured_at, "measured_at")
     CHECKS.get(record.WhichOneof("kind") or "", accept)(record, arrival)
@@ -178,7 +181,8 @@ def check_tombstone(record: record_pb2.Record, arrival: Arrival) -> None:
     first, last = record.tombstone.first_sequence, record.tombstone.last_sequence
     if not 0 < first <= last or last != arrival.sequence:
         raise UnacceptableError(
-            f"The tombstone covers {first} to {last} and has sequence {arrival.sequence}; it must have its last one."
+            f"The tombstone covers {first} to {last} and has sequence {arrival.sequence};"
+            " it must have the last one that it covers."
         )
 
 

@@ -67,13 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CollectorError as error:
         print(f"llmenv-collector: {error}", file=sys.stderr)  # noqa: T201 (the sentence for the person)
         return ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILED
-    except Exception as error:  # noqa: BLE001 (the one place that may)
+    except Exception as error:
         if os.environ.get("LLMENV_DEBUG"):
             raise
-        print(  # noqa: T201 (the sentence for the person)
-            f"llmenv-collector: a fault of its own: {type(error).__name__}: {error}. LLMENV_DEBUG=1 shows where.",
-            file=sys.stderr,
-        )
+        fault = f"{type(error).__name__}: {error}"
+        print(f"llmenv-collector: a fault of its own: {fault}. LLMENV_DEBUG=1 shows where.", file=sys.stderr)  # noqa: T201 (the sentence for the person)
         return ExitCode.INTERNAL
     return ExitCode.OK
 

@@ -24,7 +24,11 @@ STORAGE_VERSION = "v1.5.0"
 VERSION_TABLE = """
 CREATE SCHEMA IF NOT EXISTS store;
 CREATE SCHEMA IF NOT EXISTS v1;
-CREATE TABLE IF NOT EXISTS store.schema_version (version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL);
+CREATE TABLE IF NOT EXISTS store.schema_version (
+  version INTEGER NOT NULL,
+  name VARCHAR NOT NULL,
+  applied_at TIMESTAMPTZ NOT NULL
+);
 """
 
 
@@ -60,7 +64,9 @@ def explain(path: Path, error: duckdb.Error) -> str:
     return f"{path} cannot be opened as a DuckDB database: {text.splitlines()[0]}"
 
 
-def migrate(connection: duckdb.DuckDBPyConnection, *, migrations: Sequence[Migration] | None = None) -> list[Migration]:
+def migrate(
+    connection: duckdb.DuckDBPyConnection, *, migrations: Sequence[Migration] | None = None
+) -> list[Migration]:
     """Applies what is missing and returns it.  Raises StoreError when the file is newer than this program."""
     known = list(migrations if migrations is not None else shipped())
     try:
@@ -68,7 +74,9 @@ def migrate(connection: duckdb.DuckDBPyConnection, *, migrations: Sequence[Migra
         present = current_version(connection)
         newest = max((migration.version for migration in known), default=0)
         if present > newest:
-            raise StoreError(f"The database has schema {present} and this collector knows {newest}: upgrade it.")
+            raise StoreError(
+                f"The database has schema {present} and this collector knows {newest}: upgrade it."
+            )
         missing = [migration for migration in known if migration.version > present]
         for migration in missing:
             apply(connection, migration)
@@ -81,7 +89,9 @@ def migrate(connection: duckdb.DuckDBPyConnection, *, migrations: Sequence[Migra
 
 def current_version(connection: duckdb.DuckDBPyConnection) -> int:
     """0 for a database without any step."""
-    ((version,),) = connection.execute("SELECT coalesce(max(version), 0) FROM store.schema_version").fetchall()
+    ((version,),) = connection.execute(
+        "SELECT coalesce(max(version), 0) FROM store.schema_version"
+    ).fetchall()
     return int(version)
 
 
@@ -118,4 +128,6 @@ def view_files() -> list[tuple[str, str]]:
 
 def sql_files(folder: str) -> list[tuple[str, str]]:
     files = (importlib.resources.files("llmenv_collector") / folder).iterdir()
-    return sorted((file.name, file.read_text(encoding="utf-8")) for file in files if file.name.endswith(".sql"))
+    return sorted(
+        (file.name, file.read_text(encoding="utf-8")) for file in files if file.name.endswith(".sql")
+    )

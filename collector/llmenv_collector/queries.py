@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from llmenv.catalog.status import WORDS, blocking_checks
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2, run_pb2
+
 from llmenv_collector import clock
 from llmenv_collector.errors import NotFoundError, UsageError
 
@@ -41,7 +42,8 @@ def list_machines(
     rows = connection.execute(
         """
         SELECT sighting.machine_id::VARCHAR, machine.message, epoch_us(sighting.enrolled_at),
-               epoch_us(sighting.last_seen_at), sighting.agent_version, last.run_id::VARCHAR, epoch_us(last.started_at)
+               epoch_us(sighting.last_seen_at), sighting.agent_version, last.run_id::VARCHAR,
+               epoch_us(last.started_at)
         FROM store.machine_sighting AS sighting
         LEFT JOIN store.machine AS machine USING (machine_id)
         LEFT JOIN (
@@ -58,7 +60,9 @@ def fleet_machine(row: tuple[Any, ...], presence: Presence) -> fleet.FleetMachin
     machine_id, message, enrolled_at, stored_last_seen, agent_version, run_id, run_at = row
     machine = machine_pb2.Machine.FromString(message or b"")
     machine.machine_id = machine_id
-    seen = [time for time in (stored_last_seen, (presence.last_seen or {}).get(machine_id)) if time is not None]
+    seen = [
+        time for time in (stored_last_seen, (presence.last_seen or {}).get(machine_id)) if time is not None
+    ]
     return fleet.FleetMachine(
         machine=machine,
         enrolled_at=clock.to_timestamp(enrolled_at),
@@ -76,12 +80,12 @@ def list_runs(
     """Newest first; runs of revoked machines stay part of the history."""
     del revoked
     matching = "FROM store.run WHERE $machine IN ('', machine_id::VARCHAR, hostname)"
-    total = connection.execute(f"SELECT count(*) {matching}", {"machine": machine}).fetchall()[0][0]  # noqa: S608 (a constant)
+    total = connection.execute(f"SELECT count(*) {matching}", {"machine": machine}).fetchall()[0][0]
     rows = connection.execute(
         f"""
-        SELECT run.run_id::VARCHAR, run.machine_id::VARCHAR, run.hostname, run.chip, run.environment_name, run.suite,
-               run.device, epoch_us(run.started_at), epoch_us(run_end.ended_at), coalesce(run_end.outcome, 0),
-               run.is_apple_silicon
+        SELECT run.run_id::VARCHAR, run.machine_id::VARCHAR, run.hostname, run.chip, run.environment_name,
+               run.suite, run.device, epoch_us(run.started_at), epoch_us(run_end.ended_at),
+               coalesce(run_end.outcome, 0), run.is_apple_silicon
         FROM (SELECT * {matching} ORDER BY started_at DESC, run_id DESC LIMIT $limit) AS run
         LEFT JOIN store.run_end AS run_end USING (run_id)
         ORDER BY run.started_at DESC, run.run_id DESC
@@ -139,7 +143,8 @@ def get_run(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], 
     add_end(connection, run, identity)
     cases = cases_by_result(connection, identity)
     rows = connection.execute(
-        "SELECT result_id::VARCHAR, message, log_tail FROM store.result WHERE run_id = ? ORDER BY sequence", [identity]
+        "SELECT result_id::VARCHAR, message, log_tail FROM store.result WHERE run_id = ? ORDER BY sequence",
+        [identity],
     ).fetchall()
     for result_id, result_message, log_tail in rows:
         result = run.results.add()
@@ -152,10 +157,12 @@ def get_run(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], 
 def find_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> tuple[str, str, bytes]:
     """By UUID or a unique prefix of it: run id, environment id and message."""
     if len(run_id) < SHORTEST_PREFIX:
-        raise UsageError(f"A run is named by its id or at least {SHORTEST_PREFIX} characters of it, not {run_id!r}.")
+        raise UsageError(
+            f"A run is named by its id or at least {SHORTEST_PREFIX} characters of it, not {run_id!r}."
+        )
     rows = connection.execute(
-        "SELECT run_id::VARCHAR, environment_id, message FROM store.run WHERE starts_with(run_id::VARCHAR, lower(?))"
-        " LIMIT 2",
+        "SELECT run_id::VARCHAR, environment_id, message FROM store.run"
+        " WHERE starts_with(run_id::VARCHAR, lower(?)) LIMIT 2",
         [run_id],
     ).fetchall()
     if not rows:
@@ -167,7 +174,8 @@ def find_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> tuple[str, s
 
 def add_packages(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, environment_id: str) -> None:
     rows = connection.execute(
-        "SELECT name, version, origin FROM store.environment_package WHERE environment_id = ? ORDER BY position",
+        "SELECT name, version, origin FROM store.environment_package"
+        " WHERE environment_id = ? ORDER BY position",
         [environment_id],
     ).fetchall()
     for name, version, origin in rows:
@@ -175,7 +183,9 @@ def add_packages(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, enviro
 
 
 def add_end(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, run_id: str) -> None:
-    for (message,) in connection.execute("SELECT message FROM store.run_end WHERE run_id = ?", [run_id]).fetchall():
+    for (message,) in connection.execute(
+        "SELECT message FROM store.run_end WHERE run_id = ?", [run_id]
+    ).fetchall():
         end = record_pb2.RunFinished.FromString(message)
         run.outcome = end.outcome
         run.wall_seconds = end.wall_seconds
@@ -186,7 +196,8 @@ def add_end(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, run_id: str
 def cases_by_result(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, list[result_pb2.Case]]:
     """In the order in which they were delivered."""
     rows = connection.execute(
-        "SELECT result_id::VARCHAR, message FROM store.result_case WHERE run_id = ? ORDER BY sequence, position",
+        "SELECT result_id::VARCHAR, message FROM store.result_case"
+        " WHERE run_id = ? ORDER BY sequence, position",
         [run_id],
     ).fetchall()
     cases: dict[str, list[result_pb2.Case]] = defaultdict(list)

@@ -29,7 +29,9 @@ def reingest(connection: duckdb.DuckDBPyConnection, writer: GroupWriter) -> int:
     for arrivals in raw_arrivals(connection):
         readings = [ingest.read(arrival) for arrival in arrivals]
         # What is still not understood, or not acceptable by the newer rules, stays raw as it is.
-        whole = [one for one in readings if not one.reason and all(table != "record_raw" for table, _ in one.rows)]
+        whole = [
+            one for one in readings if not one.reason and all(table != "record_raw" for table, _ in one.rows)
+        ]
         try:
             if whole:
                 writer.replace(whole)
@@ -42,7 +44,8 @@ def reingest(connection: duckdb.DuckDBPyConnection, writer: GroupWriter) -> int:
 def raw_arrivals(connection: duckdb.DuckDBPyConnection) -> Iterator[list[Arrival]]:
     """Those of a revision that is spoken here, in groups."""
     query = """
-        SELECT spool_id::VARCHAR, machine_id::VARCHAR, protocol_revision, sequence, record, epoch_us(received_at)
+        SELECT spool_id::VARCHAR, machine_id::VARCHAR, protocol_revision, sequence, record,
+               epoch_us(received_at)
         FROM store.record_raw WHERE protocol_revision <= ? ORDER BY spool_id, sequence
     """
     rows = connection.execute(query, [ingest.PROTOCOL_REVISION]).fetchall()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1 import result_pb2
+
 from llmenv_collector import clock
 from llmenv_collector.queries import readiness, status_of
 
@@ -45,8 +46,8 @@ WHERE started_at >= coalesce(make_timestamptz($since::BIGINT), '-infinity'::TIME
 """
 PERIOD_RESULT = """
 CREATE TEMP TABLE period_result AS
-SELECT result.* EXCLUDE (device, machine_id, message, log_tail), result.message, run.machine_id, run.hostname, run.chip,
-       run.gpu_cores, run.memory_bytes, run.environment_id, run.environment_name, run.device,
+SELECT result.* EXCLUDE (device, machine_id, log_tail), run.machine_id, run.hostname, run.chip, run.gpu_cores,
+       run.memory_bytes, run.environment_id, run.environment_name, run.device,
        run.started_at AS run_started_at
 FROM store.result AS result JOIN period_run AS run USING (run_id)
 """
@@ -78,7 +79,8 @@ def fleet_report(
 def coverage(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str]) -> fleet.Coverage:
     machines = connection.execute(
         """
-        SELECT coalesce(machine.hostname, sighting.machine_id::VARCHAR), sighting.machine_id IN (SELECT machine_id FROM period_run)
+        SELECT coalesce(machine.hostname, sighting.machine_id::VARCHAR),
+               sighting.machine_id IN (SELECT machine_id FROM period_run)
         FROM store.machine_sighting AS sighting LEFT JOIN store.machine AS machine USING (machine_id)
         WHERE NOT list_contains(?::VARCHAR[], sighting.machine_id::VARCHAR)
         ORDER BY 1
@@ -87,7 +89,8 @@ def coverage(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str])
     ).fetchall()
     runs, freshest, oldest, results = connection.execute(
         """
-        SELECT count(*), epoch_us(max(started_at)), epoch_us(min(started_at)), (SELECT count(*) FROM period_result)
+        SELECT count(*), epoch_us(max(started_at)), epoch_us(min(started_at)),
+               (SELECT count(*) FROM period_result)
         FROM period_run
         """
     ).fetchall()[0]
@@ -111,10 +114,12 @@ def health(connection: duckdb.DuckDBPyConnection) -> list[fleet.HealthRow]:
         words[machine_id, environment, device][check_name] = status
     rows = connection.execute(
         """
-        SELECT machine_id::VARCHAR, environment_name, device, hostname, chip, run_id::VARCHAR, epoch_us(started_at),
-               is_apple_silicon
+        SELECT machine_id::VARCHAR, environment_name, device, hostname, chip, run_id::VARCHAR,
+               epoch_us(started_at), is_apple_silicon
         FROM period_run
-        QUALIFY row_number() OVER (PARTITION BY machine_id, environment_name, device ORDER BY started_at DESC) = 1
+        QUALIFY row_number() OVER (
+          PARTITION BY machine_id, environment_name, device ORDER BY started_at DESC
+        ) = 1
         ORDER BY hostname, environment_name, device
         """
     ).fetchall()
@@ -152,14 +157,14 @@ def chips(connection: duckdb.DuckDBPyConnection) -> list[fleet.ChipRow]:
             AND coalesce(condition.low_power_mode, false) = false
             AND coalesce(condition.thermal_pressure, '') IN ('', 'nominal')
         ), by_machine AS (
-          SELECT chip, gpu_cores, memory_bytes, device, check_name, measured.name, unit, direction, machine_id,
-                 median(value) AS middle, count(*) AS results
+          SELECT chip, gpu_cores, memory_bytes, device, check_name, measured.name, unit, direction,
+                 machine_id, median(value) AS middle, count(*) AS results
           FROM comparable JOIN store.measurement AS measured USING (result_id)
           WHERE measured.case_name IS NULL AND isfinite(value)
           GROUP BY ALL
         )
-        SELECT chip, gpu_cores, memory_bytes, device, check_name, name, unit, direction, median(middle), min(middle),
-               max(middle), count(*), sum(results)::BIGINT
+        SELECT chip, gpu_cores, memory_bytes, device, check_name, name, unit, direction, median(middle),
+               min(middle), max(middle), count(*), sum(results)::BIGINT
         FROM by_machine GROUP BY ALL ORDER BY check_name, name, device, chip, gpu_cores, memory_bytes
         """
     ).fetchall()
@@ -167,7 +172,21 @@ def chips(connection: duckdb.DuckDBPyConnection) -> list[fleet.ChipRow]:
 
 
 def chip_row(row: tuple[Any, ...]) -> fleet.ChipRow:
-    chip, gpu_cores, memory_bytes, device, check_name, name, unit, direction, median, low, high, machines, results = row
+    (
+        chip,
+        gpu_cores,
+        memory_bytes,
+        device,
+        check_name,
+        name,
+        unit,
+        direction,
+        median,
+        low,
+        high,
+        machines,
+        results,
+    ) = row
     return fleet.ChipRow(
         chip=chip,
         gpu_cores=gpu_cores,
@@ -191,7 +210,8 @@ def packages(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str])
         """
         SELECT package.name, package.version, count(DISTINCT environment.machine_id)
         FROM v1.environments AS environment JOIN store.environment_package AS package USING (environment_id)
-        WHERE package.name IN (SELECT unnest(?)) AND NOT list_contains(?::VARCHAR[], environment.machine_id::VARCHAR)
+        WHERE package.name IN (SELECT unnest(?))
+          AND NOT list_contains(?::VARCHAR[], environment.machine_id::VARCHAR)
         GROUP BY ALL
         """,
         [PACKAGES, list(revoked)],
@@ -208,7 +228,12 @@ def packages(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str])
         verdicts[name, version][status] = count
     machines = {(name, version): count for name, version, count in now}
     return [
-        fleet.PackageRow(package=name, version=version, machines=machines.get((name, version), 0), status_counts=verdicts[name, version])
+        fleet.PackageRow(
+            package=name,
+            version=version,
+            machines=machines.get((name, version), 0),
+            status_counts=verdicts[name, version],
+        )
         for name, version in sorted(machines.keys() | verdicts.keys())
     ]
 
@@ -217,7 +242,8 @@ def findings(connection: duckdb.DuckDBPyConnection) -> list[fleet.FindingRow]:
     """The latest results that are not pass, those with one cause together, the most frequent first."""
     rows = connection.execute(
         """
-        SELECT check_name, status, remedy_id, arg_max(message, run_started_at), list_sort(list(DISTINCT hostname))
+        SELECT check_name, status, remedy_id, arg_max(message, run_started_at),
+               list_sort(list(DISTINCT hostname))
         FROM latest_result WHERE status <> 'pass'
         GROUP BY check_name, status, remedy_id, cause
         ORDER BY count(DISTINCT machine_id) DESC, check_name, status

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmenv.catalog.status import WORDS
 from llmenv.fleet.v1 import environment_pb2, machine_pb2, record_pb2, result_pb2, run_pb2
+
 from llmenv_collector import clock
 
 if TYPE_CHECKING:
@@ -64,34 +65,40 @@ def of_run_started(started: record_pb2.RunStarted, origin: Origin) -> Iterator[R
     run = started.run
     yield from of_machine(run.machine, origin.machine_id)
     yield from of_environment(run.environment, origin)
-    yield "run", {
-        "record_id": origin.record_id,
-        "run_id": run.run_id,
-        "machine_id": origin.machine_id,
-        "environment_id": environment_id(run.environment),
-        "environment_name": run.environment.name,
-        "suite": run.suite,
-        "suite_version": run.suite_version,
-        "run_trigger": word(run_pb2.Trigger, "TRIGGER_", run.trigger),
-        "device": run.device,
-        "started_at": time_of(run, "started_at"),
-        "agent_version": run.agent_version,
-        **{name: getattr(run.machine, name) for name in FACT_COLUMNS},
-        "gpu_cores": optional(run.machine, "gpu_cores"),
-        "memory_bytes": optional(run.machine, "memory_bytes"),
-        "message": without_packages(run).SerializeToString(),
-    }
+    yield (
+        "run",
+        {
+            "record_id": origin.record_id,
+            "run_id": run.run_id,
+            "machine_id": origin.machine_id,
+            "environment_id": environment_id(run.environment),
+            "environment_name": run.environment.name,
+            "suite": run.suite,
+            "suite_version": run.suite_version,
+            "run_trigger": word(run_pb2.Trigger, "TRIGGER_", run.trigger),
+            "device": run.device,
+            "started_at": time_of(run, "started_at"),
+            "agent_version": run.agent_version,
+            **{name: getattr(run.machine, name) for name in FACT_COLUMNS},
+            "gpu_cores": optional(run.machine, "gpu_cores"),
+            "memory_bytes": optional(run.machine, "memory_bytes"),
+            "message": without_packages(run).SerializeToString(),
+        },
+    )
 
 
 def of_check_started(started: record_pb2.CheckStarted, origin: Origin) -> Iterator[Row]:
-    yield "check_start", {
-        "record_id": origin.record_id,
-        "run_id": started.run_id,
-        "result_id": started.result_id,
-        "check_name": started.check_name,
-        "timeout_seconds": started.timeout_seconds,
-        "measured_at": origin.measured_at,
-    }
+    yield (
+        "check_start",
+        {
+            "record_id": origin.record_id,
+            "run_id": started.run_id,
+            "result_id": started.result_id,
+            "check_name": started.check_name,
+            "timeout_seconds": started.timeout_seconds,
+            "measured_at": origin.measured_at,
+        },
+    )
 
 
 def of_check_finished(finished: record_pb2.CheckFinished, origin: Origin) -> Iterator[Row]:
@@ -100,11 +107,17 @@ def of_check_finished(finished: record_pb2.CheckFinished, origin: Origin) -> Ite
     yield from of_cases(result.cases, origin, run_id=finished.run_id, result_id=result.result_id)
     yield from of_observations(result, origin, result_id=result.result_id, case_name=None)
     for expectation in result.expectations:
-        yield "expectation", {
-            "record_id": origin.record_id,
-            "result_id": result.result_id,
-            **{name: getattr(expectation, name) for name in ("name", "met", "expected", "observed", "source")},
-        }
+        yield (
+            "expectation",
+            {
+                "record_id": origin.record_id,
+                "result_id": result.result_id,
+                **{
+                    name: getattr(expectation, name)
+                    for name in ("name", "met", "expected", "observed", "source")
+                },
+            },
+        )
     for moment in ("before", "after"):
         if result.HasField(f"conditions_{moment}"):  # type: ignore[arg-type]  # both names are fields
             yield condition_row(getattr(result, f"conditions_{moment}"), origin, result.result_id, moment)
@@ -146,21 +159,26 @@ def of_case_batch(batch: record_pb2.CaseBatch, origin: Origin) -> Iterator[Row]:
     yield from of_cases(batch.cases, origin, run_id=batch.run_id, result_id=batch.result_id)
 
 
-def of_cases(cases: Iterable[result_pb2.Case], origin: Origin, *, run_id: str, result_id: str) -> Iterator[Row]:
+def of_cases(
+    cases: Iterable[result_pb2.Case], origin: Origin, *, run_id: str, result_id: str
+) -> Iterator[Row]:
     for position, case in enumerate(cases):
-        yield "result_case", {
-            "record_id": origin.record_id,
-            "sequence": origin.sequence,
-            "position": position,
-            "run_id": run_id,
-            "result_id": result_id,
-            "name": case.name,
-            "parameters_json": case.parameters_json,
-            "status": status_word(case.status),
-            "reason": case.reason.text,
-            "duration_seconds": case.duration_seconds,
-            "message": case.SerializeToString(),
-        }
+        yield (
+            "result_case",
+            {
+                "record_id": origin.record_id,
+                "sequence": origin.sequence,
+                "position": position,
+                "run_id": run_id,
+                "result_id": result_id,
+                "name": case.name,
+                "parameters_json": case.parameters_json,
+                "status": status_word(case.status),
+                "reason": case.reason.text,
+                "duration_seconds": case.duration_seconds,
+                "message": case.SerializeToString(),
+            },
+        )
         yield from of_observations(case, origin, result_id=result_id, case_name=case.name)
 
 
@@ -170,26 +188,32 @@ def of_observations(
     """Measurements and facts, of a whole check or of one case."""
     key = {"record_id": origin.record_id, "result_id": result_id, "case_name": case_name}
     for measurement in observed.measurements:
-        yield "measurement", {
-            **key,
-            **{name: getattr(measurement, name) for name in ("name", "unit", "value", "direction")},
-            "trials": list(measurement.trials),
-            "warmups": list(measurement.warmups),
-        }
+        yield (
+            "measurement",
+            {
+                **key,
+                **{name: getattr(measurement, name) for name in ("name", "unit", "value", "direction")},
+                "trials": list(measurement.trials),
+                "warmups": list(measurement.warmups),
+            },
+        )
     for fact in observed.facts:
         values = {name: optional(fact, name) for name in ("text", "number", "flag")}
         yield "fact", {**key, "name": fact.name, **values, "unit": fact.unit}
 
 
 def of_run_finished(finished: record_pb2.RunFinished, origin: Origin) -> Iterator[Row]:
-    yield "run_end", {
-        "record_id": origin.record_id,
-        "run_id": finished.run_id,
-        "outcome": finished.outcome,
-        "ended_at": time_of(finished, "ended_at"),
-        "wall_seconds": finished.wall_seconds,
-        "message": finished.SerializeToString(),
-    }
+    yield (
+        "run_end",
+        {
+            "record_id": origin.record_id,
+            "run_id": finished.run_id,
+            "outcome": finished.outcome,
+            "ended_at": time_of(finished, "ended_at"),
+            "wall_seconds": finished.wall_seconds,
+            "message": finished.SerializeToString(),
+        },
+    )
 
 
 def of_environment_snapshot(snapshot: record_pb2.EnvironmentSnapshot, origin: Origin) -> Iterator[Row]:
@@ -198,26 +222,32 @@ def of_environment_snapshot(snapshot: record_pb2.EnvironmentSnapshot, origin: Or
 
 
 def of_command_outcome(outcome: record_pb2.CommandOutcome, origin: Origin) -> Iterator[Row]:
-    yield "command_outcome", {
-        "record_id": origin.record_id,
-        "command_id": outcome.command_id,
-        "machine_id": origin.machine_id,
-        "state": word(record_pb2.CommandOutcome.State, "STATE_", outcome.state),
-        "run_id": outcome.run_id or None,
-        "reason": outcome.reason,
-        "measured_at": origin.measured_at,
-    }
+    yield (
+        "command_outcome",
+        {
+            "record_id": origin.record_id,
+            "command_id": outcome.command_id,
+            "machine_id": origin.machine_id,
+            "state": word(record_pb2.CommandOutcome.State, "STATE_", outcome.state),
+            "run_id": outcome.run_id or None,
+            "reason": outcome.reason,
+            "measured_at": origin.measured_at,
+        },
+    )
 
 
 def of_tombstone(tombstone: record_pb2.Tombstone, origin: Origin) -> Iterator[Row]:
-    yield "tombstone", {
-        "record_id": origin.record_id,
-        "spool_id": origin.spool_id,
-        "first_sequence": tombstone.first_sequence,
-        "last_sequence": tombstone.last_sequence,
-        "dropped_records": tombstone.dropped_records,
-        "reason": tombstone.reason,
-    }
+    yield (
+        "tombstone",
+        {
+            "record_id": origin.record_id,
+            "spool_id": origin.spool_id,
+            "first_sequence": tombstone.first_sequence,
+            "last_sequence": tombstone.last_sequence,
+            "dropped_records": tombstone.dropped_records,
+            "reason": tombstone.reason,
+        },
+    )
 
 
 def of_spool_forked(_forked: record_pb2.SpoolForked, _origin: Origin) -> Iterator[Row]:
@@ -243,37 +273,52 @@ def of_machine(machine: machine_pb2.Machine, machine_id: str) -> Iterator[Row]:
     if machine.ByteSize() == 0:
         return
     texts = (*FACT_COLUMNS, "model_identifier", "model_name", "architecture")
-    yield "machine", {
-        "machine_id": machine_id,
-        **{name: getattr(machine, name) for name in texts},
-        "gpu_cores": optional(machine, "gpu_cores"),
-        "memory_bytes": optional(machine, "memory_bytes"),
-        "message": machine.SerializeToString(),
-    }
+    yield (
+        "machine",
+        {
+            "machine_id": machine_id,
+            **{name: getattr(machine, name) for name in texts},
+            "gpu_cores": optional(machine, "gpu_cores"),
+            "memory_bytes": optional(machine, "memory_bytes"),
+            "message": machine.SerializeToString(),
+        },
+    )
 
 
 def of_environment(environment: environment_pb2.Environment, origin: Origin) -> Iterator[Row]:
     """What it consists of, and that it was seen on this machine."""
     identity = environment_id(environment)
-    yield "environment", {
-        "environment_id": identity,
-        "python_version": environment.python_version,
-        "python_implementation": environment.python_implementation,
-        "python_architecture": environment.python_architecture,
-    }
-    for position, package in enumerate(environment.packages):
-        yield "environment_package", {
+    yield (
+        "environment",
+        {
             "environment_id": identity,
-            "position": position,
-            **{name: getattr(package, name) for name in ("name", "version", "origin")},
-        }
-    yield "environment_sighting", {
-        "record_id": origin.record_id,
-        "machine_id": origin.machine_id,
-        "environment_id": identity,
-        **{name: getattr(environment, name) for name in ("environment_hash", "name", "kind", "python_path")},
-        "measured_at": origin.measured_at,
-    }
+            "python_version": environment.python_version,
+            "python_implementation": environment.python_implementation,
+            "python_architecture": environment.python_architecture,
+        },
+    )
+    for position, package in enumerate(environment.packages):
+        yield (
+            "environment_package",
+            {
+                "environment_id": identity,
+                "position": position,
+                **{name: getattr(package, name) for name in ("name", "version", "origin")},
+            },
+        )
+    yield (
+        "environment_sighting",
+        {
+            "record_id": origin.record_id,
+            "machine_id": origin.machine_id,
+            "environment_id": identity,
+            **{
+                name: getattr(environment, name)
+                for name in ("environment_hash", "name", "kind", "python_path")
+            },
+            "measured_at": origin.measured_at,
+        },
+    )
 
 
 def environment_id(environment: environment_pb2.Environment) -> str:

@@ -22,11 +22,11 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
-
 from llmenv.fleet.v1 import agent_service_pb2, enrollment_service_pb2, fleet_service_pb2
 from llmenv.fleet.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import add_EnrollmentServiceServicer_to_server
 from llmenv.fleet.v1.fleet_service_pb2_grpc import add_FleetServiceServicer_to_server
+
 from llmenv_collector.agent_servicer import AgentServicer
 from llmenv_collector.authority import Authority
 from llmenv_collector.data_folder import DataFolder, Serving
@@ -113,14 +113,19 @@ async def run(collector: Collector) -> None:
     ended = asyncio.wrap_future(collector.store.ended)
     with collector.folder.announce(serving):
         print(  # noqa: T201 (what a person who starts it waits for)
-            f"ready: people at {serving.people_address}, agents at {serving.agents_address}", file=sys.stderr, flush=True
+            f"ready: people at {serving.people_address}, agents at {serving.agents_address}",
+            file=sys.stderr,
+            flush=True,
         )
-        await asyncio.wait([asyncio.ensure_future(stop.wait()), ended], return_when=asyncio.FIRST_COMPLETED)
+        endings: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait()), ended]
+        await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
     await health.enter_graceful_shutdown()
     collector.streams.draining.set()
     await server.stop(GRACE_SECONDS)
     if ended.done():
-        raise StoreError(f"The database {collector.store.path} failed; nothing that was acknowledged is lost.")
+        raise StoreError(
+            f"The database {collector.store.path} failed; nothing that was acknowledged is lost."
+        )
 
 
 def stop_signal() -> asyncio.Event:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from llmenv.fleet.v1 import agent_service_pb2
 from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
+
 from llmenv_collector import clock, rows
 from llmenv_collector.errors import (
     CollectorError,
@@ -122,7 +123,9 @@ class Session:
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(self._read(requests))
             drained = group.create_task(draining.wait())
-            others = [group.create_task(work) for work in (self._acknowledge(), self._beat(), self._watch(stream))]
+            others = [
+                group.create_task(work) for work in (self._acknowledge(), self._beat(), self._watch(stream))
+            ]
             await asyncio.wait([reading, drained], return_when=asyncio.FIRST_COMPLETED)
             await self._pending.join()
             if draining.is_set():

@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmenv_collector.errors import UsageError
 
@@ -51,9 +51,11 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def load(file: Path, *, flags: Mapping[str, str | None], environment: Mapping[str, str] = os.environ) -> Settings:
+def load(
+    file: Path, *, flags: Mapping[str, str | None], environment: Mapping[str, str] = os.environ
+) -> Settings:
     """Raises UsageError for anything that is not a setting."""
-    values = read_file(file)
+    values: dict[str, Any] = read_file(file)
     for field in fields(Settings):
         variable = f"LLMENV_{field.name.upper()}"
         if variable in environment:
@@ -64,7 +66,7 @@ def load(file: Path, *, flags: Mapping[str, str | None], environment: Mapping[st
     return Settings(**values)
 
 
-def read_file(file: Path) -> dict[str, object]:
+def read_file(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     text = file.read_text(encoding="utf-8")
@@ -72,17 +74,20 @@ def read_file(file: Path) -> dict[str, object]:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file}: {error}.") from error
-    return {key: convert(key, value, where=f"{file}, line {line_of(key, text)}") for key, value in content.items()}
+    return {
+        key: convert(key, value, where=f"{file}, line {line_of(key, text)}") for key, value in content.items()
+    }
 
 
 def line_of(key: str, text: str) -> int:
-    """The first line that begins with the key or opens a table of its name; 1 when it is written otherwise."""
+    """The first line with the key or a table of its name; 1 when it is written otherwise."""
     pattern = re.compile(rf"""^\s*\[*\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
     return next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
 
 
-def convert(name: str, value: object, *, where: str) -> object:
-    types = {field.name: type(field.default) for field in fields(Settings)}
+def convert(name: str, value: object, *, where: str) -> Any:
+    """The value in the type of the setting's default."""
+    types: dict[str, type] = {field.name: type(getattr(Settings, field.name)) for field in fields(Settings)}
     if name not in types:
         raise UsageError(f"{where}: there is no setting {name!r}; there are {', '.join(sorted(types))}.")
     wanted = types[name]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmenv.ids import new_id
+
 from llmenv_collector.errors import StoreError
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ def main() -> int:
         summary = {"error": str(error)}
     except MemoryError:
         summary = {"limit": "memory"}
-    print(json.dumps(summary), file=sys.stderr)
+    sys.stderr.write(json.dumps(summary) + "\n")
     return 0 if "rows" in summary else 1
 
 
@@ -112,7 +112,7 @@ def only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     (statement,) = statements
     if statement.type is not duckdb.StatementType.SELECT:
         kind = str(statement.type).rpartition(".")[2]
-        raise RefusedError(f"Only SELECT may be asked, not {kind}: the answer comes from a read-only snapshot.")
+        raise RefusedError(f"Only a SELECT may be asked, not {kind}; the snapshot is read-only.")
     require_views_only(connection, statement.query)
     return str(statement.query)
 

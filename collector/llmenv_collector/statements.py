@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from llmenv_collector.errors import StatementError, StatementLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from llmenv_collector.settings import Settings
     from llmenv_collector.snapshot import Snapshots
@@ -39,7 +39,9 @@ class Limits:
     @classmethod
     def of(cls, settings: Settings) -> Limits:
         return cls(
-            seconds=settings.sql_seconds, memory_bytes=settings.sql_memory_mb * 1_000_000, rows=settings.sql_rows
+            seconds=settings.sql_seconds,
+            memory_bytes=settings.sql_memory_mb * 1_000_000,
+            rows=settings.sql_rows,
         )
 
 
@@ -63,7 +65,7 @@ class Statements:
         self._limits = limits
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    async def run(self, sql: str, *, max_rows: int) -> AsyncIterator[Part]:
+    async def run(self, sql: str, *, max_rows: int) -> AsyncGenerator[Part]:
         """Raises StatementError; parts sent before it belong to no answer."""
         if len(sql.encode()) > MAX_STATEMENT_BYTES:
             raise StatementError(f"The statement is longer than {MAX_STATEMENT_BYTES} bytes.")
@@ -81,7 +83,7 @@ class Statements:
                 async for part in parts:
                     yield part
 
-    async def _parts(self, request: dict[str, Any]) -> AsyncIterator[Part]:
+    async def _parts(self, request: dict[str, Any]) -> AsyncGenerator[Part]:
         process = await start_worker(request)
         # Read beside stdout, for a worker that fills this pipe would otherwise never end.
         closing = asyncio.create_task(read_end(process.stderr))
@@ -99,7 +101,9 @@ class Statements:
     def _summary(self, closing: str, returncode: int) -> dict[str, Any]:
         """What the worker said last, or what its death says."""
         if returncode == -signal.SIGALRM:
-            raise StatementLimitError(f"The statement took longer than {self._limits.seconds} s and was ended.")
+            raise StatementLimitError(
+                f"The statement took longer than {self._limits.seconds} s and was ended."
+            )
         summary = last_json(closing)
         if summary is None or summary.get("limit") == "memory":
             size = self._limits.memory_bytes // 1_000_000

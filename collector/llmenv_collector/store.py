@@ -197,7 +197,9 @@ class Store:
         deliveries = [item for item in group if isinstance(item, Delivery)]
         arrivals = [arrival for delivery in deliveries for arrival in delivery.arrivals]
         try:
-            outcome = self._writer.commit(arrivals, [item.sighting for item in group if isinstance(item, Seen)])
+            outcome = self._writer.commit(
+                arrivals, [item.sighting for item in group if isinstance(item, Seen)]
+            )
         except (*REFUSALS_OF_VALUES, duckdb.Error) as error:
             self._fail(group, error)
             return

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmenv.ids import new_id
+
 from llmenv_collector import clock
 from llmenv_collector.errors import NotFoundError, UnauthenticatedError
 from llmenv_collector.identity import audit
@@ -61,7 +62,8 @@ def create(identity: Identity, *, role: str, seconds: int, label: str) -> str:
     token_id, now = new_id(), clock.now()
     with identity.changes() as connection:
         connection.execute(
-            "INSERT INTO token (token_id, role, label, secret_hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO token (token_id, role, label, secret_hash, created_at, expires_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
             (token_id, role, label, digest(secret), now, now + seconds * clock.MICROSECONDS),
         )
         audit(connection, "token.create", token_id, role)
@@ -83,7 +85,9 @@ def secret_of(token: str) -> str:
         content = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
         return str(content["t"])
     except (ValueError, KeyError, TypeError) as error:
-        raise UnauthenticatedError("The token is damaged: copy it whole, from llmenv1. to its end.") from error
+        raise UnauthenticatedError(
+            "The token is damaged: copy it whole, from llmenv1. to its end."
+        ) from error
 
 
 def role_token(identity: Identity, token: str) -> Token:
@@ -107,7 +111,9 @@ def redeem(
     with identity.changes() as connection:
         found = find(connection, token)
         if found.role != ENROLMENT:
-            raise UnauthenticatedError("This token is for people; machines enrol with one made without --role.")
+            raise UnauthenticatedError(
+                "This token is for people; machines enrol with one made without --role."
+            )
         require_active(found)
         connection.execute("UPDATE token SET used_at = ? WHERE token_id = ?", (now, found.token_id))
         connection.execute("INSERT INTO machine VALUES (?, ?, ?, NULL)", (machine_id, hostname, now))
@@ -128,7 +134,8 @@ def listing(identity: Identity) -> list[Token]:
 def revoke(identity: Identity, token_id: str) -> None:
     with identity.changes() as connection:
         changed = connection.execute(
-            "UPDATE token SET revoked_at = ? WHERE token_id = ? AND revoked_at IS NULL", (clock.now(), token_id)
+            "UPDATE token SET revoked_at = ? WHERE token_id = ? AND revoked_at IS NULL",
+            (clock.now(), token_id),
         ).rowcount
         if not changed:
             raise NotFoundError(f"No token {token_id!r} can be revoked: see `llmenv-collector token list`.")
@@ -147,7 +154,9 @@ def require_active(token: Token) -> None:
     state = token.state(clock.now())
     if state != "active":
         ending = {"used": "was already used", "revoked": "was revoked", "expired": "has expired"}[state]
-        raise UnauthenticatedError(f"The token {ending}: make a new one with `llmenv-collector token create`.")
+        raise UnauthenticatedError(
+            f"The token {ending}: make a new one with `llmenv-collector token create`."
+        )
 
 
 def digest(secret: str) -> bytes:

@@ -20,7 +20,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-
 from llmenv.fleet.v1 import agent_service_pb2, enrollment_service_pb2, record_pb2
 from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
 from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceStub
@@ -189,7 +188,9 @@ class AgentStream:
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCollector]:
     """One collector for the tests of a module; each test enrols machines of its own."""
-    running = RunningCollector(tmp_path_factory.mktemp("collector") / "data", "--sql-seconds", "4", "--sql-memory-mb", "400")
+    running = RunningCollector(
+        tmp_path_factory.mktemp("collector") / "data", "--sql-seconds", "4", "--sql-memory-mb", "400"
+    )
     yield running
     running.stop()
 

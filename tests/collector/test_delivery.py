@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-
 from llmenv.fleet.v1 import record_pb2
 from llmenv.ids import new_id
 
@@ -31,7 +30,7 @@ def chained(records: list[bytes]) -> bytes:
 def test_a_new_spool_starts_at_zero(machine: EnrolledMachine) -> None:
     """Welcome to an unknown spool says watermark 0 and no digest."""
     stream = machine.connect(new_id())
-    assert (0, b"") == (stream.welcome.watermark, stream.welcome.digest)
+    assert (stream.welcome.watermark, stream.welcome.digest) == (0, b"")
     stream.close()
 
 
@@ -40,9 +39,9 @@ def test_records_are_acknowledged_and_resumed_from(machine: EnrolledMachine) -> 
     spool_id, records = new_id(), [machine.check_started() for _ in range(5)]
     stream = machine.connect(spool_id)
     stream.deliver(records[:3], first=1)
-    assert 3 == stream.receive("acknowledged").watermark
+    assert stream.receive("acknowledged").watermark == 3
     stream.deliver(records[3:], first=4)
-    assert 5 == stream.receive("acknowledged").watermark
+    assert stream.receive("acknowledged").watermark == 5
     stream.close()
     again = machine.connect(spool_id)
     assert (5, chained(records)) == (again.welcome.watermark, again.welcome.digest)
@@ -66,8 +65,8 @@ def test_a_jump_is_refused(machine: EnrolledMachine) -> None:
     stream = machine.connect(spool_id)
     stream.deliver([machine.check_started()], first=1)
     stream.deliver([machine.check_started()], first=3)
-    assert grpc.StatusCode.OUT_OF_RANGE == stream.status()
-    assert 1 == machine.connect(spool_id).welcome.watermark
+    assert stream.status() == grpc.StatusCode.OUT_OF_RANGE
+    assert machine.connect(spool_id).welcome.watermark == 1
 
 
 def test_a_tombstone_covers_its_sequences(machine: EnrolledMachine) -> None:
@@ -77,7 +76,7 @@ def test_a_tombstone_covers_its_sequences(machine: EnrolledMachine) -> None:
     tombstone = record_pb2.Tombstone(first_sequence=2, last_sequence=9, dropped_records=8, reason="full")
     stream.deliver([machine.record(tombstone=tombstone)], first=9)
     stream.deliver([machine.check_started()], first=10)
-    assert 10 == [stream.receive("acknowledged").watermark for _ in range(3)][-1]
+    assert [stream.receive("acknowledged").watermark for _ in range(3)][-1] == 10
     stream.close()
 
 
@@ -86,14 +85,14 @@ def test_a_poison_record_is_rejected_alone(machine: EnrolledMachine) -> None:
     spool_id = new_id()
     stream = machine.connect(spool_id)
     stream.deliver([machine.check_started(), b"\xff\xff", machine.check_started()], first=1)
-    assert 2 == stream.receive("rejected").sequence
-    assert 3 == stream.receive("acknowledged").watermark
+    assert stream.receive("rejected").sequence == 2
+    assert stream.receive("acknowledged").watermark == 3
     stream.close()
     again = machine.connect(spool_id)
-    assert [2] == [one.sequence for one in again.welcome.rejections]
+    assert [one.sequence for one in again.welcome.rejections] == [2]
     again.send(rejection_confirmed={"sequence": 2})
     again.close()
-    assert [] == list(machine.connect(spool_id).welcome.rejections)
+    assert list(machine.connect(spool_id).welcome.rejections) == []
 
 
 def test_another_machines_record_is_rejected(machine: EnrolledMachine) -> None:
@@ -108,7 +107,7 @@ def test_hello_of_another_machine_is_refused(machine: EnrolledMachine) -> None:
     """A machine cannot speak for another one."""
     with pytest.raises(grpc.RpcError) as refused:
         machine.connect(new_id(), machine_id=new_id())
-    assert grpc.StatusCode.UNAUTHENTICATED == refused.value.code()
+    assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_another_machines_spool_is_refused(collector: RunningCollector, machine: EnrolledMachine) -> None:
@@ -119,23 +118,23 @@ def test_another_machines_spool_is_refused(collector: RunningCollector, machine:
     stream.receive("acknowledged")
     with pytest.raises(grpc.RpcError) as refused:
         collector.enrol().connect(spool_id)
-    assert grpc.StatusCode.PERMISSION_DENIED == refused.value.code()
+    assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_an_unspoken_revision_is_refused(machine: EnrolledMachine) -> None:
     """An agent that speaks only newer revisions is told so."""
     with pytest.raises(grpc.RpcError) as refused:
         machine.connect(new_id(), protocol_revision=9, oldest_protocol_revision=9)
-    assert grpc.StatusCode.FAILED_PRECONDITION == refused.value.code()
+    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
 
 
 def test_the_newest_stream_of_a_spool_wins(machine: EnrolledMachine) -> None:
     """The older stream ends with ABORTED; the newer one goes on."""
     spool_id = new_id()
     older, newer = machine.connect(spool_id), machine.connect(spool_id)
-    assert grpc.StatusCode.ABORTED == older.status()
+    assert older.status() == grpc.StatusCode.ABORTED
     newer.deliver([machine.check_started()], first=1)
-    assert 1 == newer.receive("acknowledged").watermark
+    assert newer.receive("acknowledged").watermark == 1
     newer.close()
 
 
@@ -144,8 +143,8 @@ def test_goodbye_ends_a_stream_in_order(machine: EnrolledMachine) -> None:
     stream = machine.connect(new_id())
     stream.deliver([machine.check_started()], first=1)
     stream.send(goodbye={"reason": "stopping"})
-    assert 1 == stream.receive("acknowledged").watermark
-    assert grpc.StatusCode.OK == stream.status()
+    assert stream.receive("acknowledged").watermark == 1
+    assert stream.status() == grpc.StatusCode.OK
 
 
 def test_a_forked_spool_stores_its_records_once(own_collector: RunningCollector) -> None:
@@ -156,15 +155,19 @@ def test_a_forked_spool_stores_its_records_once(own_collector: RunningCollector)
     stream.deliver(records, first=1)
     stream.receive("acknowledged")
     stream.close()
-    forked = machine.record(spool_forked=record_pb2.SpoolForked(previous_spool_id=spool_id, shared_sequence=2))
+    forked = machine.record(
+        spool_forked=record_pb2.SpoolForked(previous_spool_id=spool_id, shared_sequence=2)
+    )
     stream = machine.connect(new_id())
     stream.deliver([forked, *records[1:], machine.check_started()], first=1)
-    assert 4 == stream.receive("acknowledged").watermark
+    assert stream.receive("acknowledged").watermark == 4
     stream.close()
     own_collector.stop()
     with own_collector.database() as database:
-        assert [(5, 5)] == database.sql("SELECT count(*), count(DISTINCT record_id) FROM store.record").fetchall()
-        assert [(4,)] == database.sql("SELECT count(*) FROM store.check_start").fetchall()
+        assert database.sql("SELECT count(*), count(DISTINCT record_id) FROM store.record").fetchall() == [
+            (5, 5)
+        ]
+        assert database.sql("SELECT count(*) FROM store.check_start").fetchall() == [(4,)]
 
 
 def test_a_collector_that_stops_says_drain(own_collector: RunningCollector) -> None:
@@ -173,12 +176,12 @@ def test_a_collector_that_stops_says_drain(own_collector: RunningCollector) -> N
     stream = machine.connect(new_id())
     stream.deliver([machine.check_started()], first=1)
     stream.receive("acknowledged")
-    assert 0 == own_collector.stop()
+    assert own_collector.stop() == 0
     kinds = []
     while (response := stream.incoming.get(timeout=20)) is not None:
         assert not isinstance(response, grpc.RpcError), response
         kinds.append(response.WhichOneof("message"))
-    assert "drain" == kinds[-1]
+    assert kinds[-1] == "drain"
 
 
 def test_a_revoked_machine_is_cut_off(own_collector: RunningCollector) -> None:
@@ -188,11 +191,11 @@ def test_a_revoked_machine_is_cut_off(own_collector: RunningCollector) -> None:
     machine = own_collector.enrol("to-be-revoked")
     stream = machine.connect(new_id())
     done = run_command("machine", "revoke", "to-be-revoked", "--data", str(own_collector.folder))
-    assert 0 == done.returncode, done.stderr
-    assert grpc.StatusCode.PERMISSION_DENIED == stream.status()
+    assert done.returncode == 0, done.stderr
+    assert stream.status() == grpc.StatusCode.PERMISSION_DENIED
     with pytest.raises(grpc.RpcError) as refused:
         machine.connect(new_id())
-    assert grpc.StatusCode.PERMISSION_DENIED == refused.value.code()
+    assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
 
 
 @pytest.mark.parametrize("acknowledgements", [1, 7, 20])
@@ -216,6 +219,8 @@ def test_kill_9_loses_nothing_acknowledged(own_collector: RunningCollector, ackn
     again.close()
     own_collector.stop()
     with own_collector.database() as database:
-        counts = database.sql("SELECT count(*), count(DISTINCT record_id), max(sequence) FROM store.record").fetchall()
-        assert [(600, 600, 600)] == counts
-        assert [(600, 600)] == database.sql("SELECT sequence, stored FROM store.watermark").fetchall()
+        counts = database.sql(
+            "SELECT count(*), count(DISTINCT record_id), max(sequence) FROM store.record"
+        ).fetchall()
+        assert counts == [(600, 600, 600)]
+        assert database.sql("SELECT sequence, stored FROM store.watermark").fetchall() == [(600, 600)]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pyarrow as pa
 import pytest
-
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
@@ -24,7 +23,9 @@ if TYPE_CHECKING:
 def ask(collector: RunningCollector, sql: str, **options: Any) -> tuple[pa.Table, list[fleet.QueryResponse]]:
     metadata = [("authorization", f"Bearer {collector.admin_token}")]
     with collector.people_channel() as channel:
-        parts = list(FleetServiceStub(channel).Query(fleet.QueryRequest(sql=sql, **options), metadata=metadata))
+        parts = list(
+            FleetServiceStub(channel).Query(fleet.QueryRequest(sql=sql, **options), metadata=metadata)
+        )
     return pa.ipc.open_stream(b"".join(part.arrow_ipc for part in parts)).read_all(), parts
 
 
@@ -43,15 +44,15 @@ def test_an_answer_holds_what_was_acknowledged_just_before(collector: RunningCol
         stream.receive("acknowledged")
     table, parts = ask(collector, f"SELECT count(*) AS stored FROM records WHERE spool_id = '{spool_id}'")
     stream.close()
-    assert [{"stored": 2}] == table.to_pylist()
+    assert table.to_pylist() == [{"stored": 2}]
     assert parts[0].HasField("snapshot_at")
-    assert (1, False) == (parts[-1].rows, parts[-1].is_truncated)
+    assert (parts[-1].rows, parts[-1].is_truncated) == (1, False)
 
 
 def test_the_row_cap_is_announced(collector: RunningCollector) -> None:
     """An answer that was cut says so."""
     table, parts = ask(collector, "SELECT * FROM range(100000)", max_rows=40_000)
-    assert (40_000, 40_000, True) == (table.num_rows, parts[-1].rows, parts[-1].is_truncated)
+    assert (table.num_rows, parts[-1].rows, parts[-1].is_truncated) == (40_000, 40_000, True)
 
 
 def test_an_exact_fit_is_not_truncated(collector: RunningCollector) -> None:
@@ -60,16 +61,16 @@ def test_an_exact_fit_is_not_truncated(collector: RunningCollector) -> None:
 
 
 HOSTILE = {
-    "INSERT INTO store.record SELECT * FROM store.record": "Only SELECT",
+    "INSERT INTO store.record SELECT * FROM store.record": "Only a SELECT",
     "WITH x AS (INSERT INTO store.tombstone DEFAULT VALUES RETURNING *) SELECT * FROM x": "",
-    "DROP VIEW v1.runs": "Only SELECT",
-    "CREATE TABLE t AS SELECT 1": "Only SELECT",
-    "COPY (SELECT 1) TO '/tmp/llmenv-stolen.csv'": "Only SELECT",
-    "ATTACH '/tmp/llmenv-other.db'": "Only SELECT",
-    "INSTALL httpfs": "Only SELECT",
-    "LOAD httpfs": "Only SELECT",
-    "SET memory_limit = '1TB'": "Only SELECT",
-    "PRAGMA database_list": "Only SELECT",
+    "DROP VIEW v1.runs": "Only a SELECT",
+    "CREATE TABLE t AS SELECT 1": "Only a SELECT",
+    "COPY (SELECT 1) TO '/tmp/llmenv-stolen.csv'": "Only a SELECT",
+    "ATTACH '/tmp/llmenv-other.db'": "Only a SELECT",
+    "INSTALL httpfs": "Only a SELECT",
+    "LOAD httpfs": "Only a SELECT",
+    "SET memory_limit = '1TB'": "Only a SELECT",
+    "PRAGMA database_list": "Only a SELECT",
     "SELECT 1; SELECT 2": "One SELECT statement is wanted; there are 2",
     "": "One SELECT statement is wanted; there are 0",
     "SELECT * FROM read_text('/etc/passwd')": "/etc/passwd",
@@ -90,7 +91,7 @@ HOSTILE = {
 def test_hostile_statements_are_refused_with_one_sentence(collector: RunningCollector, sql: str) -> None:
     """INVALID_ARGUMENT, and the sentence names what was wrong."""
     code, details = refusal(collector, sql)
-    assert "INVALID_ARGUMENT" == code
+    assert code == "INVALID_ARGUMENT"
     assert HOSTILE[sql] in details
     assert "\n" not in details
 
@@ -105,8 +106,8 @@ def test_hostile_statements_are_refused_with_one_sentence(collector: RunningColl
 )
 def test_memory_is_bounded(collector: RunningCollector, sql: str) -> None:
     """A statement that needs more than it may have ends; the collector does not."""
-    assert "RESOURCE_EXHAUSTED" == refusal(collector, sql)[0]
-    assert 1 == ask(collector, "SELECT 1")[0].num_rows
+    assert refusal(collector, sql)[0] == "RESOURCE_EXHAUSTED"
+    assert ask(collector, "SELECT 1")[0].num_rows == 1
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_memory_is_bounded(collector: RunningCollector, sql: str) -> None:
 def test_time_is_bounded(collector: RunningCollector, sql: str) -> None:
     """A statement without end is ended, and says so."""
     code, details = refusal(collector, sql)
-    assert "RESOURCE_EXHAUSTED" == code
+    assert code == "RESOURCE_EXHAUSTED"
     assert "longer than 4 s" in details or "memory" in details
 
 
@@ -146,15 +147,17 @@ def test_every_view_and_column_is_commented(collector: RunningCollector) -> None
         SELECT table_name, column_name, comment FROM duckdb_columns() WHERE schema_name = 'v1'
     """
     rows = ask(collector, query)[0].to_pylist()
-    assert {name.removesuffix(".sql") for name, _ in migrate.view_files()} == {row["table_name"] for row in rows}
-    assert [] == [row for row in rows if not row["comment"]]
+    assert {name.removesuffix(".sql") for name, _ in migrate.view_files()} == {
+        row["table_name"] for row in rows
+    }
+    assert [row for row in rows if not row["comment"]] == []
 
 
 @pytest.mark.parametrize("name", [name.removesuffix(".sql") for name, _ in migrate.view_files()])
 def test_every_view_answers(collector: RunningCollector, name: str) -> None:
     """SELECT * works on each view."""
     assert re.fullmatch(r"[a-z_]+", name)
-    assert ask(collector, f"SELECT * FROM {name}")[0].num_columns > 0  # noqa: S608
+    assert ask(collector, f"SELECT * FROM {name}")[0].num_columns > 0
 
 
 def test_a_viewer_may_not_ask_sql(collector: RunningCollector) -> None:
@@ -162,5 +165,9 @@ def test_a_viewer_may_not_ask_sql(collector: RunningCollector) -> None:
     token = collector.token("--role", "viewer")
     assert collector.people_address == decoded(token)["a"]
     with collector.people_channel() as channel, pytest.raises(grpc.RpcError) as refused:
-        list(FleetServiceStub(channel).Query(fleet.QueryRequest(sql="SELECT 1"), metadata=[("authorization", f"Bearer {token}")]))
-    assert grpc.StatusCode.PERMISSION_DENIED == refused.value.code()
+        list(
+            FleetServiceStub(channel).Query(
+                fleet.QueryRequest(sql="SELECT 1"), metadata=[("authorization", f"Bearer {token}")]
+            )
+        )
+    assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 @data_option
 @click.option("--listen", metavar="HOST:PORT", help="For people and enrolment.  [default: 127.0.0.1:7443]")
 @click.option("--agents-listen", metavar="HOST:PORT", help="For agents.  [default: 127.0.0.1:7444]")
-@click.option("--advertise", metavar="HOST", help="Host that others reach it by.  [default: the one it listens on]")
+@click.option(
+    "--advertise", metavar="HOST", help="Host that others reach it by.  [default: the one it listens on]"
+)
 @click.option("--heartbeat-seconds", metavar="SECONDS", help="Between heartbeats to an agent.  [default: 30]")
 @click.option("--sql-seconds", metavar="SECONDS", help="Time an analyst's statement may take.  [default: 30]")
-@click.option("--sql-memory-mb", metavar="MB", help="Memory an analyst's statement may take.  [default: 1024]")
-@click.option("--sql-rows", metavar="ROWS", help="Rows an analyst's statement may return.  [default: 1000000]")
+@click.option(
+    "--sql-memory-mb", metavar="MB", help="Memory an analyst's statement may take.  [default: 1024]"
+)
+@click.option(
+    "--sql-rows", metavar="ROWS", help="Rows an analyst's statement may return.  [default: 1000000]"
+)
 def command(folder: DataFolder, **flags: str | None) -> None:
     """Receive what agents deliver, and answer people.
 

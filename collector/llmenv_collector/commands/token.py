@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import click
@@ -20,10 +20,18 @@ def command() -> None:
 
 @command.command("create")
 @data_option
-@click.option("--role", type=click.Choice(["viewer", "analyst", "admin"]), help="For a person; without it, one machine may enrol.")
-@click.option("--ttl", metavar="TIME", help="Such as 15m, 8h or 30d.  [default: 15m to enrol, 90d for a person]")
+@click.option(
+    "--role",
+    type=click.Choice(["viewer", "analyst", "admin"]),
+    help="For a person; without it, one machine may enrol.",
+)
+@click.option(
+    "--ttl", metavar="TIME", help="Such as 15m, 8h or 30d.  [default: 15m to enrol, 90d for a person]"
+)
 @click.option("--label", default="", help="Whom or what it is for.")
-@click.option("--address", metavar="HOST:PORT", help="Where the collector is reached.  [default: where it serves now]")
+@click.option(
+    "--address", metavar="HOST:PORT", help="Where the collector is reached.  [default: where it serves now]"
+)
 def create(folder: DataFolder, role: str | None, ttl: str | None, label: str, address: str | None) -> None:
     """Print a new token, this once.
 
@@ -37,7 +45,9 @@ def create(folder: DataFolder, role: str | None, ttl: str | None, label: str, ad
     default = tokens.ROLE_SECONDS if role else tokens.ENROLMENT_SECONDS
     seconds = settings.parse_duration(ttl, where="--ttl") if ttl else default
     where = str(settings.parse_address(address, where="--address")) if address else serving_address(folder)
-    secret = tokens.create(Identity(folder.identity), role=role or tokens.ENROLMENT, seconds=seconds, label=label)
+    secret = tokens.create(
+        Identity(folder.identity), role=role or tokens.ENROLMENT, seconds=seconds, label=label
+    )
     click.echo(tokens.printed(secret, address=where, pin=Authority.load(folder).pin))
 
 
@@ -81,4 +91,4 @@ def revoke(folder: DataFolder, token_id: str) -> None:
 
 def moment(microseconds: int) -> str:
     """UTC, to the minute."""
-    return datetime.datetime.fromtimestamp(microseconds / 1e6, datetime.UTC).strftime("%Y-%m-%d %H:%MZ")
+    return dt.datetime.fromtimestamp(microseconds / 1e6, dt.UTC).strftime("%Y-%m-%d %H:%MZ")

@@ -1,0 +1,149 @@
+"""Ingest is pure: a record becomes rows or a reason, and nothing else happens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmenv.fleet.v1 import record_pb2, result_pb2, run_pb2
+from llmenv.ids import new_id
+from llmenv_collector import ingest, migrate
+from llmenv_collector.columns import Tables
+from llmenv_collector.ingest import Arrival
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MACHINE, SPOOL = new_id(), new_id()
+
+
+def arrival(record: bytes, *, sequence: int = 1, revision: int = 1) -> Arrival:
+    return Arrival(SPOOL, MACHINE, revision, sequence, record, received_at=1)
+
+
+def record(**fields: Any) -> record_pb2.Record:
+    return record_pb2.Record(**{"record_id": new_id(), "machine_id": MACHINE, **fields})
+
+
+def started(**fields: Any) -> record_pb2.CheckStarted:
+    return record_pb2.CheckStarted(**{"run_id": new_id(), "result_id": new_id(), **fields})
+
+
+def full_records() -> list[record_pb2.Record]:
+    """One record of each kind, with every part that leaves a row."""
+    result = result_pb2.Result(result_id=new_id(), check_name="mlx_native", status=result_pb2.STATUS_WARN)
+    result.measurements.add(name="steps_per_second", unit="step/s", value=2.0, trials=[1.0, 2.0, 3.0])
+    result.facts.add(name="weights_source", text="hub")
+    result.expectations.add(name="loss_falls", met=True)
+    result.cases.add(name="softmax", status=result_pb2.STATUS_PASS)
+    result.cases[0].measurements.add(name="relative_error", value=1e-6)
+    result.conditions_before.low_power_mode = False
+    result.conditions_after.load_1m = 0.5
+    run = run_pb2.Run(run_id=new_id(), suite="quick", device="mps")
+    run.machine.hostname = "m2-ultra"
+    run.environment.packages.add(name="torch", version="2.13.0")
+    kinds: list[dict[str, Any]] = [
+        {"run_started": {"run": run}},
+        {"check_started": started()},
+        {"check_finished": {"run_id": run.run_id, "result": result}},
+        {"case_batch": {"run_id": run.run_id, "result_id": result.result_id, "cases": [{"name": "matmul"}]}},
+        {"run_finished": {"run_id": run.run_id, "outcome": run_pb2.RUN_OUTCOME_COMPLETED}},
+        {"environment_snapshot": {"machine": run.machine, "environment": run.environment}},
+        {"command_outcome": {"command_id": new_id(), "state": 3}},
+        {"tombstone": {"first_sequence": 1, "last_sequence": 1, "dropped_records": 1}},
+        {"spool_forked": {"previous_spool_id": new_id()}},
+    ]
+    return [record(**kind) for kind in kinds]
+
+
+def test_every_kind_of_the_contract_is_ingested() -> None:
+    """The kinds covered here and in ingest are exactly those of the contract."""
+    contract = {field.name for field in record_pb2.Record.DESCRIPTOR.oneofs_by_name["kind"].fields}
+    assert {one.WhichOneof("kind") for one in full_records()} == contract
+    assert set(ingest.rows.OF_KIND) == contract
+
+
+def test_rows_have_exactly_the_columns_of_their_tables(tmp_path: Path) -> None:
+    """The migrations are the one truth of the columns."""
+    connection = migrate.connect(tmp_path / "llmenv.duckdb")
+    migrate.migrate(connection)
+    schemas = Tables(connection)._schemas
+    seen = set()
+    for one in full_records():
+        reading = ingest.read(arrival(one.SerializeToString()))
+        assert reading.reason == ""
+        for table, values in reading.rows:
+            seen.add(table)
+            assert set(values) == set(schemas[table].names), table
+    written_elsewhere = {"schema_version", "watermark", "spool_ledger", "record_raw", "rejection", "machine_sighting"}
+    assert seen == set(schemas) - written_elsewhere
+    connection.close()
+
+
+UNACCEPTABLE = {
+    "not a serialised": b"\xff\xff\xff",
+    "record_id is ''": record(record_id="", check_started=started()).SerializeToString(),
+    "record_id is 'ABC": record(record_id="ABC", check_started=started()).SerializeToString(),
+    "The record is of machine": record(machine_id=new_id(), check_started=started()).SerializeToString(),
+    "check_started.run_id is 'x'": record(check_started=started(run_id="x")).SerializeToString(),
+    "run_started.run.run_id": record(run_started={}).SerializeToString(),
+    "measured_at is outside": record(measured_at={"seconds": 10**15}, check_started=started()).SerializeToString(),
+    "at most 1048576 are accepted": b"x" * (1 << 20) + b"x",
+    "covers 5 to 4": record(tombstone={"first_sequence": 5, "last_sequence": 4}).SerializeToString(),
+}
+
+
+@pytest.mark.parametrize("sentence", UNACCEPTABLE)
+def test_what_can_never_be_accepted_gets_a_sentence(sentence: str) -> None:
+    """The reason says what was wrong, and no rows are left."""
+    reading = ingest.read(arrival(UNACCEPTABLE[sentence]))
+    assert sentence in reading.reason
+    assert reading.rows == ()
+
+
+def raw_tables(reading: ingest.Reading) -> list[str]:
+    return [table for table, _ in reading.rows if table == "record_raw"]
+
+
+def test_an_unknown_kind_is_kept_raw() -> None:
+    """A kind that this revision lacks is stored whole, never rejected."""
+    newer = record().SerializeToString() + b"\xfa\x06\x03abc"  # field 111, bytes
+    reading = ingest.read(arrival(newer))
+    assert [table for table, _ in reading.rows] == ["record", "record_raw"]
+    assert reading.rows[1][1]["record"] == newer
+
+
+def test_an_unknown_field_deep_inside_is_kept_raw_beside_what_is_understood() -> None:
+    """The rows that are understood are stored as well."""
+    result = result_pb2.Result(result_id=new_id())
+    result.measurements.add(name="x").MergeFromString(b"\xfa\x06\x03abc")
+    finished = record(check_finished={"run_id": new_id(), "result": result})
+    reading = ingest.read(arrival(finished.SerializeToString()))
+    assert raw_tables(reading) == ["record_raw"]
+    assert "measurement" in [table for table, _ in reading.rows]
+
+
+def test_a_newer_revision_is_kept_raw() -> None:
+    """What a newer agent says may mean more than this revision knows."""
+    whole = record(check_started=started()).SerializeToString()
+    assert raw_tables(ingest.read(arrival(whole))) == []
+    assert raw_tables(ingest.read(arrival(whole, revision=2))) == ["record_raw"]
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_ingest_fail(content: bytes) -> None:
+    """Whatever arrives becomes rows or a reason."""
+    reading = ingest.read(arrival(content))
+    assert bool(reading.reason) != bool(reading.rows)
+
+
+@given(index=st.integers(0, 8), position=st.integers(0, 400), value=st.integers(0, 255))
+def test_no_damaged_record_makes_ingest_fail(index: int, position: int, value: int) -> None:
+    """One byte of a good record changed: still rows or a reason."""
+    damaged = bytearray(full_records()[index].SerializeToString())
+    damaged[position % len(damaged)] = value
+    reading = ingest.read(arrival(bytes(damaged)))
+    assert bool(reading.reason) != bool(reading.rows)

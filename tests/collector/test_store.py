@@ -1,0 +1,160 @@
+"""The store on a real DuckDB file: exactly once, poison alone, raw records after an upgrade."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmenv.fleet.v1 import record_pb2
+from llmenv.ids import new_id
+from llmenv_collector import migrate
+from llmenv_collector.errors import StoreError
+from llmenv_collector.group import GroupWriter
+from llmenv_collector.ingest import Arrival
+from llmenv_collector.migrate import Migration
+from llmenv_collector.store import Store
+from llmenv_collector.watermark import read_watermarks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MACHINE = new_id()
+
+
+def spooled(spool_id: str, sequence: int, *, revision: int = 1, extra: bytes = b"", **kind: Any) -> Arrival:
+    if not kind:
+        kind = {"check_started": {"run_id": new_id(), "result_id": new_id(), "check_name": "torch_basics"}}
+    record = record_pb2.Record(record_id=new_id(), machine_id=MACHINE, **kind).SerializeToString() + extra
+    return Arrival(spool_id, MACHINE, revision, sequence, record, received_at=sequence)
+
+
+def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
+    with store.reader() as connection:
+        return connection.execute(query).fetchall()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(tmp_path / "llmenv.duckdb")
+    yield opened
+    opened.close()
+
+
+def test_a_poison_record_is_found_by_halving(tmp_path: Path) -> None:
+    """DuckDB itself refuses one record of a group: that one is rejected, the others are stored."""
+    path, spool_id = tmp_path / "llmenv.duckdb", new_id()
+    connection = migrate.connect(path)
+    migrate.migrate(connection)
+    definition = connection.execute("SELECT sql FROM duckdb_tables() WHERE table_name = 'check_start'").fetchall()[0][0]
+    connection.execute("DROP TABLE store.check_start")
+    connection.execute(definition.replace("check_name VARCHAR NOT NULL", "check_name VARCHAR CHECK (check_name <> 'poison')"))
+    connection.close()
+    store = Store(path)
+    group = [spooled(spool_id, number) for number in range(1, 12)]
+    poison = {"run_id": new_id(), "result_id": new_id(), "check_name": "poison"}
+    group[6] = spooled(spool_id, 7, check_started=poison)
+    delivered = store.deliver(group).result()
+    assert (delivered.watermark, [one.sequence for one in delivered.rejections]) == (11, [7])
+    assert rows(store, "SELECT count(*) FROM store.record") == [(10,)]
+    assert rows(store, "SELECT sequence, stored, rejected, dropped FROM store.watermark") == [(11, 10, 1, 0)]
+    store.close()
+
+
+def test_a_failing_store_acknowledges_nothing_and_rejects_nothing(store: Store) -> None:
+    """A table that is gone is a fault of the store, not of the record."""
+    store._request(lambda connection: connection.execute("DROP TABLE store.check_start")).result()
+    with pytest.raises(StoreError):
+        store.deliver([spooled(new_id(), 1)]).result()
+    assert rows(store, "SELECT (SELECT count(*) FROM store.watermark), (SELECT count(*) FROM store.rejection)") == [(0, 0)]
+
+
+def test_raw_records_are_ingested_after_the_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector that speaks the revision reads them again; they stay stored once."""
+    path, spool_id = tmp_path / "llmenv.duckdb", new_id()
+    store = Store(path)
+    unknown = record_pb2.Record(record_id=new_id(), machine_id=MACHINE).SerializeToString() + b"\xfa\x06\x03abc"
+    newer = [spooled(spool_id, 1, revision=2), Arrival(spool_id, MACHINE, 1, 2, unknown, received_at=2)]
+    assert store.deliver(newer).result().watermark == 2
+    assert rows(store, "SELECT count(*) FROM store.record_raw") == [(2,)]
+    store.close()
+    monkeypatch.setattr("llmenv_collector.ingest.PROTOCOL_REVISION", 2)
+    upgraded = Store(path)
+    assert upgraded.reingested == 1
+    assert rows(upgraded, "SELECT sequence FROM store.record_raw") == [(2,)]
+    assert rows(upgraded, "SELECT count(*), count(DISTINCT record_id) FROM store.record") == [(2, 2)]
+    assert rows(upgraded, "SELECT count(*) FROM store.check_start") == [(1,)]
+    upgraded.close()
+
+
+def test_environments_are_stored_once(store: Store) -> None:
+    """Equal packages share their rows, also when they arrive in one group and again later."""
+    snapshot = {"environment": {"python_version": "3.11.7", "packages": [{"name": "torch", "version": "2.13.0"}]}}
+    spool_id = new_id()
+    store.deliver([spooled(spool_id, number, environment_snapshot=snapshot) for number in (1, 2)]).result()
+    store.deliver([spooled(spool_id, 3, environment_snapshot=snapshot)]).result()
+    assert rows(store, "SELECT (SELECT count(*) FROM store.environment), count(*) FROM store.environment_package") == [(1, 1)]
+    assert rows(store, "SELECT count(*) FROM store.environment_sighting") == [(3,)]
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """An older program says what to do instead of guessing."""
+    connection = migrate.connect(tmp_path / "llmenv.duckdb")
+    later = Migration(version=9_999, name="9999_later", statements="CREATE TABLE store.later (a INTEGER)")
+    migrate.migrate(connection, migrations=[*migrate.shipped(), later])
+    connection.close()
+    with pytest.raises(StoreError, match="schema 9999 and this collector knows"):
+        Store(tmp_path / "llmenv.duckdb")
+
+
+def test_a_failed_migration_leaves_nothing(tmp_path: Path) -> None:
+    """A step is one transaction: half of it is never seen."""
+    connection = migrate.connect(tmp_path / "llmenv.duckdb")
+    migrate.migrate(connection)
+    broken = Migration(version=9_999, name="9999_broken", statements="CREATE TABLE store.half (a INTEGER); SELECT nonsense")
+    with pytest.raises(StoreError, match="nonsense"):
+        migrate.migrate(connection, migrations=[*migrate.shipped(), broken])
+    assert connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'half'").fetchall() == [(0,)]
+    assert migrate.current_version(connection) == migrate.shipped()[-1].version
+    connection.close()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """One sentence that names the file."""
+    (tmp_path / "llmenv.duckdb").write_bytes(b"not a database" * 1_000)
+    with pytest.raises(StoreError, match="llmenv.duckdb cannot be opened as a DuckDB database"):
+        Store(tmp_path / "llmenv.duckdb")
+
+
+def test_files_keep_the_older_storage_version(store: Store) -> None:
+    """Both supported majors of DuckDB can read the file."""
+    tags = rows(store, "SELECT tags['storage_version'] FROM duckdb_databases() WHERE database_name = 'llmenv'")
+    assert tags == [("v1.5.0+",)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 12), st.integers(1, 6)), min_size=1, max_size=12))
+def test_any_order_of_deliveries_stores_a_prefix_once(deliveries: list[tuple[int, int, int]]) -> None:
+    """Against a model: duplicates are dropped, jumps refused, and the watermark is the length of the prefix."""
+    spools = [new_id(), new_id()]
+    records = [[spooled(spool_id, number) for number in range(1, 20)] for spool_id in spools]
+    model = [0, 0]
+    with tempfile.TemporaryDirectory() as folder:
+        connection = migrate.connect(Path(folder) / "llmenv.duckdb")
+        migrate.migrate(connection)
+        writer = GroupWriter(connection)
+        for spool, first, count in deliveries:
+            outcome = writer.commit(records[spool][first - 1 : first - 1 + count])
+            if first <= model[spool] + 1:
+                model[spool] = max(model[spool], first + count - 1)
+            assert outcome.watermarks[spools[spool]] == model[spool]
+            assert bool(outcome.jumps) == (first > model[spool] + 1)
+        stored = connection.execute("SELECT count(*), count(DISTINCT record_id) FROM store.record").fetchall()
+        assert stored == [(sum(model), sum(model))]
+        marks = read_watermarks(connection, spools)
+        assert [marks[one].sequence if one in marks else 0 for one in spools] == model
+        connection.close()
