@@ -7,25 +7,25 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from llmenv.catalog.status import WORDS, blocking_checks
-from llmenv.fleet.v1 import record_pb2, run_pb2
 
 from llmenv_agent import suites
 from llmenv_agent.definitions import Definition, read_definitions
 from llmenv_agent.environments import describe
 from llmenv_agent.errors import UsageError
-from llmenv_agent.execution import Event, Execution, default_device, execute
-from llmenv_agent.facts import read_conditions, read_machine
 from llmenv_agent.run_lock import Holder, LockCancelledError, run_lock
 from llmenv_agent.targets import Target, target_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from llmenv.fleet.v1 import run_pb2
+
     from llmenv_agent.configuration import Configuration, TargetSettings
+    from llmenv_agent.execution import Event
+    from llmenv_agent.suites import Suite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class LocalCheck:
 
 
 def run_locally(asked: LocalCheck, configuration: Configuration) -> run_pb2.Run | None:
-    """The run with its results; None when it was interrupted. Raises UsageError for what was asked wrongly."""
+    """The run with its results; None when it was interrupted. Raises UsageError for what is asked wrongly."""
     definitions = read_definitions()
     suite = suites.custom(asked.names, definitions) if asked.names else suites.suite(asked.suite, definitions)
     parameters = {**configuration.parameters}
@@ -51,27 +51,52 @@ def run_locally(asked: LocalCheck, configuration: Configuration) -> run_pb2.Run 
     _cancel_on_signals(cancelled)
     try:
         with run_lock("llmenv-agent check", on_wait=_say_who_runs, cancelled=cancelled):
-            machine = read_machine()
-            run = execute(
-                Execution(
-                    suite=suite,
-                    target=target,
-                    device=asked.device or configuration.device or default_device(machine),
-                    machine=machine,
-                    environment=describe(target),
-                    emit=Progress(total=len(suite.definitions)).show,
-                    parameters=parameters,
-                    read_conditions=read_conditions,
-                    cancelled=cancelled,
-                )
-            )
+            device = asked.device or configuration.device
+            return _execute(suite, target, device=device, parameters=parameters, cancelled=cancelled)
     except LockCancelledError:
         return None
+    except UsageError:
+        if cancelled.is_set():  # Ctrl-C reached the inventory's process too
+            return None
+        raise
+
+
+def _execute(
+    suite: Suite,
+    target: Target,
+    *,
+    device: str,
+    parameters: Mapping[str, Mapping[str, Any]],
+    cancelled: threading.Event,
+) -> run_pb2.Run | None:
+    with ThreadPoolExecutor(1) as pool:
+        # The target answers while this process still imports: less time to the first check.
+        environment = pool.submit(describe, target)
+        from llmenv.fleet.v1 import run_pb2
+
+        from llmenv_agent.execution import Execution, default_device, execute
+        from llmenv_agent.facts import read_conditions, read_machine
+
+        machine = read_machine()
+        execution = Execution(
+            suite=suite,
+            target=target,
+            device=device or default_device(machine),
+            machine=machine,
+            environment=environment.result(),
+            emit=Progress(total=len(suite.definitions)).show,
+            parameters=parameters,
+            read_conditions=read_conditions,
+            cancelled=cancelled,
+        )
+    run = execute(execution)
     return None if run.outcome == run_pb2.RUN_OUTCOME_CANCELLED else run
 
 
 def is_ready(run: run_pb2.Run) -> bool:
     """By the rule of readiness for a suite; for named checks, whether none of them says otherwise."""
+    from llmenv.catalog.status import WORDS, blocking_checks
+
     words = {result.check_name: WORDS[result.status] for result in run.results}
     if run.suite == "custom":
         return all(words.get(name) in {"pass", "warn", "skip"} for name in run.planned_checks)
@@ -99,7 +124,7 @@ def parse_settings(
 
 
 def choose_target(asked: str, configured: tuple[TargetSettings, ...]) -> Target:
-    """What --target names, else the one that is configured, else the active environment. Raises UsageError."""
+    """What --target names, else the one configured, else the active environment. Raises UsageError."""
     for settings in configured:
         if asked == settings.name or (not asked and len(configured) == 1):
             return target_from(
@@ -126,6 +151,9 @@ class Progress:
         self._number = 0
 
     def show(self, event: Event) -> None:
+        from llmenv.catalog.status import WORDS
+        from llmenv.fleet.v1 import record_pb2, run_pb2
+
         match event:
             case record_pb2.CheckStarted():
                 self._number += 1
@@ -153,4 +181,5 @@ def _say_who_runs(holder: Holder) -> None:
 
 
 def _say(text: str, end: str = "\n") -> None:
-    print(text, end=end, file=sys.stderr, flush=True)
+    sys.stderr.write(text + end)
+    sys.stderr.flush()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 from typing import cast
 
 import click
@@ -24,10 +23,10 @@ COMMANDS = ("check", "checks", "enroll", "facts", "run", "status")
 class Commands(click.Group):
     """One module of `commands` a command, with the command in `command`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 # click's signature
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"llmenv_agent.commands.{cmd_name}")
@@ -61,6 +60,8 @@ def run(arguments: list[str]) -> int:
         return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 # the one place: see above
         if os.environ.get("LLMENV_DEBUG"):
+            import traceback
+
             traceback.print_exc()
         _say(
             f"This is a fault of llmenv-agent: {type(error).__name__}: {error} "

@@ -26,12 +26,12 @@ EXPIRY_WARNING_DAYS = 7
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log on stderr.")
 def command(
-    config: Path | None, state_dir: Path | None, log_format: str | None, deliver_within: str, *, once: bool
+    *, config: Path | None, state_dir: Path | None, log_format: str | None, deliver_within: str, once: bool
 ) -> None:
     """Run suites when they are due and stream the results.
 
-    With --once the exit code is 0 when everything was delivered, whatever the verdicts are, and 6 when records
-    still waited at the deadline.
+    With --once the exit code is 0 when everything was delivered, whatever the verdicts are, and 6 when
+    records still waited at the deadline.
     """
     # gRPC's own lines tell people nothing that our log does not say better.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
