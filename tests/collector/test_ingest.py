@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from llmenv.fleet.v1 import record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
 from llmenv_collector import ingest, migrate
@@ -78,7 +77,14 @@ def test_rows_have_exactly_the_columns_of_their_tables(tmp_path: Path) -> None:
         for table, values in reading.rows:
             seen.add(table)
             assert set(values) == set(schemas[table].names), table
-    written_elsewhere = {"schema_version", "watermark", "spool_ledger", "record_raw", "rejection", "machine_sighting"}
+    written_elsewhere = {
+        "schema_version",
+        "watermark",
+        "spool_ledger",
+        "record_raw",
+        "rejection",
+        "machine_sighting",
+    }
     assert seen == set(schemas) - written_elsewhere
     connection.close()
 
@@ -90,7 +96,9 @@ UNACCEPTABLE = {
     "The record is of machine": record(machine_id=new_id(), check_started=started()).SerializeToString(),
     "check_started.run_id is 'x'": record(check_started=started(run_id="x")).SerializeToString(),
     "run_started.run.run_id": record(run_started={}).SerializeToString(),
-    "measured_at is outside": record(measured_at={"seconds": 10**15}, check_started=started()).SerializeToString(),
+    "measured_at is outside": record(
+        measured_at={"seconds": 10**15}, check_started=started()
+    ).SerializeToString(),
     "at most 1048576 are accepted": b"x" * (1 << 20) + b"x",
     "covers 5 to 4": record(tombstone={"first_sequence": 5, "last_sequence": 4}).SerializeToString(),
 }

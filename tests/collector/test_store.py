@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from llmenv.fleet.v1 import record_pb2
 from llmenv.ids import new_id
 from llmenv_collector import migrate
@@ -50,9 +49,13 @@ def test_a_poison_record_is_found_by_halving(tmp_path: Path) -> None:
     path, spool_id = tmp_path / "llmenv.duckdb", new_id()
     connection = migrate.connect(path)
     migrate.migrate(connection)
-    definition = connection.execute("SELECT sql FROM duckdb_tables() WHERE table_name = 'check_start'").fetchall()[0][0]
+    definition = connection.execute(
+        "SELECT sql FROM duckdb_tables() WHERE table_name = 'check_start'"
+    ).fetchall()[0][0]
     connection.execute("DROP TABLE store.check_start")
-    connection.execute(definition.replace("check_name VARCHAR NOT NULL", "check_name VARCHAR CHECK (check_name <> 'poison')"))
+    connection.execute(
+        definition.replace("check_name VARCHAR NOT NULL", "check_name VARCHAR CHECK (check_name <> 'poison')")
+    )
     connection.close()
     store = Store(path)
     group = [spooled(spool_id, number) for number in range(1, 12)]
@@ -70,14 +73,18 @@ def test_a_failing_store_acknowledges_nothing_and_rejects_nothing(store: Store) 
     store._request(lambda connection: connection.execute("DROP TABLE store.check_start")).result()
     with pytest.raises(StoreError):
         store.deliver([spooled(new_id(), 1)]).result()
-    assert rows(store, "SELECT (SELECT count(*) FROM store.watermark), (SELECT count(*) FROM store.rejection)") == [(0, 0)]
+    assert rows(
+        store, "SELECT (SELECT count(*) FROM store.watermark), (SELECT count(*) FROM store.rejection)"
+    ) == [(0, 0)]
 
 
 def test_raw_records_are_ingested_after_the_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A collector that speaks the revision reads them again; they stay stored once."""
     path, spool_id = tmp_path / "llmenv.duckdb", new_id()
     store = Store(path)
-    unknown = record_pb2.Record(record_id=new_id(), machine_id=MACHINE).SerializeToString() + b"\xfa\x06\x03abc"
+    unknown = (
+        record_pb2.Record(record_id=new_id(), machine_id=MACHINE).SerializeToString() + b"\xfa\x06\x03abc"
+    )
     newer = [spooled(spool_id, 1, revision=2), Arrival(spool_id, MACHINE, 1, 2, unknown, received_at=2)]
     assert store.deliver(newer).result().watermark == 2
     assert rows(store, "SELECT count(*) FROM store.record_raw") == [(2,)]
@@ -93,11 +100,15 @@ def test_raw_records_are_ingested_after_the_upgrade(tmp_path: Path, monkeypatch:
 
 def test_environments_are_stored_once(store: Store) -> None:
     """Equal packages share their rows, also when they arrive in one group and again later."""
-    snapshot = {"environment": {"python_version": "3.11.7", "packages": [{"name": "torch", "version": "2.13.0"}]}}
+    snapshot = {
+        "environment": {"python_version": "3.11.7", "packages": [{"name": "torch", "version": "2.13.0"}]}
+    }
     spool_id = new_id()
     store.deliver([spooled(spool_id, number, environment_snapshot=snapshot) for number in (1, 2)]).result()
     store.deliver([spooled(spool_id, 3, environment_snapshot=snapshot)]).result()
-    assert rows(store, "SELECT (SELECT count(*) FROM store.environment), count(*) FROM store.environment_package") == [(1, 1)]
+    assert rows(
+        store, "SELECT (SELECT count(*) FROM store.environment), count(*) FROM store.environment_package"
+    ) == [(1, 1)]
     assert rows(store, "SELECT count(*) FROM store.environment_sighting") == [(3,)]
 
 
@@ -115,10 +126,14 @@ def test_a_failed_migration_leaves_nothing(tmp_path: Path) -> None:
     """A step is one transaction: half of it is never seen."""
     connection = migrate.connect(tmp_path / "llmenv.duckdb")
     migrate.migrate(connection)
-    broken = Migration(version=9_999, name="9999_broken", statements="CREATE TABLE store.half (a INTEGER); SELECT nonsense")
+    broken = Migration(
+        version=9_999, name="9999_broken", statements="CREATE TABLE store.half (a INTEGER); SELECT nonsense"
+    )
     with pytest.raises(StoreError, match="nonsense"):
         migrate.migrate(connection, migrations=[*migrate.shipped(), broken])
-    assert connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'half'").fetchall() == [(0,)]
+    assert connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'half'"
+    ).fetchall() == [(0,)]
     assert migrate.current_version(connection) == migrate.shipped()[-1].version
     connection.close()
 
@@ -126,20 +141,22 @@ def test_a_failed_migration_leaves_nothing(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     """One sentence that names the file."""
     (tmp_path / "llmenv.duckdb").write_bytes(b"not a database" * 1_000)
-    with pytest.raises(StoreError, match="llmenv.duckdb cannot be opened as a DuckDB database"):
+    with pytest.raises(StoreError, match=r"llmenv\.duckdb cannot be opened as a DuckDB database"):
         Store(tmp_path / "llmenv.duckdb")
 
 
 def test_files_keep_the_older_storage_version(store: Store) -> None:
     """Both supported majors of DuckDB can read the file."""
-    tags = rows(store, "SELECT tags['storage_version'] FROM duckdb_databases() WHERE database_name = 'llmenv'")
+    tags = rows(
+        store, "SELECT tags['storage_version'] FROM duckdb_databases() WHERE database_name = 'llmenv'"
+    )
     assert tags == [("v1.5.0+",)]
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 12), st.integers(1, 6)), min_size=1, max_size=12))
 def test_any_order_of_deliveries_stores_a_prefix_once(deliveries: list[tuple[int, int, int]]) -> None:
-    """Against a model: duplicates are dropped, jumps refused, and the watermark is the length of the prefix."""
+    """Against a model: duplicates are dropped, jumps refused, and the watermark is the prefix."""
     spools = [new_id(), new_id()]
     records = [[spooled(spool_id, number) for number in range(1, 20)] for spool_id in spools]
     model = [0, 0]

@@ -1,0 +1,144 @@
+"""The command line: clear sentences, exit codes, and lean imports."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from llmenv_collector import settings
+from llmenv_collector.errors import UsageError
+from llmenv_collector.main import COMMANDS
+
+from .conftest import RunningCollector, decoded, run_command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_init_twice_harms_nothing(tmp_path: Path) -> None:
+    """The second time it says so, prints no token, and changes no file."""
+    first = run_command("init", "--data", str(tmp_path), "--host", "collector.lab.example")
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    second = run_command("init", "--data", str(tmp_path))
+    assert decoded(first.stdout)["a"] == "collector.lab.example:7443"
+    assert (second.returncode, second.stdout) == (0, "")
+    assert "already holds a collector" in second.stderr
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+@pytest.mark.parametrize("command", ["serve", "token list", "machine list", "migrate"])
+def test_commands_say_when_there_is_no_collector(tmp_path: Path, command: str) -> None:
+    """One sentence that says what to do."""
+    done = run_command(*command.split(), "--data", str(tmp_path))
+    assert done.returncode == 1
+    assert "run `llmenv-collector init" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_second_serve_is_refused(own_collector: RunningCollector) -> None:
+    """The folder is in use; the first one goes on."""
+    done = run_command("serve", "--data", str(own_collector.folder))
+    assert done.returncode == 1
+    assert done.stderr == f"llmenv-collector: Another llmenv-collector already uses {own_collector.folder}.\n"
+    assert own_collector.process.poll() is None
+
+
+def test_a_port_in_use_is_refused(own_collector: RunningCollector, tmp_path: Path) -> None:
+    """The sentence names the address."""
+    other = str(tmp_path / "other")
+    run_command("init", "--data", other)
+    done = run_command("serve", "--data", other, "--listen", own_collector.people_address)
+    assert (done.returncode, own_collector.people_address in done.stderr) == (2, True)
+    assert "cannot be listened on" in done.stderr
+
+
+def test_serving_json_is_there_while_it_serves(own_collector: RunningCollector) -> None:
+    """It names both ports and the process, and goes when the collector ends."""
+    path = own_collector.folder / "serving.json"
+    assert json.loads(path.read_text()) == {
+        "people_address": own_collector.people_address,
+        "agents_address": own_collector.agents_address,
+        "pid": own_collector.process.pid,
+    }
+    assert own_collector.stop(signal.SIGINT) == 0
+    assert not path.exists()
+
+
+def test_a_token_needs_an_address_when_nothing_serves(tmp_path: Path) -> None:
+    """--address gives it; a wrong one is refused."""
+    run_command("init", "--data", str(tmp_path))
+    refused = run_command("token", "create", "--data", str(tmp_path))
+    assert (refused.returncode, "--address" in refused.stderr) == (2, True)
+    wrong = run_command("token", "create", "--data", str(tmp_path), "--address", "collector")
+    assert (wrong.returncode, "is not host:port" in wrong.stderr) == (2, True)
+    given = run_command("token", "create", "--data", str(tmp_path), "--address", "10.0.0.5:7443")
+    assert decoded(given.stdout)["a"] == "10.0.0.5:7443"
+
+
+def test_an_unknown_machine_or_token_is_one_sentence(tmp_path: Path) -> None:
+    """And nothing is changed."""
+    run_command("init", "--data", str(tmp_path))
+    for command in (("machine", "revoke", "nobody"), ("token", "revoke", "nothing")):
+        done = run_command(*command, "--data", str(tmp_path))
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+def test_a_damaged_database_is_one_sentence(tmp_path: Path) -> None:
+    """No traceback reaches a person."""
+    run_command("init", "--data", str(tmp_path))
+    (tmp_path / "llmenv.duckdb").write_bytes(b"x" * 20_000)
+    done = run_command("serve", "--data", str(tmp_path))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "llmenv.duckdb cannot be opened as a DuckDB database" in done.stderr
+
+
+def test_flags_win_over_variables_over_the_file(tmp_path: Path) -> None:
+    """And the defaults come last."""
+    file = tmp_path / "collector.toml"
+    file.write_text('listen = "127.0.0.1:1"\nagents_listen = "127.0.0.1:1"\nsql_rows = 1\n')
+    environment = {"LLMENV_LISTEN": "127.0.0.1:2", "LLMENV_AGENTS_LISTEN": "127.0.0.1:2"}
+    loaded = settings.load(file, flags={"listen": "127.0.0.1:3", "sql_rows": None}, environment=environment)
+    assert (loaded.listen, loaded.agents_listen, loaded.sql_rows) == ("127.0.0.1:3", "127.0.0.1:2", 1)
+    assert loaded.heartbeat_seconds == settings.Settings.heartbeat_seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("\n# a comment\nlistn = 'x'\n", r"collector\.toml, line 3: there is no setting 'listn'"),
+        ("\nsql_rows = 'many'\n", r"collector\.toml, line 2: sql_rows must be a int, not 'many'"),
+        ("sql_rows = -1\n", r"line 1: sql_rows must be above 0"),
+        ("listen = '127.0.0.1'\n", r"line 1: '127.0.0.1' is not host:port"),
+        ("listen = \n", r"collector\.toml: .*line 1"),
+    ],
+)
+def test_a_wrong_setting_names_file_and_line(tmp_path: Path, text: str, sentence: str) -> None:
+    """It refuses to start instead of guessing."""
+    file = tmp_path / "collector.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=sentence):
+        settings.load(file, flags={}, environment={})
+
+
+def test_help_needs_no_heavy_import() -> None:
+    """`--help` is quick: gRPC, DuckDB, Arrow and cryptography are loaded by the commands that need them."""
+    program = (
+        "import sys; from llmenv_collector.main import main; main(['--help'])\n"
+        "heavy = {'grpc', 'duckdb', 'pyarrow', 'numpy', 'cryptography', 'google.protobuf'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "token create", "token list", "machine revoke"])
+def test_every_command_has_help(command: str) -> None:
+    """Each says what it does."""
+    done = run_command(*command.split(), "--help")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) > 4

@@ -1,0 +1,215 @@
+"""Who may talk to a collector: certificates, tokens and the policy of each RPC."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import stat
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from google.protobuf.descriptor_pool import Default
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+from llmenv.fleet.v1 import fleet_service_pb2 as fleet
+from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest
+from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceStub
+from llmenv.fleet.v1.enrollment_service_pb2 import EnrollRequest
+from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
+from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
+from llmenv_collector import authority, server
+from llmenv_collector.policy import POLICY, Caller
+
+from .conftest import decoded, run_command, signing_request
+
+if TYPE_CHECKING:
+    from .conftest import RunningCollector
+
+
+def test_every_rpc_has_a_row_in_the_policy() -> None:
+    """The policy has a row for each RPC that is served, and for nothing else."""
+    services = [Default().FindServiceByName(name) for name in (*server.SERVICES, reflection.SERVICE_NAME)]
+    served = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
+    assert set(POLICY) == served
+
+
+FLEET_REQUESTS = {
+    "WhoAmI": fleet.WhoAmIRequest(),
+    "ListMachines": fleet.ListMachinesRequest(),
+    "ListRuns": fleet.ListRunsRequest(),
+    "GetRun": fleet.GetRunRequest(run_id="00000000-0000"),
+    "GetFleetReport": fleet.GetFleetReportRequest(),
+    "Query": fleet.QueryRequest(sql="SELECT 1"),
+}
+
+
+def fleet_code(collector: RunningCollector, method: str, token: str | None) -> str:
+    metadata = [("authorization", f"Bearer {token}")] if token else []
+    with collector.people_channel() as channel:
+        try:
+            answer = getattr(FleetServiceStub(channel), method)(FLEET_REQUESTS[method], metadata=metadata)
+            if method == "Query":
+                list(answer)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return "OK"
+
+
+@pytest.mark.parametrize("method", FLEET_REQUESTS)
+def test_the_policy_holds_for_each_role(collector: RunningCollector, method: str) -> None:
+    """Each fleet RPC answers those of its row, and refuses everybody else."""
+    allowed = POLICY[f"/llmenv.fleet.v1.FleetService/{method}"]
+    answered = "NOT_FOUND" if method == "GetRun" else "OK"
+    for role in ("viewer", "analyst", "admin"):
+        expected = answered if Caller(role) in allowed else "PERMISSION_DENIED"
+        assert fleet_code(collector, method, collector.token("--role", role)) == expected, role
+    for token in (None, "nonsense", "llmenv1.damaged", collector.token()):
+        assert fleet_code(collector, method, token) == "UNAUTHENTICATED", token
+
+
+def enrol(collector: RunningCollector, token: str, request: bytes) -> Any:
+    with collector.people_channel() as channel:
+        message = EnrollRequest(token=token, certificate_signing_request=request)
+        return EnrollmentServiceStub(channel).Enroll(message)
+
+
+def new_request() -> bytes:
+    return signing_request(ec.generate_private_key(ec.SECP256R1()))
+
+
+def test_enrolment_gives_a_machine_its_certificate(collector: RunningCollector) -> None:
+    """Valid for 30 days, for the key that was asked for, with the machine's id as URI."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    response = enrol(collector, collector.token(), signing_request(key))
+    certificate = x509.load_pem_x509_certificate(response.certificate_pem.encode())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == [
+        f"llmenv://machine/{response.machine_id}"
+    ]
+    assert certificate.public_key() == key.public_key()
+    assert (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days == 30
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(response.ca_pem.encode()))
+    assert list(response.agent_addresses) == [collector.agents_address]
+
+
+def test_an_enrolment_token_works_once(collector: RunningCollector) -> None:
+    """A second machine with the same token is refused; a request that cannot be signed leaves it usable."""
+    token = collector.token()
+    with pytest.raises(grpc.RpcError) as unsigned:
+        enrol(collector, token, b"no request")
+    assert unsigned.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert enrol(collector, token, new_request()).machine_id
+    with pytest.raises(grpc.RpcError) as used:
+        enrol(collector, token, new_request())
+    assert used.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    assert "already used" in used.value.details()
+
+
+def expire(collector: RunningCollector, label: str) -> None:
+    with closing(sqlite3.connect(collector.folder / "identity.db")) as connection, connection:
+        connection.execute("UPDATE token SET expires_at = 0 WHERE label = ?", (label,))
+
+
+def test_expired_and_revoked_tokens_are_refused(collector: RunningCollector) -> None:
+    """Each says which it is, and `token list` shows the state."""
+    expired = collector.token("--label", "old")
+    expire(collector, "old")
+    with pytest.raises(grpc.RpcError, match="has expired"):
+        enrol(collector, expired, new_request())
+    revoked = collector.token("--role", "viewer", "--label", "left")
+    listing = run_command("token", "list", "--data", str(collector.folder)).stdout.splitlines()
+    token_id = next(line.split()[0] for line in listing if line.endswith("left"))
+    assert run_command("token", "revoke", token_id, "--data", str(collector.folder)).returncode == 0
+    assert fleet_code(collector, "WhoAmI", revoked) == "UNAUTHENTICATED"
+    states = run_command("token", "list", "--data", str(collector.folder)).stdout
+    assert "expired" in next(line for line in states.splitlines() if line.endswith("old"))
+
+
+def test_other_keys_than_p256_are_refused(collector: RunningCollector) -> None:
+    """An RSA request is answered with what is wanted."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    with pytest.raises(grpc.RpcError, match="P-256"):
+        enrol(collector, collector.token(), request.public_bytes(serialization.Encoding.DER))
+
+
+def test_secrets_are_not_kept(collector: RunningCollector) -> None:
+    """No file of the data folder holds a token's secret, and keys are for their owner alone."""
+    secret = decoded(collector.token("--role", "admin"))["t"].encode()
+    for path in collector.folder.rglob("*"):
+        assert path.is_dir() or secret not in path.read_bytes(), path
+    for name in ("ca-key.pem", "server-key.pem", "identity.db"):
+        assert stat.S_IMODE((collector.folder / name).stat().st_mode) == 0o600
+
+
+def test_the_pin_is_that_of_the_ca_that_the_server_shows(collector: RunningCollector) -> None:
+    """The token's pin is the SHA-256 of the CA's key; the CA is the last certificate of the chain."""
+    import base64
+
+    chain = x509.load_pem_x509_certificates((collector.folder / "server.pem").read_bytes())
+    spki = (
+        chain[-1]
+        .public_key()
+        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    pin = base64.urlsafe_b64encode(hashlib.sha256(spki).digest()).rstrip(b"=").decode()
+    assert decoded(collector.token())["p"] == pin
+    chain[0].verify_directly_issued_by(chain[-1])
+
+
+def test_agents_without_a_certificate_are_refused(collector: RunningCollector) -> None:
+    """On the people's port by the policy, on the agents' port by TLS itself."""
+    for address, code in (
+        (collector.people_address, grpc.StatusCode.UNAUTHENTICATED),
+        (collector.agents_address, grpc.StatusCode.UNAVAILABLE),
+    ):
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(collector.ca))
+        with channel, pytest.raises(grpc.RpcError) as refused:
+            next(AgentServiceStub(channel).Connect(iter([ConnectRequest()])))
+        assert refused.value.code() == code
+
+
+def test_who_am_i_says_role_and_label(collector: RunningCollector) -> None:
+    """And when the token ends."""
+    token = collector.token("--role", "analyst", "--label", "Ada", "--ttl", "8h")
+    with collector.people_channel() as channel:
+        answer = FleetServiceStub(channel).WhoAmI(
+            fleet.WhoAmIRequest(), metadata=[("authorization", f"Bearer {token}")]
+        )
+    assert (answer.role, answer.label) == ("analyst", "Ada")
+    assert answer.expires_at.seconds > 0
+
+
+def test_health_and_reflection_answer_anyone(collector: RunningCollector) -> None:
+    """A service manager and a curious person need no token."""
+    with collector.people_channel() as channel:
+        assert HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status == 1
+        watched = HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watched).status == 1
+        watched.cancel()
+        question = reflection_pb2.ServerReflectionRequest(list_services="")
+        (answer,) = ServerReflectionStub(channel).ServerReflectionInfo(iter([question]))
+    assert set(server.SERVICES) <= {service.name for service in answer.list_services_response.service}
+
+
+def test_the_server_certificate_keeps_its_names(tmp_path: Any) -> None:
+    """Names given once stay when others are added."""
+    from llmenv_collector.data_folder import DataFolder
+
+    folder = DataFolder(tmp_path)
+    signer = authority.Authority.create(folder)
+    signer.server_identity(folder, names=["collector.lab.example"])
+    first = folder.server_certificate.read_bytes()
+    signer.server_identity(folder, names=["127.0.0.1"])
+    assert folder.server_certificate.read_bytes() == first
+    signer.server_identity(folder, names=["10.0.0.5"])
+    certificate = authority.stored_server_certificate(folder)
+    assert certificate is not None
+    assert {"collector.lab.example", "10.0.0.5", "localhost"} <= authority.certified_names(certificate)
