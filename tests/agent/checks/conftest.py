@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import textwrap
-from pathlib import Path
+import venv
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from llmenv.catalog.status import WORDS
 from llmenv_agent import runner
 from llmenv_agent.definitions import CHECKS, read_definition
 from llmenv_agent.targets import target_from
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from llmenv.fleet.v1 import result_pb2
 
 # Two models of two layers, with a tokenizer of 100 words, that end generation with no token of theirs.
@@ -28,7 +30,12 @@ shape = dict(vocab_size=100, bos_token_id=None, eos_token_id=None, pad_token_id=
 configurations = {
     "gpt2": transformers.GPT2Config(n_embd=64, n_layer=2, n_head=2, **shape),
     "llama": transformers.LlamaConfig(
-        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, **shape
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        **shape,
     ),
 }
 for name, configuration in configurations.items():
@@ -99,7 +106,9 @@ class CheckRunner:
 
     def _plant(self, name: str, code: str) -> Path:
         """The check's own source with `code` before what its `run` does."""
-        fault = "\n\nuntouched_run = run\n\n\ndef run(probe):\n" + textwrap.indent(textwrap.dedent(code), "    ")
+        fault = "\n\nuntouched_run = run\n\n\ndef run(probe):\n" + textwrap.indent(
+            textwrap.dedent(code), "    "
+        )
         path = self._folder / f"{name}.py"
         path.write_text((CHECKS / f"{name}.py").read_text() + fault + "\n    untouched_run(probe)\n")
         return path
@@ -113,8 +122,6 @@ def run_check(training_python: Path, tmp_path: Path) -> CheckRunner:
 @pytest.fixture
 def run_check_without_packages(tmp_path: Path) -> CheckRunner:
     """In an interpreter that has nothing installed."""
-    import venv
-
     venv.create(tmp_path / "bare", symlinks=True)
     return CheckRunner(tmp_path / "bare" / "bin" / "python", tmp_path)
 
@@ -125,3 +132,19 @@ def tiny_models(training_python: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("tiny-models")
     subprocess.run([training_python, "-c", TINY_MODELS, folder], check=True, capture_output=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def package_folder(training_python: Path) -> Callable[[str], Path]:
+    """Gives the folder of a package of the training environment that carries files; skips without it."""
+
+    def locate(package: str) -> Path:
+        code = (
+            f"from importlib.util import find_spec; print(*find_spec({package!r}).submodule_search_locations)"
+        )
+        ended = subprocess.run([training_python, "-c", code], capture_output=True, text=True, check=False)
+        if ended.returncode:
+            pytest.skip(f"no package {package} in the training environment; `make test` installs it")
+        return type(training_python)(ended.stdout.strip())
+
+    return locate

@@ -56,7 +56,8 @@ def test_one_lost_term_of_fifty_thousand_fails(run_check: CheckRunner) -> None:
     planted = """
         import torch
         right = torch.Tensor.__matmul__
-        torch.Tensor.__matmul__ = lambda a, b: right(a[:, :-1], b[:-1]) if a.shape[1] == 50257 else right(a, b)
+        lossy = lambda a, b: right(a[:, :-1], b[:-1])
+        torch.Tensor.__matmul__ = lambda a, b: (lossy if a.shape[1] == 50257 else right)(a, b)
     """
     observed = run_check("torch_basics", planted=planted)
     assert observed.unmet == ["ones_matmul_vocabulary"]

@@ -37,7 +37,7 @@ def test_learning_rate_of_zero_fails(run_check: CheckRunner) -> None:
 
 
 def test_random_labels_fail(run_check: CheckRunner) -> None:
-    """Labels that do not depend on the inputs cannot be learned, and no example comes twice to be memorised."""
+    """Labels that do not depend on the inputs cannot be learned, nor memorised: no example comes twice."""
     planted = """
         import torch
         global _examples
