@@ -39,7 +39,10 @@ def check(arguments: Sequence[str]) -> Run:
         raise UsageError("llmenv-agent refused this; its own sentence above says why.")
     if process.returncode not in WITH_A_RUN:
         raise AgentFailedError(f"llmenv-agent {_ending(process.returncode)} before it had a run to show.")
-    return parse_run(process.stdout, source="the output of llmenv-agent")
+    try:
+        return parse_run(process.stdout, source="the output of llmenv-agent")
+    except UsageError as error:
+        raise AgentFailedError(str(error)) from error
 
 
 def _require_agent() -> None:

@@ -27,8 +27,8 @@ CHANNEL_OPTIONS = (
 )
 
 
-# What gRPC says of a certificate that the CA did not sign, or that is for another host.
-UNTRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification", "Peer name")
+# What gRPC says of a certificate that the CA did not sign, of one for another host, and of no TLS at all.
+UNTRUSTED = ("handshake failed", "verification check failed")
 FAILED = "The collector at {address} failed ({code}): {details}."
 SENTENCES: dict[grpc.StatusCode, tuple[type[CliError], str]] = {
     grpc.StatusCode.INVALID_ARGUMENT: (UsageError, "{details}."),
@@ -115,9 +115,9 @@ class FleetClient:
 def translated(error: grpc.RpcError, *, address: str) -> CliError:
     """The error of llmenv that says the same."""
     code, details = error.code(), (error.details() or "no reason given").rstrip(".")
-    if code is grpc.StatusCode.UNAVAILABLE and any(words in details for words in UNTRUSTED):
+    if code is grpc.StatusCode.UNAVAILABLE and any(words in details.lower() for words in UNTRUSTED):
         return RefusedError(
-            f"The certificate at {address} is not of the collector you logged in to: `llmenv login` again."
+            f"What answers at {address} is not the collector that you logged in to: `llmenv login` again."
         )
     if code is grpc.StatusCode.UNAVAILABLE:
         return UnreachableError(f"No collector answers at {address}: {_cause(details)}.")

@@ -14,11 +14,9 @@ if TYPE_CHECKING:
 def print_report(answer: GetFleetReportResponse, *, output_format: str, language: str) -> None:
     match output_format:
         case "json":
-            from google.protobuf.json_format import MessageToDict
+            from llmenv_cli.render.message_json import write_message
 
-            from llmenv_cli.render.listing import write_json
-
-            write_json(MessageToDict(answer, preserving_proto_field_name=True), sys.stdout)
+            write_message(answer, sys.stdout)
         case "csv":
             from llmenv_cli.render.listing import write_listing
 
@@ -37,8 +35,7 @@ def print_report(answer: GetFleetReportResponse, *, output_format: str, language
 
 def verdicts_listing(answer: GetFleetReportResponse) -> Listing:
     """The latest verdict of each check on each machine, environment and device."""
-    from llmenv.catalog.status import WORDS
-
+    from llmenv_cli.render.fleet_report import verdict_words
     from llmenv_cli.render.listing import Field, Listing, Row
 
     keys = (
@@ -65,10 +62,10 @@ def verdicts_listing(answer: GetFleetReportResponse) -> Listing:
                 "started_at": row.started_at.ToDatetime(),
                 "ready": row.readiness.is_ready,
                 "check": name,
-                "status": WORDS.get(status, "unknown"),
+                "status": word,
             }
         )
         for row in answer.health
-        for name, status in sorted(row.statuses.items())
+        for name, word in verdict_words(row).items()
     ]
     return Listing(fields=[Field(key=key, title=key) for key in keys], rows=rows)

@@ -51,6 +51,8 @@ def llmenv() -> None:
 
 def main() -> None:
     """Run the program and exit with a code of ExitCode."""
+    # gRPC reads it when it is imported, and would log failed handshakes between our sentences.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         code = llmenv.main(standalone_mode=False)
     except click.exceptions.Abort:

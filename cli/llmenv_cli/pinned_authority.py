@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import socket
 import ssl
 import sys
@@ -61,10 +62,10 @@ def public_key_pin(certificate: bytes) -> str:
 
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of "host:port" or "[::1]:port"."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) <= 65_535:
+    parts = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\s]+)):(\d{1,5})", address)
+    if parts is None or not 0 < int(parts[3]) <= 65_535:
         raise UsageError(f"{address!r} is not host:port, such as collector.lab:7443.")
-    return host.strip("[]"), int(port)
+    return parts[1] or parts[2], int(parts[3])
 
 
 def _shown_chain(address: str, *, timeout_seconds: float) -> Sequence[bytes]:

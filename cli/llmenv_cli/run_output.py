@@ -15,7 +15,9 @@ def print_run(run: Run, *, output_format: str, language: str) -> None:
     """`table` is the short report for a terminal, `md` the whole one."""
     match output_format:
         case "json":
-            _print_json(run)
+            from llmenv_cli.render.message_json import write_message
+
+            write_message(run, sys.stdout)
         case "csv":
             from llmenv_cli.render.listing import write_listing
 
@@ -64,11 +66,3 @@ def results_listing(run: Run) -> Listing:
         )
         rows.append(Row(values=dict(zip(keys, values, strict=True))))
     return Listing(fields=[Field(key=key, title=key) for key in keys], rows=rows)
-
-
-def _print_json(run: Run) -> None:
-    from google.protobuf.json_format import MessageToDict
-
-    from llmenv_cli.render.listing import write_json
-
-    write_json(MessageToDict(run, preserving_proto_field_name=True), sys.stdout)

@@ -108,7 +108,7 @@ def test_every_status_has_a_word() -> None:
 
 
 def test_the_checks_speak() -> None:
-    """A word stays English only where there is none, as in a bare number."""
+    """Every check says something the walk finds; otherwise the next tests prove nothing."""
     assert {check.stem for check in CHECKS} <= {stem for stem, _ in TEMPLATES}
     assert {"verdict", "runner", "exceptions", "accelerator"} <= {stem for stem, _ in TEMPLATES}
 

@@ -79,24 +79,33 @@ def machines_listing(found: list[FleetMachine], texts: Texts) -> Listing:
         "agent_version",
     )
     numeric = {"gpu_cores", "memory_bytes"}
-    fields = [Field(key=key, title=texts.say(f"column.{key}"), is_number=key in numeric) for key in keys]
+    optional = {"gpu_cores", "system", "last_run_at", "agent_version"}
+    fields = [
+        Field(
+            key=key,
+            title=texts.say(f"column.{key}"),
+            is_number=key in numeric,
+            is_optional=key in optional,
+        )
+        for key in keys
+    ]
     return Listing(fields=fields, rows=[_row(one, texts) for one in found], hidden=frozenset({"machine_id"}))
 
 
 def _row(found: FleetMachine, texts: Texts) -> Row:
     from llmenv_cli.render import numbers
     from llmenv_cli.render.listing import Row
-    from llmenv_cli.render.sections.wording import when
+    from llmenv_cli.render.sections.wording import when_in_column
 
     machine = found.machine
     has = {key: found.HasField(key) for key in ("last_seen_at", "last_run_at")}
     shown = {
-        "connected": texts.say("word.mark_connected" if found.is_connected else "word.mark_silent"),
+        "connected": texts.say("word.mark_yes" if found.is_connected else "word.mark_neither"),
         **(
             {"memory_bytes": numbers.memory(machine.memory_bytes)} if machine.HasField("memory_bytes") else {}
         ),
-        **({"last_seen_at": when(found.last_seen_at)} if has["last_seen_at"] else {}),
-        **({"last_run_at": when(found.last_run_at)} if has["last_run_at"] else {}),
+        **({"last_seen_at": when_in_column(found.last_seen_at)} if has["last_seen_at"] else {}),
+        **({"last_run_at": when_in_column(found.last_run_at)} if has["last_run_at"] else {}),
     }
     values = {
         "machine_id": machine.machine_id,

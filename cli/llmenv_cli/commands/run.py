@@ -75,14 +75,23 @@ def runs_listing(summaries: list[RunSummary], texts: Texts) -> Listing:
     """A row a run."""
     from llmenv_cli.render.listing import Field, Listing
 
-    keys = ("run_id", "started_at", "hostname", "chip", "environment", "device", "suite", "ready", "statuses")
-    fields = [Field(key=key, title=texts.say(f"column.{key}")) for key in keys]
+    keys = ("run_id", "started_at", "hostname", "chip", "environment", "suite", "device", "ready", "statuses")
+    optional = {"chip", "environment", "suite"}
+    fields = [
+        Field(
+            key=key,
+            title=texts.say(f"column.{key}"),
+            wraps=key == "statuses",
+            is_optional=key in optional,
+        )
+        for key in keys
+    ]
     return Listing(fields=fields, rows=[_row(summary, texts) for summary in summaries])
 
 
 def _row(summary: RunSummary, texts: Texts) -> Row:
     from llmenv_cli.render.listing import Row
-    from llmenv_cli.render.sections.wording import when
+    from llmenv_cli.render.sections.wording import when_in_column
 
     ready = summary.readiness.is_ready
     counts = dict(sorted(summary.status_counts.items()))
@@ -100,7 +109,7 @@ def _row(summary: RunSummary, texts: Texts) -> Row:
         },
         shown={
             "run_id": summary.run_id[:SHORT_ID],
-            "started_at": when(summary.started_at),
+            "started_at": when_in_column(summary.started_at),
             "ready": texts.say("word.mark_yes" if ready else "word.mark_no"),
             "statuses": ", ".join(f"{texts.say(f'status.{word}')} {count}" for word, count in counts.items()),
         },

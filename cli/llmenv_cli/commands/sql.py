@@ -49,7 +49,9 @@ def sql(context: click.Context, *, statement: str, max_rows: int, output_format:
 def _listing(answer: Answer) -> Listing:
     from llmenv_cli.render.listing import Field, Listing, Row
 
+    numeric = {name: answer.is_number(name) for name in answer.table.column_names}
     fields = [
-        Field(key=name, title=name, is_number=answer.is_number(name)) for name in answer.table.column_names
+        Field(key=name, title=name, is_number=is_number, wraps=not is_number)
+        for name, is_number in numeric.items()
     ]
     return Listing(fields=fields, rows=[Row(values=row) for row in answer.rows()])

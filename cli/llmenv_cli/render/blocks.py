@@ -24,8 +24,12 @@ class Bullets:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
+    """`wraps` marks a column of sentences; a narrow terminal leaves out one that `is_optional`."""
+
     title: str
     is_number: bool = False
+    wraps: bool = False
+    is_optional: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

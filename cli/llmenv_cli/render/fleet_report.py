@@ -11,7 +11,7 @@ from llmenv.catalog.texts import texts as texts_in
 from llmenv_cli.render import numbers
 from llmenv_cli.render.blocks import Column, Grid, Paragraph, Report, Section
 from llmenv_cli.render.run_view import STATUS_WORDS
-from llmenv_cli.render.sections.wording import title, verdict, when
+from llmenv_cli.render.sections.wording import title, verdict, when, when_in_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,12 @@ def fleet_report(answer: GetFleetReportResponse, *, language: str) -> Report:
     return Report(texts.say("fleet.report_title"), tuple(section for section in sections if section.blocks))
 
 
+def verdict_words(row: HealthRow) -> dict[str, str]:
+    """Status word by check; core checks that never ran there are unknown."""
+    executed = {name: WORDS.get(status, "unknown") for name, status in row.statuses.items()}
+    return dict(sorted((dict(row.readiness.blocking) | executed).items()))
+
+
 def coverage(answer: GetFleetReportResponse, texts: Texts) -> Section:
     """Machines that report and machines that do not: silence is never shown as health."""
     return Section(texts.say("fleet.coverage"), tuple(_coverage(answer, texts)))
@@ -48,42 +54,58 @@ def coverage(answer: GetFleetReportResponse, texts: Texts) -> Section:
 
 def health(answer: GetFleetReportResponse, texts: Texts) -> Section:
     """A row an environment on a machine and device; a check that never ran there is unknown."""
-    rows = tuple(_health_row(row, texts) for row in answer.health)
-    columns = _columns(("machine", "chip", "environment", "device", "ready", "finding", "started_at"), texts)
-    return _table(texts.say("fleet.health"), columns, rows)
+    columns = (
+        _column("machine", texts),
+        _column("ready", texts),
+        _column("finding", texts, wraps=True),
+        _column("environment", texts),
+        _column("device", texts, is_optional=True),
+        _column("chip", texts, is_optional=True),
+        _column("started_at", texts, is_optional=True),
+    )
+    return _table(texts.say("fleet.health"), columns, tuple(_health_row(row, texts) for row in answer.health))
 
 
 def findings(answer: GetFleetReportResponse, texts: Texts) -> Section:
     """Causes, each once, with its machines and remedy."""
-    rows = tuple(_finding_row(row, texts) for row in answer.findings)
+    columns = (
+        _column("status", texts),
+        _column("check", texts),
+        _column("finding", texts, wraps=True),
+        _column("machines", texts),
+        _column("remedy", texts, wraps=True),
+    )
     return _table(
-        texts.say("fleet.findings"),
-        _columns(("status", "check", "finding", "machines", "remedy"), texts),
-        rows,
+        texts.say("fleet.findings"), columns, tuple(_finding_row(row, texts) for row in answer.findings)
     )
 
 
 def chips(answer: GetFleetReportResponse, texts: Texts) -> Section:
-    """Measurements that rate, by chip variant."""
-    rows = tuple(_chip_row(row, texts) for row in answer.chips)
+    """Measurements that rate, by chip variant: those to compare stand below one another."""
     columns = (
-        *_columns(("chip", "device", "check", "measurement"), texts),
-        Column(texts.say("column.median"), is_number=True),
-        Column(texts.say("column.range"), is_number=True),
-        Column(texts.say("column.machines_results"), is_number=True),
+        _column("check", texts, wraps=True),
+        _column("measurement", texts, wraps=True),
+        _column("chip", texts, wraps=True),
+        _column("device", texts),
+        _column("median", texts, is_number=True),
+        _column("range", texts, is_number=True, is_optional=True),
+        _column("machines_results", texts, is_number=True, is_optional=True),
     )
-    return _table(texts.say("fleet.chips"), columns, rows)
+    ordered = sorted(answer.chips, key=lambda row: (row.check_name, row.measurement, row.device))
+    return _table(texts.say("fleet.chips"), columns, tuple(_chip_row(row, texts) for row in ordered))
 
 
 def packages(answer: GetFleetReportResponse, texts: Texts) -> Section:
     """Versions in use and how runs with each went."""
-    rows = tuple(_package_row(row, texts) for row in answer.packages)
     columns = (
-        *_columns(("package", "version"), texts),
-        Column(texts.say("column.machines"), is_number=True),
-        *_columns(("statuses",), texts),
+        _column("package", texts),
+        _column("version", texts),
+        _column("machines", texts, is_number=True),
+        _column("statuses", texts, wraps=True),
     )
-    return _table(texts.say("fleet.packages"), columns, rows)
+    return _table(
+        texts.say("fleet.packages"), columns, tuple(_package_row(row, texts) for row in answer.packages)
+    )
 
 
 def _coverage(answer: GetFleetReportResponse, texts: Texts) -> Iterator[Block]:
@@ -113,16 +135,15 @@ def _coverage(answer: GetFleetReportResponse, texts: Texts) -> Iterator[Block]:
 
 def _health_row(row: HealthRow, texts: Texts) -> tuple[str, ...]:
     ready = texts.say("word.mark_yes" if row.readiness.is_ready else "word.mark_no")
-    words = {name: WORDS.get(status, "unknown") for name, status in row.statuses.items()} | dict(
-        row.readiness.blocking
-    )
+    words = verdict_words(row)
     troubles = [
-        f"{title(name, texts)} {verdict(word, texts)}"
-        for name, word in sorted(words.items())
+        texts.say("summary.blocking", check=title(name, texts), status=texts.say(f"status.{word}"))
+        for name, word in words.items()
         if word != "pass"
     ]
-    finding = ", ".join(troubles) or texts.say("fleet.all_pass", count=len(words))
-    return row.hostname, row.chip, row.environment_name, row.device, ready, finding, when(row.started_at)
+    finding = texts.say("word.list_separator").join(troubles) or texts.say("fleet.all_pass", count=len(words))
+    started = when_in_column(row.started_at)
+    return row.hostname, ready, finding, row.environment_name, row.device, row.chip, started
 
 
 def _finding_row(row: FindingRow, texts: Texts) -> tuple[str, ...]:
@@ -140,13 +161,13 @@ def _chip_row(row: ChipRow, texts: Texts) -> tuple[str, ...]:
         variant.append(numbers.memory(row.memory_bytes))
     low, high = (numbers.quantity(value, row.unit, texts) for value in (row.low, row.high))
     return (
-        ", ".join(variant),
-        row.device,
         title(row.check_name, texts),
         texts.name_of("name", row.measurement),
+        texts.say("word.list_separator").join(variant),
+        row.device,
         numbers.quantity(row.median, row.unit, texts),
         texts.say("fleet.range", low=low, high=high) if row.machines > 1 else "",
-        f"{row.machines} / {row.results}",
+        f"{row.machines}, {row.results}",
     )
 
 
@@ -159,8 +180,10 @@ def _package_row(row: PackageRow, texts: Texts) -> tuple[str, ...]:
     return row.package, row.version, str(row.machines), counts
 
 
-def _columns(keys: tuple[str, ...], texts: Texts) -> tuple[Column, ...]:
-    return tuple(Column(texts.say(f"column.{key}")) for key in keys)
+def _column(
+    key: str, texts: Texts, *, is_number: bool = False, wraps: bool = False, is_optional: bool = False
+) -> Column:
+    return Column(texts.say(f"column.{key}"), is_number, wraps, is_optional)
 
 
 def _table(heading: str, columns: tuple[Column, ...], rows: tuple[tuple[str, ...], ...]) -> Section:

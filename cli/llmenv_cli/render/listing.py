@@ -18,11 +18,13 @@ Value = str | int | float | bool | dt.datetime | None
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Field:
-    """One column: `key` in json and csv, `title` for people."""
+    """One column: `key` in json and csv, `title` for people, and how a terminal may treat it."""
 
     key: str
     title: str
     is_number: bool = False
+    wraps: bool = False
+    is_optional: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,9 @@ class Listing:
     def grid(self) -> Grid:
         fields = [field for field in self.fields if field.key not in self.hidden]
         return Grid(
-            columns=tuple(Column(field.title, is_number=field.is_number) for field in fields),
+            columns=tuple(
+                Column(field.title, field.is_number, field.wraps, field.is_optional) for field in fields
+            ),
             rows=tuple(tuple(row.cell(field.key) for field in fields) for row in self.rows),
         )
 

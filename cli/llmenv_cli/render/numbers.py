@@ -74,6 +74,11 @@ def fact(observed: Fact, texts: Texts) -> str:
     return texts.phrase(observed.text)
 
 
+def moment_in_column(time: dt.datetime) -> str:
+    """The same where the column's title says UTC."""
+    return f"{time:%Y-%m-%d %H:%M}"
+
+
 def moment(time: dt.datetime) -> str:
     """A moment in UTC, to the minute."""
     return f"{time:%Y-%m-%d %H:%M} UTC"

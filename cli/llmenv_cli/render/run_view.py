@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from llmenv.fleet.v1.run_pb2 import Run
 
 WORKING = frozenset({"pass", "warn"})
+# Without a result of its own: what it used is not known.
+ENDED_BADLY = frozenset({"error", "timeout", "crash"})
 # In the order in which they stand in summaries.
 STATUS_WORDS = ("pass", "warn", "fail", "error", "timeout", "crash", "skip", "unknown")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
@@ -16,14 +17,15 @@ from rich.text import Text
 from llmenv_cli.render.blocks import Bullets, Grid, Paragraph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from rich.console import JustifyMethod, RenderableType
 
-    from rich.console import RenderableType
-
-    from llmenv_cli.render.blocks import Block, Report, Section
+    from llmenv_cli.render.blocks import Block, Column, Report, Section
 
 MARK_STYLES = {"✓": "green", "!": "yellow", "✗": "red", "○": "dim", "?": "magenta"}
 INDENT = 2
+# Between two columns, and what a column of sentences needs at least.
+GAP = 3
+SENTENCE_WIDTH = 24
 
 
 def write_report(report: Report, stream: TextIO) -> None:
@@ -36,7 +38,8 @@ def write_report(report: Report, stream: TextIO) -> None:
 
 def write_grid(grid: Grid, stream: TextIO) -> None:
     """One table and nothing else."""
-    _console(stream).print(_grid(grid))
+    console = _console(stream)
+    console.print(_grid(grid, console.width))
 
 
 def _console(stream: TextIO) -> Console:
@@ -47,19 +50,19 @@ def _write_section(section: Section, console: Console) -> None:
     console.print()
     console.print(Text(section.title, style="bold"))
     for block in section.blocks:
-        console.print(_block(block))
+        console.print(_block(block, console.width))
     for subsection in section.subsections:
         _write_section(subsection, console)
 
 
-def _block(block: Block) -> RenderableType:
+def _block(block: Block, width: int) -> RenderableType:
     match block:
         case Paragraph():
             return Text(block.text)
         case Bullets():
             return _bullets(block)
         case Grid():
-            return _grid(block)
+            return _grid(block, width)
         case _:
             return Padding(Text(block.text.rstrip("\n"), style="dim"), (0, 0, 0, INDENT))
 
@@ -76,23 +79,37 @@ def _bullets(block: Bullets) -> RenderableType:
     return Group(rows)
 
 
-def _grid(grid: Grid) -> Table:
+def _grid(grid: Grid, width: int) -> Table:
+    shown = _fitting(grid, width)
     has_header = any(column.title for column in grid.columns)
     table = Table(box=box.SIMPLE_HEAD, show_header=has_header, show_edge=False, pad_edge=False)
-    for column in grid.columns:
-        table.add_column(
-            Text(column.title),
-            justify="right" if column.is_number else "left",
-            no_wrap=column.is_number,
-            overflow="fold",
-        )
+    for index in shown:
+        column = grid.columns[index]
+        justify: JustifyMethod = "right" if column.is_number else "left"
+        table.add_column(Text(column.title), justify=justify, no_wrap=not _may_wrap(column), overflow="fold")
     for row in grid.rows:
-        table.add_row(*_cells(row))
+        table.add_row(*(_styled(row[index]) for index in shown))
     return table
 
 
-def _cells(row: Iterable[str]) -> list[Text]:
-    return [_styled(cell) for cell in row]
+def _may_wrap(column: Column) -> bool:
+    """Columns without a title hold the values of a list of facts."""
+    return column.wraps or not column.title
+
+
+def _fitting(grid: Grid, width: int) -> list[int]:
+    """The columns to show: optional ones are left out from the right until the rest fits."""
+    shown = list(range(len(grid.columns)))
+    optional = [index for index in shown if grid.columns[index].is_optional]
+    while optional and sum(_least_width(grid, index) + GAP for index in shown) - GAP > width:
+        shown.remove(optional.pop())
+    return shown
+
+
+def _least_width(grid: Grid, index: int) -> int:
+    column = grid.columns[index]
+    widest = max(cell_len(text) for text in (column.title, *(row[index] for row in grid.rows)))
+    return min(widest, SENTENCE_WIDTH) if _may_wrap(column) else widest
 
 
 def _styled(cell: str) -> Text:

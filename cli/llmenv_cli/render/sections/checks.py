@@ -10,6 +10,7 @@ from llmenv.catalog.status import WORDS
 
 from llmenv_cli.render import numbers
 from llmenv_cli.render.blocks import Column, Grid, Paragraph, Section, Verbatim
+from llmenv_cli.render.run_view import ENDED_BADLY
 from llmenv_cli.render.sections.wording import PROBLEM_MARK, reason, remedy, title_with_name, verdict
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from llmenv_cli.render.run_view import CheckView, RunView
 
 LOG_LINES = 15
-ENDED_BADLY = frozenset({"error", "timeout", "crash"})
 
 
 def detailed(view: RunView, texts: Texts) -> Section:
@@ -130,18 +130,25 @@ def _cases(cases: Sequence[Case], texts: Texts) -> Iterator[Block]:
 
 
 def _times(result: Result, texts: Texts) -> str:
-    parameters = json.loads(result.parameters_json or "{}")
-    said = ", ".join(
-        f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in parameters.items()
-    )
     return texts.say(
         "checks.times",
         device=result.device,
-        parameters=said or texts.say("word.none"),
+        parameters=_parameters(result.parameters_json) or texts.say("word.none"),
         imports=numbers.duration(result.import_seconds),
         run=numbers.duration(result.run_seconds),
         wall=numbers.duration(result.wall_seconds),
         definition=result.definition_hash or texts.say("word.unknown"),
+    )
+
+
+def _parameters(text: str) -> str:
+    """Name and value of each; the text itself when it is no JSON object."""
+    try:
+        parameters = dict(json.loads(text or "{}"))
+    except (ValueError, TypeError):
+        return text
+    return ", ".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in parameters.items()
     )
 
 

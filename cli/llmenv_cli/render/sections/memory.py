@@ -8,6 +8,7 @@ from llmenv.catalog.memory_advice import Fit, advise
 
 from llmenv_cli.render import numbers
 from llmenv_cli.render.blocks import Column, Grid, Paragraph, Section
+from llmenv_cli.render.run_view import ENDED_BADLY
 from llmenv_cli.render.sections.wording import title
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def _peaks(check: CheckView, texts: Texts) -> tuple[str, ...]:
         return ()
     amounts = (peak.process_bytes, peak.accelerator_allocated_bytes, peak.accelerator_driver_bytes)
     shown = (numbers.size(amount) if amount else texts.say("word.not_measured") for amount in amounts)
-    return (title(check.name, texts), *shown, peak.accelerator_source or texts.say("memory.no_accelerator"))
+    without = "word.not_measured" if check.word in ENDED_BADLY else "memory.no_accelerator"
+    return (title(check.name, texts), *shown, peak.accelerator_source or texts.say(without))
 
 
 def _meaning(view: RunView, texts: Texts) -> Iterator[Block]:

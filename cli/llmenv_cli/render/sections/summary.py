@@ -64,7 +64,7 @@ def overview(view: RunView, texts: Texts) -> Section:
     columns = (
         Column(texts.say("column.status")),
         Column(texts.say("column.check")),
-        Column(texts.say("column.finding")),
+        Column(texts.say("column.finding"), wraps=True),
         Column(texts.say("column.time"), is_number=True),
         Column(texts.say("column.peak"), is_number=True),
     )
@@ -77,7 +77,7 @@ def figures(view: RunView, texts: Texts) -> Section:
     rows = tuple(row for check in view.executed for row in _figures_of(check, texts))
     columns = (
         Column(texts.say("column.check")),
-        Column(texts.say("column.measurement")),
+        Column(texts.say("column.measurement"), wraps=True),
         Column(texts.say("column.value"), is_number=True),
     )
     return Section(texts.say("summary.figures"), (Grid(columns, rows),) if rows else ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmenv_cli.render.numbers import moment
+from llmenv_cli.render.numbers import moment, moment_in_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,6 +47,10 @@ def reason(check: CheckView, texts: Texts) -> str:
 def remedy(check: CheckView, texts: Texts) -> str:
     """What helps, by the catalogue; empty when it has nothing to say."""
     return texts.pick(check.issue.remedy) if check.issue is not None else ""
+
+
+def when_in_column(timestamp: Timestamp) -> str:
+    return moment_in_column(timestamp.ToDatetime())
 
 
 def when(timestamp: Timestamp) -> str:

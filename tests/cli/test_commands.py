@@ -1,0 +1,119 @@
+"""Every command explains itself, and every exit code is documented."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+from llmenv_cli import exit_codes
+from llmenv_cli.exit_codes import ExitCode
+from llmenv_cli.main import LazyGroup, llmenv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            assert found is not None
+            yield from commands(found, f"{name} {child}")
+
+
+COMMANDS = dict(commands(llmenv, "llmenv"))
+
+
+def test_the_commands_are_these() -> None:
+    """A command that is lost or appears unseen is noticed."""
+    assert sorted(COMMANDS) == [
+        "llmenv",
+        "llmenv check",
+        "llmenv fleet",
+        "llmenv fleet machines",
+        "llmenv fleet report",
+        "llmenv login",
+        "llmenv run",
+        "llmenv run list",
+        "llmenv run show",
+        "llmenv sql",
+    ]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str) -> None:
+    """A sentence that ends as one."""
+    first = (COMMANDS[name].help or "").partition("\n")[0]
+    assert first.endswith((".", "?"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_help(name: str) -> None:
+    """Arguments are explained in the command's own help."""
+    options = [parameter for parameter in COMMANDS[name].params if isinstance(parameter, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, command in COMMANDS.items() if not isinstance(command, click.Group)]
+)
+def test_what_prints_data_has_four_formats(name: str) -> None:
+    """Table, JSON, CSV and Markdown; login prints no data."""
+    formats = [
+        parameter.type.choices
+        for parameter in COMMANDS[name].params
+        if parameter.name == "output_format" and isinstance(parameter.type, click.Choice)
+    ]
+    assert formats == ([] if name == "llmenv login" else [("table", "json", "csv", "md")])
+
+
+def test_a_command_that_there_is_not_is_none() -> None:
+    """click then says so."""
+    assert isinstance(llmenv, LazyGroup)
+    assert llmenv.get_command(click.Context(llmenv), "nonsense") is None
+
+
+def test_every_exit_code_is_documented() -> None:
+    """A sentence follows each member."""
+    body = ast.parse(inspect.getsource(exit_codes)).body[-1]
+    assert isinstance(body, ast.ClassDef)
+    members = [statement for statement in body.body if isinstance(statement, ast.Assign)]
+    documented = [
+        statement
+        for statement, following in zip(body.body, body.body[1:], strict=False)
+        if isinstance(statement, ast.Assign) and isinstance(following, ast.Expr)
+    ]
+    assert len(members) == len(documented) == len(ExitCode)
+
+
+def test_a_fault_of_llmenv_is_one_sentence(
+    llmenv: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback reaches a person, and LLMENV_DEBUG shows it to who looks for it."""
+
+    def break_down(_: object) -> None:
+        raise ZeroDivisionError("broken on purpose")
+
+    monkeypatch.setattr("llmenv_cli.run_files.read_run", break_down)
+    outcome = llmenv("run", "show", "-")
+    assert outcome.code == ExitCode.INTERNAL
+    assert len(outcome.err.splitlines()) == 1
+    assert "broken on purpose" in outcome.err
+    monkeypatch.setenv("LLMENV_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        llmenv("run", "show", "-")
+
+
+def test_ctrl_c_is_no_fault(llmenv: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shell's own code for it."""
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("llmenv_cli.run_files.read_run", interrupt)
+    assert llmenv("run", "show", "-").code == ExitCode.INTERRUPTED

@@ -1,0 +1,178 @@
+"""`llmenv login`: the pin is checked before the secret leaves this machine, and the secret is kept."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import stat
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from llmenv_cli import pinned_authority
+from llmenv_cli.access_token import AccessToken
+from llmenv_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+REFUSED = 5
+UNREACHABLE = 3
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Nobody listens there."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def mute_port() -> Iterator[int]:
+    """Somebody listens there, and speaks no TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(64)
+                connection.sendall(b"220 mail.lab ESMTP\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield int(listener.getsockname()[1])
+
+
+def test_login_keeps_what_is_needed_to_ask_again(
+    llmenv: Callable[..., Any], collector: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Address, CA and secret; stdout stays empty, since nothing is data."""
+    monkeypatch.setenv("LLMENV_TOKEN", collector.token())
+    outcome = llmenv("login")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert f"Logged in to {collector.address} as analyst (laptop) until 2026-05-01 00:00 UTC." in outcome.err
+    kept = json.loads((tmp_path / "config" / "credentials.json").read_text("utf-8"))
+    assert kept["address"] == collector.address
+    assert ssl.PEM_cert_to_DER_cert(kept["ca_pem"]) == collector.authority.certificate.public_bytes(
+        serialization.Encoding.DER
+    )
+    assert llmenv("run", "list").code == 0
+
+
+def test_credentials_are_for_their_owner_alone(logged_in: Any, tmp_path: Path) -> None:
+    """Mode 0600."""
+    mode = (tmp_path / "config" / "credentials.json").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+
+
+def test_secret_is_never_printed(
+    llmenv: Callable[..., Any], collector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in success nor in failure."""
+    monkeypatch.setenv("LLMENV_TOKEN", collector.token("secret-that-is-not-known"))
+    outcome = llmenv("login")
+    assert outcome.code == REFUSED
+    assert "secret-that-is-not-known" not in outcome.err + outcome.out
+
+
+def test_token_from_stdin(llmenv: Callable[..., Any], collector: Any) -> None:
+    """A pipe keeps it out of the process list."""
+    assert llmenv("login", stdin=collector.token().encode() + b"\n").code == 0
+
+
+def test_another_address_than_in_the_token(llmenv: Callable[..., Any], collector: Any) -> None:
+    """Through a tunnel, say; the pin still has to be right."""
+    token = collector.token(address="collector.unreachable:7443")
+    assert llmenv("login", collector.address, stdin=token.encode()).code == 0
+
+
+def test_wrong_pin_is_refused_before_the_secret_is_sent(llmenv: Callable[..., Any], collector: Any) -> None:
+    """Somebody else answers at the address: no request reaches it."""
+    outcome = llmenv("login", stdin=collector.token(pin="x" * 43).encode())
+    assert outcome.code == REFUSED
+    assert "certificate authority is another" in outcome.err
+    assert collector.servicer.requests == []
+
+
+def test_nobody_answers(llmenv: Callable[..., Any], collector: Any, free_port: int) -> None:
+    """The address and the system's reason are named."""
+    outcome = llmenv("login", f"127.0.0.1:{free_port}", stdin=collector.token().encode())
+    assert outcome.code == UNREACHABLE
+    assert f"No collector answers at 127.0.0.1:{free_port}: Connection refused." in outcome.err
+
+
+def test_something_else_answers(llmenv: Callable[..., Any], collector: Any, mute_port: int) -> None:
+    """A mail server is no collector."""
+    outcome = llmenv("login", f"127.0.0.1:{mute_port}", stdin=collector.token().encode())
+    assert outcome.code == UNREACHABLE
+    assert "does not speak TLS" in outcome.err
+
+
+def test_expired_token(llmenv: Callable[..., Any], collector: Any, tmp_path: Path) -> None:
+    """The collector's own sentence is passed on, and nothing is kept."""
+    outcome = llmenv("login", stdin=collector.token("expired-secret").encode())
+    assert outcome.code == REFUSED
+    assert outcome.err == (
+        f"llmenv: The collector at {collector.address} does not accept the token: The token has expired.\n"
+    )
+    assert not (tmp_path / "config" / "credentials.json").exists()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "hello",
+        "llmenv1.",
+        "llmenv1.!!!",
+        "llmenv1.e30",
+        "llmenv1.W10",
+        "llmenv1.eyJhIjoiIiwicCI6IngiLCJ0IjoieSJ9",
+    ],
+)
+def test_damaged_token(llmenv: Callable[..., Any], token: str) -> None:
+    """One sentence, exit code 2, whatever was pasted."""
+    outcome = llmenv("login", stdin=token.encode())
+    assert outcome.code == 2
+    assert "token" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["collector", "collector:", ":7443", "collector:http", "collector:70000", "c:0"]
+)
+def test_address_that_is_none(llmenv: Callable[..., Any], collector: Any, address: str) -> None:
+    """host:port is asked for."""
+    outcome = llmenv("login", address, stdin=collector.token().encode())
+    assert outcome.code == 2
+    assert "is not host:port" in outcome.err
+
+
+def test_parse_is_the_inverse_of_what_a_collector_prints(collector: Any) -> None:
+    """Surrounding blanks from copying do not matter."""
+    token = AccessToken.parse(f"  {collector.token()}\n")
+    assert token == AccessToken(address=collector.address, pin=collector.authority.pin, secret="good-secret")
+
+
+def test_pin_is_of_the_public_key(collector: Any) -> None:
+    """Our walk through DER agrees with the library that made the certificate."""
+    certificate = collector.authority.certificate.public_bytes(serialization.Encoding.DER)
+    assert pinned_authority.public_key_pin(certificate) == collector.authority.pin
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"0", b"\x30\x03\x02\x01", b"\x02\x01\x00", b"\x30\x82\xff\xff\x00"]
+)
+def test_what_is_no_certificate_has_no_pin(content: bytes) -> None:
+    """Damaged DER is refused, never read past its end."""
+    with pytest.raises(ValueError, match="not"):
+        pinned_authority.public_key_pin(content)
+
+
+def test_ipv6_addresses_keep_their_brackets() -> None:
+    """As in a URL."""
+    assert pinned_authority.split_address("[::1]:7443") == ("::1", 7443)
+    with pytest.raises(UsageError):
+        pinned_authority.split_address("::1")
