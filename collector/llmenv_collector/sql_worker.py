@@ -110,7 +110,7 @@ def only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     if len(statements) != 1:
         raise RefusedError(f"One SELECT statement is wanted; there are {len(statements)} statements.")
     (statement,) = statements
-    if statement.type is not duckdb.StatementType.SELECT:
+    if statement.type != duckdb.StatementType.SELECT:
         kind = str(statement.type).rpartition(".")[2]
         raise RefusedError(f"Only a SELECT may be asked, not {kind}; the snapshot is read-only.")
     require_views_only(connection, statement.query)

@@ -70,7 +70,7 @@ HOSTILE = {
     "INSTALL httpfs": "Only a SELECT",
     "LOAD httpfs": "Only a SELECT",
     "SET memory_limit = '1TB'": "Only a SELECT",
-    "PRAGMA database_list": "Only a SELECT",
+    "PRAGMA enable_profiling": "Only a SELECT",
     "SELECT 1; SELECT 2": "One SELECT statement is wanted; there are 2",
     "": "One SELECT statement is wanted; there are 0",
     "SELECT * FROM read_text('/etc/passwd')": "/etc/passwd",
