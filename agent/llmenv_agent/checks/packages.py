@@ -5,8 +5,8 @@ known. A package that is not installed is skipped, one that does not import is a
 gives another result than the known one is a failure. A package that ends the process costs its own case;
 the rest goes on in a fresh process.
 
-The check passes when every installed package works, and fails when one does not. The versions of Python and
-macOS (with its build) are facts of this check.
+The check passes when every installed package works, and fails when one does not or none is installed. The
+versions of Python and macOS (with its build) are facts of this check.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ def run(probe: Probe) -> None:
     statuses = {name: status for name, status in probe.case_statuses.items() if name in OPERATIONS}
     missing = [name for name, status in statuses.items() if status == "skip"]
     working = sum(status == "pass" for status in statuses.values())
+    if len(missing) == len(statuses):
+        probe.fail("None of the {count} packages is installed.", count=len(missing))
     if missing:
         probe.passed(
             "{working} packages are installed and work; not installed: {missing}.",

@@ -45,6 +45,20 @@ for name, configuration in configurations.items():
 """
 
 
+PLANTED = """
+
+def planted(function):
+    def with_fault(probe):
+        plant(probe)
+        function(probe)
+    return with_fault
+
+
+for name in [name for name in globals() if name == "run" or name.startswith("run_")]:
+    globals()[name] = planted(globals()[name])
+"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Observed:
     """A result by the names that are in it."""
@@ -105,12 +119,10 @@ class CheckRunner:
         )
 
     def _plant(self, name: str, code: str) -> Path:
-        """The check's own source with `code` before what its `run` does."""
-        fault = "\n\nuntouched_run = run\n\n\ndef run(probe):\n" + textwrap.indent(
-            textwrap.dedent(code), "    "
-        )
+        """The check's own source with `code` before what its `run` and `run_...` do."""
+        fault = f"\n\ndef plant(probe):\n{textwrap.indent(textwrap.dedent(code), '    ')}\n{PLANTED}"
         path = self._folder / f"{name}.py"
-        path.write_text((CHECKS / f"{name}.py").read_text() + fault + "\n    untouched_run(probe)\n")
+        path.write_text((CHECKS / f"{name}.py").read_text() + fault)
         return path
 
 

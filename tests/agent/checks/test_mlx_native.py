@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
 from llmenv_agent.checks.mlx_native import _bound
 
 if TYPE_CHECKING:
@@ -20,7 +19,8 @@ def test_mlx_computes_and_learns(run_check: CheckRunner) -> None:
     assert observed.status == "pass", observed.reason
     assert {"matmul", "gradient", "linear", "random_normal", "parameters", "loss_falls"} <= set(observed.met)
     assert 0 < observed.measured["matmul_error"] < 1e-5
-    assert observed.measured["last_loss"] < 0.5 < 2 < observed.measured["first_loss"]
+    assert observed.measured["last_loss"] < 0.5
+    assert observed.measured["first_loss"] > 2
     assert observed.facts["default_device"] == "Device(cpu, 0)"
     assert observed.measured["mlx_peak_memory"] > 74_826 * 4
 
@@ -41,7 +41,7 @@ def test_learning_rate_of_zero_fails(run_check: CheckRunner) -> None:
     ("planted", "unmet"),
     [
         (
-            "from mlx import nn\nright = nn.Linear.__call__\nnn.Linear.__call__ = lambda s, x: right(s, x) * 1.001",
+            "from mlx import nn\nright = nn.Linear.__call__\nnn.Linear.__call__ = lambda *a: right(*a) * 1.001",
             "linear",
         ),
         ("import mlx.core as mx\nright = mx.square\nmx.square = lambda x: right(x) * 1.001", "gradient"),
@@ -53,7 +53,7 @@ def test_learning_rate_of_zero_fails(run_check: CheckRunner) -> None:
     ],
 )
 def test_wrong_value_fails(run_check: CheckRunner, planted: str, unmet: str) -> None:
-    """Each figure is judged: one that is off by a thousandth, or a variance off by a tenth, fails by its name."""
+    """Each figure is judged: a value off by a thousandth, or a variance off by a tenth, fails by its name."""
     observed = run_check("mlx_native", planted=planted)
     assert observed.status == "fail"
     assert unmet in observed.unmet

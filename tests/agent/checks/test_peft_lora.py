@@ -39,7 +39,7 @@ def test_gpt2_counts_loss_and_peak_are_right(run_check: CheckRunner) -> None:
 
 
 def test_llama_like_model_gets_its_own_modules(run_check: CheckRunner, tiny_models: Path) -> None:
-    """Without target_modules the seven projections of each layer are adapted: 8*(in + out) by their shapes."""
+    """Without target_modules the seven projections of each layer are adapted, 8*(in + out) each."""
     observed = run_check("peft_lora", {"model": str(tiny_models / "llama"), **FAST})
     assert observed.status == "pass", observed.reason
     attention = (64 + 64) + (64 + 32) + (64 + 32) + (64 + 64)

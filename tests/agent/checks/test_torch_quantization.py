@@ -1,4 +1,4 @@
-"""torch_quantization: what was converted is counted, and a remedy is believed only when it was seen to help."""
+"""torch_quantization: what was converted is counted, and a remedy is believed only once it helped."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.training
 
-# What torch 2.10 says on MPS, without and with the fallback variable, recorded from two reports.
-ON_MPS = """
-    import os, torch
-    right = torch.quantize_per_tensor
-    def refusing(values, **options):
-        if values.device.type != "meta":
-            return right(values, **options)
-        raise NotImplementedError({message})
-    torch.quantize_per_tensor = refusing
-"""
+# What torch 2.10 says on MPS, without and with the fallback variable, recorded in two reports.
 MISSING = "The operator 'aten::quantize_per_tensor' is not currently implemented for the MPS device."
 NEXT = "Could not run 'aten::empty_quantized' with arguments from the 'QuantizedMPS' backend."
+LIKE_MPS = f"""
+    import os, torch
+    right = torch.quantize_per_tensor
+    def like_mps(values, *arguments, **options):
+        if values.device.type != "meta":
+            return right(values, *arguments, **options)
+        if "PYTORCH_ENABLE_MPS_FALLBACK" not in os.environ:
+            raise NotImplementedError({MISSING!r})
+        WITH_FALLBACK
+    torch.quantize_per_tensor = like_mps
+"""
 
 
 def test_converted_modules_are_counted(run_check: CheckRunner) -> None:
@@ -50,17 +52,26 @@ def test_device_without_the_operator_is_a_warning_with_what_was_tried(run_check:
 
 def test_mps_errors_lead_to_the_remedy_that_works(run_check: CheckRunner) -> None:
     """With the texts of MPS the next missing operator is recognised: quantize on the CPU (KI073)."""
-    planted = ON_MPS.format(
-        message=f'{NEXT!r} if "PYTORCH_ENABLE_MPS_FALLBACK" in os.environ else {MISSING!r}'
-    )
-    planted += """
-    global run_fallback
-    call = run_fallback
-    """
+    planted = LIKE_MPS.replace("WITH_FALLBACK", f"raise NotImplementedError({NEXT!r})")
     observed = run_check("torch_quantization", {"operator_device": "meta"}, planted=planted)
-    assert observed.status == "warn"
-    assert observed.facts["missing_operator"] == "aten::quantize_per_tensor"
-    assert observed.facts["operator_error"] == MISSING
+    assert (observed.status, observed.result.remedy_id) == ("warn", "KI073"), observed.reason
+    assert (observed.facts["missing_operator"], observed.facts["operator_error"]) == (
+        "aten::quantize_per_tensor",
+        MISSING,
+    )
+    assert observed.facts["fallback_error"] == NEXT
+    assert observed.reason.endswith("and PYTORCH_ENABLE_MPS_FALLBACK=1 did not help.")
+
+
+def test_fallback_that_helps_is_said_to_help(run_check: CheckRunner) -> None:
+    """Were the variable to help, the second process would see it, and the sentence would change."""
+    planted = LIKE_MPS.replace(
+        "WITH_FALLBACK", "return right(torch.tensor([0.0, 0.5, 1.0]), *arguments, **options)"
+    )
+    observed = run_check("torch_quantization", {"operator_device": "meta"}, planted=planted)
+    assert (observed.status, observed.result.remedy_id) == ("warn", "KI069"), observed.reason
+    assert observed.facts["fallback_helps"] is True
+    assert observed.reason.endswith("and with PYTORCH_ENABLE_MPS_FALLBACK=1 it runs.")
 
 
 def test_without_torch_ao_and_torchao_nothing_is_claimed(run_check: CheckRunner) -> None:
