@@ -1,0 +1,180 @@
+"""The commands of llmenv-agent as a person meets them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from google.protobuf import json_format
+from llmenv.fleet.v1 import machine_pb2, result_pb2, run_pb2
+from llmenv_agent.definitions import read_definitions
+from llmenv_agent.local_check import is_ready, parse_settings
+from llmenv_agent.main import COMMANDS
+
+if TYPE_CHECKING:
+    from conftest import AgentFolder
+
+HEAVY = ("grpc", "cryptography", "sqlite3", "asyncio", "psutil", "google.protobuf", "platformdirs")
+
+
+def modules_after(code: str) -> set[str]:
+    """What a fresh interpreter has imported after `code`."""
+    program = f"{code}\nimport sys\nprint('\\n'.join(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """`llmenv-agent --help` names every command and loads none of what they work with."""
+    loaded = modules_after("from llmenv_agent.main import run\nrun(['--help'])")
+    assert set() == loaded & set(HEAVY)
+
+
+def test_a_local_check_needs_neither_grpc_nor_cryptography() -> None:
+    """Everything up to the first check stays free of what only the stream needs."""
+    loaded = modules_after(
+        "import llmenv_agent.commands.check, llmenv_agent.local_check, llmenv_agent.configuration\n"
+        "import llmenv_agent.execution, llmenv_agent.facts"
+    )
+    assert set() == loaded & {"grpc", "cryptography", "sqlite3"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(agent: AgentFolder, name: str) -> None:
+    """Help is there and is data: it goes to stdout."""
+    done = agent.call(name, "--help")
+    assert done.returncode == 0
+    assert f"Usage: llmenv-agent {name}" in done.stdout
+    assert done.stderr == ""
+
+
+def test_checks_lists_the_folder(agent: AgentFolder) -> None:
+    """Each check file is a row, with the question it asks."""
+    listed = json.loads(agent.call("checks", "--format", "json").stdout)
+    assert list(read_definitions()) == [each["name"] for each in listed]
+    table = agent.call("checks").stdout.splitlines()
+    assert table[0].split() == ["CHECK", "SUITES", "DEADLINE", "NEEDS", "QUESTION"]
+    assert len(listed) + 1 == len(table)
+
+
+def test_check_prints_the_run_and_nothing_else(agent: AgentFolder) -> None:
+    """In an environment without torch: an error with its reason, exit code 1, progress on stderr."""
+    done = agent.call("check", "--check", "torch_basics", "--device", "cpu")
+    run = json_format.Parse(done.stdout, run_pb2.Run())
+    assert done.returncode == 1
+    assert [(r.check_name, r.status) for r in run.results] == [("torch_basics", result_pb2.STATUS_ERROR)]
+    assert (run.suite, run.environment.name, run.device) == ("custom", "plain", "cpu")
+    assert done.stderr.startswith("[1/1] torch_basics ... error (")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--suite", "nightly"], "there is no suite 'nightly'; there are: "),
+        (["--check", "nonsense"], "there is no check 'nonsense'; there are: "),
+        (["--set", "torch_training.steps"], "is not CHECK.PARAM=VALUE"),
+        (["--set", "nonsense.steps=1"], "there is no check 'nonsense'; there are "),
+        (["--set", "torch_training.step=1"], "torch_training has no parameter 'step'; it has: "),
+        (["--set", "torch_training.steps=many"], "parameter steps is int, and 'many' is str"),
+        (["--target", "/nowhere/python"], "/nowhere/python is no Python interpreter"),
+        (["--suite", "quick", "--check", "torch_basics"], "exclude each other"),
+        (["--device", "gpu"], "'gpu' is not one of"),
+    ],
+)
+def test_a_wrong_flag_is_one_sentence(agent: AgentFolder, arguments: list[str], sentence: str) -> None:
+    """Exit code 2, nothing on stdout, no traceback."""
+    done = agent.call("check", *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_target_the_active_environment_is_checked(agent: AgentFolder) -> None:
+    """And where none is active, the person is asked to name one."""
+    agent.configure("")
+    nameless = agent.call("check", "--check", "torch_basics", VIRTUAL_ENV="", CONDA_PREFIX="")
+    assert nameless.returncode == 2
+    assert "--target PYTHON" in nameless.stderr
+    active = agent.call("check", "--check", "torch_basics", VIRTUAL_ENV=sys.prefix)
+    assert sys.prefix in json.loads(active.stdout)["environment"]["python_path"]
+
+
+def test_several_targets_want_a_name(agent: AgentFolder) -> None:
+    """Nothing is chosen for a person who has a choice."""
+    table = f'[[target]]\nname = "{{}}"\npython = "{sys.executable}"\n'
+    agent.configure(table.format("one") + table.format("two"))
+    done = agent.call("check", "--check", "torch_basics")
+    assert done.returncode == 2
+    assert "Several targets are configured (one, two)" in done.stderr
+    named = agent.call("check", "--check", "torch_basics", "--target", "two")
+    assert json.loads(named.stdout)["environment"]["name"] == "two"
+
+
+def test_a_damaged_spool_is_one_sentence(agent: AgentFolder) -> None:
+    """`status` says it, with the spool's own exit code."""
+    (agent.path / "state").mkdir()
+    (agent.path / "state" / "spool.db").write_bytes(b"x" * 8_192)
+    done = agent.call("status")
+    assert done.returncode == 5
+    assert "is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_status_before_anything_happened(agent: AgentFolder) -> None:
+    """Not enrolled and nothing recorded is an answer, and asking makes no file."""
+    assert {"identity": None, "spool": None, "state_dir": str(agent.path / "state")} == agent.status()
+    assert not (agent.path / "state").exists()
+    assert "not enrolled" in agent.call("status").stdout
+
+
+def test_settings_are_json_or_text() -> None:
+    """A number is a number, and what is no JSON is the text itself."""
+    settings = ["torch_training.steps=50", "transformers_generate.model=gpt2"]
+    assert parse_settings(settings, read_definitions()) == {
+        "torch_training": {"steps": 50},
+        "transformers_generate": {"model": "gpt2"},
+    }
+
+
+def test_named_checks_are_judged_by_themselves() -> None:
+    """A suite is ready by its core checks; a named check answers for itself."""
+    passed = result_pb2.Result(check_name="torch_basics", status=result_pb2.STATUS_PASS)
+    named = run_pb2.Run(suite="custom", planned_checks=["torch_basics"], results=[passed])
+    assert is_ready(named)
+    assert not is_ready(run_pb2.Run(suite="quick", machine=machine_pb2.Machine(), results=[passed]))
+    named.planned_checks.append("peft_lora")
+    assert not is_ready(named)
+
+
+@pytest.mark.training
+def test_ctrl_c_ends_the_check(agent: AgentFolder, training_python: object) -> None:
+    """The check's process ends with it: exit code 130, an empty stdout, no traceback."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "llmenv_agent.main",
+            "check",
+            "--check",
+            "peft_lora",
+            "--target",
+            str(training_python),
+        ],
+        env=agent.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert "Traceback" not in stderr

@@ -1,0 +1,327 @@
+"""`llmenv-agent run` with a real collector: kills, stops, and what the collector commands."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from llmenv.fleet.v1 import agent_service_pb2, record_pb2, result_pb2, run_pb2
+from llmenv_agent.configuration import Configuration, TargetSettings
+from llmenv_agent.daemon import Daemon
+from llmenv_agent.identity import Identity
+from llmenv_agent.recovery import AGENT_ENDED, close_unfinished
+from llmenv_agent.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from conftest import AgentFolder
+
+PATIENT = '''
+"""Does it wait?"""
+SUITES = ("quick",)
+REQUIRES = ()
+TIMEOUT_SECONDS = 60
+PARAMETERS = {"seconds": 30}
+def run(probe):
+    import time
+    time.sleep(probe.parameters["seconds"])
+    probe.passed("It waited.")
+'''
+
+WITH_OTHER_CHECKS = """
+import sys
+from pathlib import Path
+from llmenv_agent import daemon, definitions, main
+folder = Path(sys.argv[1])
+daemon.read_definitions = lambda: definitions.read_definitions(folder)
+sys.argv = ["llmenv-agent", *sys.argv[2:]]
+main.main()
+"""
+
+
+@pytest.fixture
+def checks(tmp_path: Path) -> Path:
+    folder = tmp_path / "checks"
+    folder.mkdir()
+    (folder / "patient.py").write_text(textwrap.dedent(PATIENT).lstrip())
+    return folder
+
+
+@contextmanager
+def running(agent: AgentFolder, checks: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WITH_OTHER_CHECKS, checks, "run", *arguments],
+        env=agent.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def records(agent: AgentFolder) -> list[record_pb2.Record]:
+    spool = Spool(agent.path / "state" / "spool.db")
+    try:
+        with spool._file.reading() as connection:
+            rows = connection.execute("SELECT record FROM record ORDER BY sequence").fetchall()
+        return [record_pb2.Record.FromString(row["record"]) for row in rows]
+    finally:
+        spool.close()
+
+
+def kinds(agent: AgentFolder) -> list[str | None]:
+    return [record.WhichOneof("kind") for record in records(agent)]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def check_processes(agent: AgentFolder) -> list[psutil.Process]:
+    check = str(agent.path / "checks" / "patient.py")
+    return [each for each in psutil.process_iter(["cmdline"]) if check in (each.info["cmdline"] or [])]
+
+
+def wait_for_check(agent: AgentFolder) -> None:
+    wait_for(lambda: (agent.path / "state" / "leftover.json").exists() and bool(check_processes(agent)))
+
+
+def test_once_runs_and_delivers(enrolled: AgentFolder, checks: Path) -> None:
+    """Everything that was recorded is stored at the collector when the command ends with 0."""
+    enrolled.configure(
+        f'[[target]]\nname = "plain"\npython = "{sys.executable}"\n[schedule.quick]\nevery = "24h"\n'
+    )
+    (checks / "patient.py").write_text(textwrap.dedent(PATIENT).lstrip().replace("30", "0"))
+    with running(enrolled, checks, "--once") as process:
+        assert process.wait(60) == 0
+    assert kinds(enrolled) == [
+        "environment_snapshot",
+        "run_started",
+        "check_started",
+        "check_finished",
+        "run_finished",
+    ]
+    spool = enrolled.status()["spool"]
+    assert (spool["minted"], spool["stored"], spool["waiting"]) == (5, 5, 0)
+
+
+def test_a_stop_ends_the_check_and_records_it(enrolled: AgentFolder, checks: Path) -> None:
+    """SIGTERM: under five seconds, the run is recorded as cancelled and delivered, no process is left."""
+    with running(enrolled, checks) as process:
+        wait_for_check(enrolled)
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert time.monotonic() - start < 5
+    assert records(enrolled)[-1].run_finished.outcome == run_pb2.RUN_OUTCOME_CANCELLED
+    assert enrolled.status()["spool"]["waiting"] == 0
+    wait_for(lambda: not check_processes(enrolled))
+
+
+def test_a_killed_agent_leaves_no_run_without_an_end(enrolled: AgentFolder, checks: Path) -> None:
+    """After kill -9 in a check the next start gives the check a verdict and the run an end."""
+    with running(enrolled, checks) as process:
+        wait_for_check(enrolled)
+        process.kill()
+        process.wait()
+    assert kinds(enrolled)[-1] == "check_started"
+    (checks / "patient.py").write_text(textwrap.dedent(PATIENT).lstrip().replace("30", "0"))
+    with running(enrolled, checks, "--once") as process:
+        assert process.wait(60) == 0
+    check, run = records(enrolled)[3:5]
+    assert check.check_finished.result.status == result_pb2.STATUS_ERROR
+    assert check.check_finished.result.reason.text == AGENT_ENDED
+    assert run.run_finished.outcome == run_pb2.RUN_OUTCOME_INTERRUPTED
+    assert enrolled.status()["spool"]["minted"] == enrolled.status()["spool"]["stored"]
+    assert check_processes(enrolled) == []
+
+
+def test_one_agent_a_state_directory(enrolled: AgentFolder, checks: Path) -> None:
+    """A second one says so and leaves."""
+    with running(enrolled, checks):
+        wait_for_check(enrolled)
+        second = enrolled.call("run")
+    assert second.returncode == 7
+    assert "Another llmenv-agent already uses" in second.stderr
+
+
+def test_a_local_check_waits_for_the_daemon(enrolled: AgentFolder, checks: Path) -> None:
+    """One run at a time: `check` beside a running daemon says for whom it waits, and Ctrl-C ends the wait."""
+    with running(enrolled, checks) as daemon:
+        wait_for_check(enrolled)
+        with subprocess.Popen(
+            [sys.executable, "-m", "llmenv_agent.main", "check", "--check", "torch_basics"],
+            env=enrolled.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as check:
+            assert check.stderr is not None
+            assert f"waits for pid {daemon.pid} (llmenv-agent run)\n" == check.stderr.readline()
+            check.send_signal(signal.SIGINT)
+            assert check.wait(10) == 130
+
+
+def test_once_says_what_was_not_delivered(enrolled: AgentFolder, checks: Path) -> None:
+    """A collector that is down costs an exit code of its own; the records stay."""
+    identity = enrolled.path / "state" / "identity.json"
+    address = enrolled.status()["identity"]["agent_addresses"]
+    assert isinstance(address, list)
+    identity.write_text(identity.read_text().replace(str(address[0]), "127.0.0.1:1"))
+    (checks / "patient.py").write_text(textwrap.dedent(PATIENT).lstrip().replace("30", "0"))
+    with running(enrolled, checks, "--once", "--deliver-within", "1s") as process:
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 6
+    assert "5 records were not delivered within 1 s" in stderr
+    assert "127.0.0.1:1 cannot be reached" in stderr
+    assert "Traceback" not in stderr
+    assert enrolled.status()["spool"]["waiting"] == 5
+
+
+def test_an_agent_without_identity_does_not_start(agent: AgentFolder) -> None:
+    """It says how to get one."""
+    done = agent.call("run")
+    assert done.returncode == 4
+    assert "llmenv-agent enroll" in done.stderr
+
+
+def test_an_agent_without_targets_does_not_start(enrolled: AgentFolder) -> None:
+    """There would be nothing to do, for ever."""
+    enrolled.configure("")
+    done = enrolled.call("run")
+    assert done.returncode == 2
+    assert "No target is configured" in done.stderr
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    spool = Spool(tmp_path / "spool.db", machine_id="machine")
+    yield spool
+    spool.close()
+
+
+def commanded(
+    spool: Spool,
+    folder: Path,
+    scenario: Callable[[Daemon], Awaitable[None]],
+) -> list[tuple[str, str]]:
+    """What the spool says of commands after `scenario`: state and reason."""
+    configuration = Configuration(
+        state_dir=folder,
+        targets=(TargetSettings(name="plain", python=sys.executable, variables={}, env_file=None),),
+    )
+    identity = Identity(
+        machine_id="machine", key_pem="", certificate_pem="", ca_pem="", agent_addresses=("",), not_after=""
+    )
+
+    async def run() -> None:
+        await scenario(Daemon(configuration, identity, spool))
+
+    asyncio.run(run())
+    spooled = [record_pb2.Record.FromString(each.record) for each in spool.offer_after(0)]
+    return [
+        (record_pb2.CommandOutcome.State.Name(each.command_outcome.state), each.command_outcome.reason)
+        for each in spooled
+        if each.HasField("command_outcome")
+    ]
+
+
+def test_a_command_is_obeyed_once(spool: Spool, tmp_path: Path) -> None:
+    """Delivered twice, done once; its outcome is spooled from acceptance to end."""
+    command = agent_service_pb2.Command(
+        command_id="1", expires_in_seconds=60, refresh_facts=agent_service_pb2.RefreshFacts()
+    )
+
+    async def scenario(daemon: Daemon) -> None:
+        await daemon._obey(command)
+        await daemon._obey(command)
+        await daemon._next_command(0.0)
+        await daemon._next_command(0.0)
+
+    assert commanded(spool, tmp_path, scenario) == [("STATE_ACCEPTED", ""), ("STATE_ENDED", "")]
+    assert spool.unfinished() == []
+
+
+def test_a_command_that_waited_too_long_expires(spool: Spool, tmp_path: Path) -> None:
+    """Judged on the monotonic clock, when its turn comes."""
+    asked = agent_service_pb2.RunChecks(suite="quick")
+    command = agent_service_pb2.Command(command_id="1", expires_in_seconds=0.01, run_checks=asked)
+
+    async def scenario(daemon: Daemon) -> None:
+        await daemon._obey(command)
+        await asyncio.sleep(0.05)
+        await daemon._next_command(0.0)
+
+    assert commanded(spool, tmp_path, scenario) == [("STATE_ACCEPTED", ""), ("STATE_EXPIRED", "")]
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        ({"run_checks": {"suite": "nightly"}}, "there is no suite 'nightly'"),
+        ({"run_checks": {"checks": ["nonsense"]}}, "there is no check 'nonsense'"),
+        ({"run_checks": {"suite": "quick", "targets": ["other"]}}, "There is no target 'other'"),
+        ({"run_checks": {"suite": "quick", "parameters_json": "["}}, "The parameters are no JSON object"),
+        ({"cancel_run": {"run_id": "r"}}, "run r is not in progress"),
+        ({}, "does not know the command"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_the_reason(
+    spool: Spool, tmp_path: Path, action: dict[str, dict[str, object]], reason: str
+) -> None:
+    """The collector learns why."""
+    command = agent_service_pb2.Command(command_id="1", expires_in_seconds=60, **action)  # type: ignore[arg-type]
+
+    async def scenario(daemon: Daemon) -> None:
+        await daemon._obey(command)
+
+    states = commanded(spool, tmp_path, scenario)
+    assert [state for state, _ in states] == ["STATE_ACCEPTED", "STATE_REFUSED"]
+    assert reason in states[1][1]
+
+
+def test_a_commanded_run_names_its_run(spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accepted, started with the run's id, ended; the run says that a command was its trigger."""
+    monkeypatch.setenv("LLMENV_RUN_LOCK", str(tmp_path / "run.lock"))
+    asked = agent_service_pb2.RunChecks(checks=["torch_basics"], device="cpu")
+    command = agent_service_pb2.Command(command_id="1", expires_in_seconds=60, run_checks=asked)
+
+    async def scenario(daemon: Daemon) -> None:
+        await daemon._obey(command)
+        await daemon._next_command(0.0)
+
+    states = commanded(spool, tmp_path, scenario)
+    assert [state for state, _ in states] == ["STATE_ACCEPTED", "STATE_STARTED", "STATE_ENDED"]
+    spooled = [record_pb2.Record.FromString(each.record) for each in spool.offer_after(0)]
+    started = next(each.run_started.run for each in spooled if each.HasField("run_started"))
+    assert started.trigger == run_pb2.TRIGGER_COMMAND
+    assert started.run_id in {each.command_outcome.run_id for each in spooled}
+
+
+def test_a_restart_of_the_machine_is_its_own_crash(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that began before the machine's last boot never had a chance to end."""
+    spool.append(record_pb2.Record(run_started=record_pb2.RunStarted(run=run_pb2.Run(run_id="run"))))
+    check = record_pb2.CheckStarted(run_id="run", result_id="result", check_name="torch_basics")
+    spool.append(record_pb2.Record(check_started=check))
+    monkeypatch.setattr(psutil, "boot_time", lambda: time.time() + 60)
+    assert close_unfinished(spool) == 2
+    finished = record_pb2.Record.FromString(spool.offer_after(0)[2].record).check_finished
+    assert finished.result.status == result_pb2.STATUS_CRASH
+    assert finished.result.reason.text == "The machine restarted while the check ran."
+    assert spool.unfinished() == []
