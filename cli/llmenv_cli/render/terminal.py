@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmenv_cli.render.blocks import Bullets, Grid, Paragraph
+from llmenv_cli.render.wrapping import Wrapped
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod, RenderableType
@@ -58,7 +59,7 @@ def _write_section(section: Section, console: Console) -> None:
 def _block(block: Block, width: int) -> RenderableType:
     match block:
         case Paragraph():
-            return Text(block.text)
+            return Wrapped(block.text)
         case Bullets():
             return _bullets(block)
         case Grid():
@@ -75,7 +76,7 @@ def _bullets(block: Bullets) -> RenderableType:
         mark = f"{number + 1}." if block.ordered else "•"
         if block.ticks is not None:
             mark = "✓" if block.ticks[number] else "○"
-        rows.add_row(_styled(mark), Text(item))
+        rows.add_row(_styled(mark), Wrapped(item))
     return Group(rows)
 
 
@@ -88,7 +89,7 @@ def _grid(grid: Grid, width: int) -> Table:
         justify: JustifyMethod = "right" if column.is_number else "left"
         table.add_column(Text(column.title), justify=justify, no_wrap=not _may_wrap(column), overflow="fold")
     for row in grid.rows:
-        table.add_row(*(_styled(row[index]) for index in shown))
+        table.add_row(*(_cell(row[index], grid.columns[index]) for index in shown))
     return table
 
 
@@ -110,6 +111,10 @@ def _least_width(grid: Grid, index: int) -> int:
     column = grid.columns[index]
     widest = max(cell_len(text) for text in (column.title, *(row[index] for row in grid.rows)))
     return min(widest, SENTENCE_WIDTH) if _may_wrap(column) else widest
+
+
+def _cell(text: str, column: Column) -> RenderableType:
+    return Wrapped(text) if _may_wrap(column) else _styled(text)
 
 
 def _styled(cell: str) -> Text:

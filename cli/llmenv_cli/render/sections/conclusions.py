@@ -126,8 +126,13 @@ def _unknowns(view: RunView, texts: Texts) -> Iterator[str]:
 
 
 def _always(view: RunView, texts: Texts) -> Iterator[str]:
-    for check in view.executed:
-        facts = {fact.name: fact.text for fact in check.result.facts} if check.result else {}
-        if facts.get("weights_source") == "random":
-            yield texts.say("steps.real_weights", check=check.name)
+    random = [check.name for check in view.executed if _had_random_weights(check)]
+    if random:
+        command = "llmenv check " + " ".join(f"--check {name} --set {name}.model=FOLDER" for name in random)
+        yield texts.say("steps.real_weights", command=command)
     yield texts.say("steps.again")
+
+
+def _had_random_weights(check: CheckView) -> bool:
+    facts = {fact.name: fact.text for fact in check.result.facts} if check.result else {}
+    return facts.get("weights_source") == "random"
