@@ -41,7 +41,7 @@ def test_learning_rate_of_zero_fails(run_check: CheckRunner) -> None:
     ("planted", "unmet"),
     [
         (
-            "from mlx import nn\nright = nn.Linear.__call__\nnn.Linear.__call__ = lambda *a: right(*a) * 1.001",
+            "from mlx import nn\nright = nn.Linear.__call__\nnn.Linear.__call__ = lambda *a: right(*a) * 1.1",
             "linear",
         ),
         ("import mlx.core as mx\nright = mx.square\nmx.square = lambda x: right(x) * 1.001", "gradient"),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from llmenv_agent.probe.language_model import PUBLISHED_PROMPT_IDS
 
+from .model_hub import serve_model
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -120,6 +122,28 @@ def test_cached_model_is_named_as_the_source(
     assert observed.status == "pass", observed.reason
     assert (observed.facts["weights_source"], observed.facts["hub_loading"]) == ("cache", "unknown")
     assert observed.reason.startswith("acme/tiny loaded from cache in ")
+
+
+def test_model_of_the_hub_is_downloaded_then_found_in_the_cache(
+    run_check: CheckRunner, tiny_models: Path
+) -> None:
+    """The first time the hub gives the model, and hub loading worked; the second time the cache does."""
+    parameters = {"model": "acme/tiny", "prompt": "w1 w2"}
+    with serve_model("acme/tiny", tiny_models / "gpt2") as address:
+        variables = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": address}
+        first = run_check("transformers_generate", parameters, variables=variables)
+        absent = run_check("transformers_generate", {"model": "acme/absent"}, variables=variables)
+    second = run_check("transformers_generate", parameters)
+    assert first.status == "pass", first.reason
+    assert (first.facts["weights_source"], first.facts["hub_state"], first.facts["hub_loading"]) == (
+        "hub",
+        "answered",
+        "worked",
+    )
+    assert (second.facts["weights_source"], second.facts["hub_loading"]) == ("cache", "unknown")
+    assert second.facts["text"] == first.facts["text"]
+    assert absent.status == "error"
+    assert absent.reason.startswith("acme/absent is not in the cache and the hub does not give it (")
 
 
 def test_unreachable_hub_costs_seconds_and_is_stated(run_check: CheckRunner) -> None:
