@@ -39,18 +39,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LAST_DELIVERY_SECONDS = 1.5
+# The monotonic clock stands still while a Mac sleeps: what is due by the wall clock is looked at anew.
+LONGEST_REST_SECONDS = 60.0
 State = record_pb2.CommandOutcome
 
 
-def run(configuration: Configuration, identity: Identity, *, once: bool, deliver_within: float) -> None:
-    """Until a signal; with `once`, until the schedule's suites ran and everything is delivered.
+def run(configuration: Configuration, identity: Identity, *, once: bool, deliver_within: float) -> bool:
+    """Until a signal (False); with `once`, until the suites ran and everything is delivered (True).
 
     Raises UsageError, SpoolError, DeliveryError or AlreadyRunningError.
     """
     with only_agent(configuration.state_dir):
         spool = Spool(configuration.state_dir / "spool.db", machine_id=identity.machine_id)
         try:
-            asyncio.run(Daemon(configuration, identity, spool).run(once=once, deliver_within=deliver_within))
+            daemon = Daemon(configuration, identity, spool)
+            return asyncio.run(daemon.run(once=once, deliver_within=deliver_within))
         finally:
             spool.close()
 
@@ -88,14 +91,18 @@ class Daemon:
         self._schedule = Schedule(configuration.schedules, path=configuration.state_dir / "schedule.json")
         self._commanded: asyncio.Queue[Commanded] = asyncio.Queue()
         self._stopping = asyncio.Event()
+        self._accelerator = ""
         self._for_schedule = {
             each.suite: suites.suite(each.suite, self._definitions) for each in configuration.schedules
         }
 
-    async def run(self, *, once: bool, deliver_within: float) -> None:
+    async def run(self, *, once: bool, deliver_within: float) -> bool:
+        """Returns False when a signal ended it."""
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
         self._require_targets()
+        # Takes seconds on a Mac, and does not change while the system runs.
+        self._accelerator = (await asyncio.to_thread(read_machine, thorough=True)).accelerator
         await asyncio.to_thread(self._work.end_leftover)
         await asyncio.to_thread(close_unfinished, self._spool)
         reporter = Reporter(
@@ -111,6 +118,7 @@ class Daemon:
             await self._until_ended(reporting, working)
             await self._deliver(reporter, deliver_within if once and not self._stopping.is_set() else None)
             await working
+            return not self._stopping.is_set()
         finally:
             self.stop()
             reporter.stop()
@@ -145,6 +153,7 @@ class Daemon:
     def _read_machine(self) -> machine_pb2.Machine:
         machine = read_machine()
         machine.machine_id = self._identity.machine_id
+        machine.accelerator = machine.accelerator or self._accelerator
         return machine
 
     async def _run_once(self) -> None:
@@ -157,10 +166,12 @@ class Daemon:
         await asyncio.to_thread(self._work.snapshot_all)
         while not self._stopping.is_set():
             for name in self._schedule.due():
+                if self._stopping.is_set():
+                    return
                 self._schedule.note_start(name)
                 request = Request(suite=self._for_schedule[name])
                 await self._attempt(functools.partial(self._work.execute, request))
-            await self._next_command(self._schedule.seconds_to_next())
+            await self._next_command(min(self._schedule.seconds_to_next(), LONGEST_REST_SECONDS))
 
     async def _next_command(self, seconds: float) -> None:
         """Take one command, or come back when a suite is due or the agent stops."""

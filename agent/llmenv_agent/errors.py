@@ -6,6 +6,7 @@ AgentError
 │   └── RecordTooLargeError
 ├── IdentityError        this machine has no usable identity
 ├── EnrollmentError      the collector did not give one
+├── ProtocolError        the collector said what cannot be
 ├── DeliveryError        records are still waiting
 └── AlreadyRunningError  another agent uses the state directory
 """
@@ -39,6 +40,10 @@ class IdentityError(AgentError):
 
 class EnrollmentError(AgentError):
     exit_code = ExitCode.NOT_ENROLLED
+
+
+class ProtocolError(AgentError):
+    pass
 
 
 class DeliveryError(AgentError):

@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 from llmenv.fleet.v1 import agent_service_pb2_grpc
 
 from llmenv_agent.connection import Diagnosis, Trouble, explain, open_channel
-from llmenv_agent.errors import DeliveryError
+from llmenv_agent.errors import DeliveryError, ProtocolError
 from llmenv_agent.reconnect import LONGEST_SECONDS, Reconnect
 from llmenv_agent.session import End, Session
 
@@ -110,6 +110,8 @@ class Reporter:
                 return 0.0
             log.info("the collector ended the stream (%s)", end.value)
             asked_seconds = session.reconnect_after_seconds
+        except ProtocolError as error:
+            self._note_trouble(Diagnosis(trouble=Trouble.BROKEN, sentence=str(error)))
         except grpc.aio.AioRpcError as error:
             asked_seconds = _retry_seconds(error)
             diagnosis = await asyncio.to_thread(explain, address, self._identity, error)

@@ -75,7 +75,7 @@ class Session:
         self.welcomed_at: float | None = None
 
     async def run(self, stub: agent_service_pb2_grpc.AgentServiceAsyncStub) -> End:
-        """Raises AioRpcError when the stream fails."""
+        """Raises AioRpcError when the stream fails, ProtocolError when the collector says what cannot be."""
         call = stub.Connect()
         hello = self._hello()
         reader = asyncio.create_task(self._read(call, hello))
@@ -138,8 +138,6 @@ class Session:
                 return
 
     async def _be_welcome(self, welcome: wire.Welcome, hello: wire.Hello) -> None:
-        for rejected in welcome.rejections:
-            await self._be_rejected(rejected)
         if not await asyncio.to_thread(
             self._spool.can_continue_from, welcome.watermark, digest=welcome.digest
         ):
@@ -151,6 +149,9 @@ class Session:
             return
         await asyncio.to_thread(self._spool.resume_at, welcome.watermark)
         await asyncio.to_thread(self._spool.note_clock_offset, _clock_offset(hello, welcome))
+        # Only now: of a copied spool these would be another copy's records.
+        for rejected in welcome.rejections:
+            await self._be_rejected(rejected)
         self._sent = self._acknowledged = welcome.watermark
         self._heartbeat_seconds = welcome.heartbeat_seconds or DEFAULT_HEARTBEAT_SECONDS
         self.welcomed_at = time.monotonic()

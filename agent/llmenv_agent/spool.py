@@ -25,7 +25,7 @@ from llmenv.fleet.v1 import agent_service_pb2, record_pb2
 from llmenv.ids import new_id
 
 from llmenv_agent import journal, spool_bounds, spool_fork
-from llmenv_agent.errors import RecordTooLargeError, SpoolError
+from llmenv_agent.errors import ProtocolError, RecordTooLargeError, SpoolError
 from llmenv_agent.spool_bounds import Bounds
 from llmenv_agent.spool_file import SpoolFile
 
@@ -149,11 +149,14 @@ class Spool:
             connection.execute("UPDATE spool SET offered = ?", (watermark,))
 
     def acknowledge(self, watermark: int) -> None:
-        """Everything up to `watermark` is durable at the collector."""
+        """Everything up to `watermark` is durable at the collector.
+
+        Raises ProtocolError for what was not sent.
+        """
         with self._file.transaction() as connection:
             spool = connection.execute("SELECT watermark, offered FROM spool").fetchone()
             if watermark > spool["offered"]:
-                raise SpoolError(
+                raise ProtocolError(
                     f"The collector acknowledged {watermark}, but only {spool['offered']} was sent."
                 )
             if watermark > spool["watermark"]:

@@ -193,7 +193,7 @@ class Work:
                         )
                     )
             case record_pb2.CheckFinished(result=result):
-                log.info("%s: %s. %s", result.check_name, WORDS[result.status], result.reason.text)
+                log.info("%s: %s: %s", result.check_name, WORDS[result.status], result.reason.text)
 
 
 def as_record(message: Message) -> record_pb2.Record:

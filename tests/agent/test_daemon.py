@@ -134,6 +134,14 @@ def test_a_stop_ends_the_check_and_records_it(enrolled: AgentFolder, checks: Pat
     wait_for(lambda: not check_processes(enrolled))
 
 
+def test_once_that_was_stopped_is_not_done(enrolled: AgentFolder, checks: Path) -> None:
+    """Nobody takes half a suite for a whole one: exit code 130."""
+    with running(enrolled, checks, "--once") as process:
+        wait_for_check(enrolled)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+
+
 def test_a_killed_agent_leaves_no_run_without_an_end(enrolled: AgentFolder, checks: Path) -> None:
     """After kill -9 in a check the next start gives the check a verdict and the run an end."""
     with running(enrolled, checks) as process:

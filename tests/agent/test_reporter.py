@@ -296,6 +296,38 @@ def test_a_rejection_is_confirmed(house: House, spool: Spool) -> None:
     assert [letter.reason for letter in spool.dead_letters()] == ["no such kind"]
 
 
+def test_an_impossible_acknowledgement_is_not_believed(house: House, spool: Spool) -> None:
+    """A collector that acknowledges what was never sent is named as broken; the records still wait."""
+    impossible = wire.ConnectResponse(acknowledged=wire.Acknowledged(watermark=99))
+    serving = house.serving(Collector(after_welcome=[impossible]))
+    assert Trouble.BROKEN is trouble_of(spool, house.identity(), serving=serving)
+    assert spool.marks().watermark == 0
+
+
+def test_a_copied_spool_keeps_its_records_from_anothers_rejection(house: House, spool: Spool) -> None:
+    """Rejections that Welcome repeats are of this spool's records only when the digest says so."""
+    spool_id = spool.marks().spool_id
+
+    class Repeating(Collector):
+        def welcome(self, hello: wire.Hello) -> wire.Welcome:
+            welcome = super().welcome(hello)
+            if hello.spool_id == spool_id:
+                welcome.rejections.append(wire.Rejected(sequence=1, reason="of the other copy"))
+            return welcome
+
+    collector = Repeating(watermarks={spool_id: 7}, digests={spool_id: {7: b"x" * 32}})
+
+    async def scenario() -> None:
+        append(spool, "of this copy")
+        async with house.serving(collector), reporting(spool, house.identity()) as reporter:
+            await eventually(lambda: len(collector.records) == 2)
+            await reporter.wait_until_delivered(10)
+
+    asyncio.run(scenario())
+    assert spool.dead_letters() == []
+    assert spool.ledger().stored == 2
+
+
 def test_commands_are_handed_on(house: House, spool: Spool) -> None:
     """A command arrives as the collector sent it."""
     command = wire.Command(command_id="1", expires_in_seconds=5, refresh_facts=wire.RefreshFacts())

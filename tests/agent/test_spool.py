@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from llmenv.fleet.v1 import record_pb2, run_pb2
-from llmenv_agent.errors import RecordTooLargeError, SpoolError
+from llmenv_agent.errors import ProtocolError, RecordTooLargeError, SpoolError
 from llmenv_agent.spool import Spool
 from llmenv_agent.spool_bounds import Bounds
 
@@ -100,7 +100,7 @@ def test_a_batch_keeps_its_limits(spool: Spool) -> None:
 def test_an_acknowledgement_of_what_was_not_sent_is_refused(spool: Spool) -> None:
     """A collector that acknowledges too much is in error, and nothing is taken for delivered."""
     spool.append(outcome("only"))
-    with pytest.raises(SpoolError, match="acknowledged 1, but only 0 was sent"):
+    with pytest.raises(ProtocolError, match="acknowledged 1, but only 0 was sent"):
         spool.acknowledge(1)
     assert spool.ledger().waiting == 1
 

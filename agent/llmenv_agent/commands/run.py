@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from llmenv_agent.exit_codes import ExitCode
+
 EXPIRY_WARNING_DAYS = 7
 
 
@@ -27,11 +29,11 @@ EXPIRY_WARNING_DAYS = 7
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log on stderr.")
 def command(
     *, config: Path | None, state_dir: Path | None, log_format: str | None, deliver_within: str, once: bool
-) -> None:
+) -> int:
     """Run suites when they are due and stream the results.
 
     With --once the exit code is 0 when everything was delivered, whatever the verdicts are, and 6 when
-    records still waited at the deadline.
+    records still waited at the deadline. A signal ends the agent in order: code 0, or 130 with --once.
     """
     # gRPC's own lines tell people nothing that our log does not say better.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -53,4 +55,5 @@ def command(
         logging.getLogger(__name__).warning(
             "the certificate ends in %d days: enroll again with --replace", days
         )
-    daemon.run(configuration, identity, once=once, deliver_within=seconds)
+    was_done = daemon.run(configuration, identity, once=once, deliver_within=seconds)
+    return ExitCode.INTERRUPTED if once and not was_done else ExitCode.DONE
