@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def duration(seconds: float) -> str:
 
 
 def quantity(value: float, unit: str, texts: Texts) -> str:
-    """A number with its unit, as `Measurement.unit` names it."""
+    """A number with its unit, as `Measurement.unit` names it; a loss may be nan or inf."""
+    if not math.isfinite(value):
+        return str(value)
     if unit == "byte":
         return size(value)
     if unit == "s":
