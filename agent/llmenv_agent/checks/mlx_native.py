@@ -89,10 +89,12 @@ def _device_facts(probe: Probe) -> str:
     """Facts that this version gives of its device; returns the device's name, or ""."""
     import mlx.core as mx
 
-    reader = getattr(mx, "device_info", None) or getattr(mx.metal, "device_info", None)
-    if reader is None or (reader is not getattr(mx, "device_info", None) and not mx.metal.is_available()):
+    if hasattr(mx, "device_info"):
+        described = mx.device_info()
+    elif mx.metal.is_available():
+        described = mx.metal.device_info()
+    else:
         return ""
-    described = reader()
     for name, value in described.items():
         probe.fact("device_info_" + name, value if isinstance(value, (str, int, float)) else str(value))
     return str(described.get("device_name", ""))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Type
@@ -180,7 +179,7 @@ def _ask_hub(name: str) -> str:
     """ "answered", or why the hub does not give this model; asked once, with a short time-out."""
     from huggingface_hub import HfApi, constants
 
-    if constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE") in {"1", "true", "True", "ON"}:
+    if constants.HF_HUB_OFFLINE:
         return "offline mode"
     try:
         HfApi().model_info(name, timeout=HUB_ANSWERS_WITHIN_SECONDS)
