@@ -67,8 +67,21 @@ def templates_of(file: Path) -> Iterator[str]:
             yield from literals(node.value)
 
 
-def example(node: ast.expr) -> str | None:
+def constants_of(module: ast.Module) -> dict[str, ast.expr]:
+    """What a file names in capitals at its top level."""
+    return {
+        target.id: statement.value
+        for statement in module.body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def example(node: ast.expr, constants: dict[str, ast.expr]) -> str | None:
     """What an expectation would say, 7 in place of every value; None when it is not written out."""
+    if isinstance(node, ast.Name) and node.id in constants:
+        return example(constants[node.id], {})
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -78,10 +91,13 @@ def example(node: ast.expr) -> str | None:
 
 def phrases_of(file: Path) -> Iterator[str]:
     """Words of expectations and facts that are written out in the check."""
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    module = ast.parse(file.read_text("utf-8"))
+    constants = constants_of(module)
+    for node in ast.walk(module):
         if isinstance(node, ast.Call) and called(node) in {"expect", "fact"}:
             first = 2 if called(node) == "expect" else 1
-            yield from (text for argument in node.args[first:] if (text := example(argument)) is not None)
+            said = (example(argument, constants) for argument in node.args[first:])
+            yield from (text for text in said if text is not None)
 
 
 TEMPLATES = sorted(
