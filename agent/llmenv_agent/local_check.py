@@ -94,12 +94,10 @@ def _execute(
 
 
 def is_ready(run: run_pb2.Run) -> bool:
-    """By the rule of readiness for a suite; for named checks, whether none of them says otherwise."""
+    """By the one rule of readiness: a core check that did not run is not ready either."""
     from llmenv.catalog.status import WORDS, blocking_checks
 
     words = {result.check_name: WORDS[result.status] for result in run.results}
-    if run.suite == "custom":
-        return all(words.get(name) in {"pass", "warn", "skip"} for name in run.planned_checks)
     return not blocking_checks(words, is_apple_silicon=run.machine.is_apple_silicon)
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_HEADER = re.compile(r"\s*\[+\s*([^\]]+?)\s*\]+")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -80,18 +81,24 @@ class Document:
             raise self.error(where, f"cannot be read: {error}") from error
 
     def _line_of(self, where: tuple[str, ...], nth: int) -> int:
-        """The line of the key, or of its table's header; 1 where neither is found."""
-        *header, key = where
-        in_table, seen, found = not header, -1, 1
-        for number, line in enumerate(self._lines, start=1):
-            if match := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
-                name = tuple(part.strip().strip("\"'") for part in match[1].split("."))
-                seen += name == where or name == tuple(header)
-                in_table = name == tuple(header) and seen == nth
-                if (name == where and seen == nth) or in_table:
-                    found = number
-                    if name == where:
-                        return number
-            elif in_table and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", line):
-                return number
-        return found
+        """The line of the table or key `where`, in the nth table of its name; else the nearest known."""
+        headers = self._headers()
+        own = [number for number, name in headers if name[: len(where)] == where]
+        if len(own) > nth:
+            return own[nth]
+        *table, key = where
+        starts = [number for number, name in headers if name == tuple(table)] if table else [0]
+        start = starts[nth] if len(starts) > nth else 0
+        end = min((number for number, _ in headers if number > start), default=len(self._lines) + 1)
+        keys = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]")
+        found = (number for number in range(start + 1, end) if keys.match(self._lines[number - 1]))
+        return next(found, max(start, 1))
+
+    def _headers(self) -> list[tuple[int, tuple[str, ...]]]:
+        """Every [table] and [[table]] with its line."""
+        matches = ((number, _HEADER.match(line)) for number, line in enumerate(self._lines, start=1))
+        return [
+            (number, tuple(part.strip().strip("\"'") for part in match[1].split(".")))
+            for number, match in matches
+            if match
+        ]

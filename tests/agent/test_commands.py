@@ -143,14 +143,15 @@ def test_settings_are_json_or_text() -> None:
     }
 
 
-def test_named_checks_are_judged_by_themselves() -> None:
-    """A suite is ready by its core checks; a named check answers for itself."""
-    passed = result_pb2.Result(check_name="torch_basics", status=result_pb2.STATUS_PASS)
-    named = run_pb2.Run(suite="custom", planned_checks=["torch_basics"], results=[passed])
-    assert is_ready(named)
-    assert not is_ready(run_pb2.Run(suite="quick", machine=machine_pb2.Machine(), results=[passed]))
-    named.planned_checks.append("peft_lora")
-    assert not is_ready(named)
+def test_ready_needs_every_core_check() -> None:
+    """A core check that was not asked for is unknown, and unknown is not ready."""
+    words = ("torch_basics", "torch_training", "transformers_generate", "peft_lora")
+    results = [result_pb2.Result(check_name=name, status=result_pb2.STATUS_PASS) for name in words]
+    results[1].status = result_pb2.STATUS_WARN
+    assert is_ready(run_pb2.Run(suite="quick", results=results))
+    assert not is_ready(run_pb2.Run(suite="custom", results=results[:1]))
+    machine = machine_pb2.Machine(is_apple_silicon=True)
+    assert not is_ready(run_pb2.Run(suite="quick", results=results, machine=machine))
 
 
 @pytest.mark.training

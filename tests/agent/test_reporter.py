@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 import logging
 import socket
@@ -356,6 +357,18 @@ def test_heartbeats_carry_the_ledger(house: House, spool: Spool) -> None:
 
     asyncio.run(scenario())
     assert collector.heartbeats[-1].ledger.stored == 1
+
+
+def test_another_address_is_tried(house: House, spool: Spool) -> None:
+    """Where the first address does not answer, the next one is used."""
+    identity = dataclasses.replace(house.identity(), agent_addresses=("localhost:1", house.address))
+
+    async def scenario() -> None:
+        append(spool, "by the second way")
+        async with house.serving(Collector()), reporting(spool, identity) as reporter:
+            await reporter.wait_until_delivered(10)
+
+    asyncio.run(scenario())
 
 
 def test_a_drained_agent_comes_back(house: House, spool: Spool) -> None:

@@ -41,8 +41,8 @@ def command(
 ) -> int:
     """Run checks in a training environment and print the run as JSON.
 
-    Progress goes to stderr. Exit code 0: ready, each core check passes or warns (with --check: each named
-    check passes, warns or is skipped); 1: not ready; 2: a flag or a file is wrong.
+    Progress goes to stderr. Exit code 0: ready, every core check passes or warns; 1: not ready, also where a
+    core check was not asked for; 2: a flag or a file is wrong.
     """
     from llmenv_agent.configuration import load_configuration
     from llmenv_agent.local_check import LocalCheck, is_ready, run_locally
