@@ -17,6 +17,7 @@ pytestmark = pytest.mark.training
 FAST = {"learning_rate": 2e-2}
 
 
+@pytest.mark.slow
 def test_gpt2_counts_loss_and_peak_are_right(run_check: CheckRunner) -> None:
     """1,179,648 of 125,619,456 parameters train on 48 modules, and the peak is above the weights' 502 MB."""
     observed = run_check("peft_lora")

