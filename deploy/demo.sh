@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 folder="${LLMENV_DEMO:-$PWD/.demo}"
 bin="$PWD/.venv/bin"
-target="$PWD/.venv-train/bin/python"
+target="${LLMENV_TRAINING_PYTHON:-$PWD/.venv-train/bin/python}"
 export LLMENV_CONFIG_DIR="$folder/admin" LLMENV_STATE_DIR="$folder/agent" LLMENV_DATA_DIR="$folder/collector"
 export NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost
 
@@ -42,7 +42,7 @@ mkdir -p "$folder"
 read -r people_port agents_port <"$folder/ports"
 
 say "1/4  A collector with its own certificate authority and one DuckDB file"
-[ -d "$LLMENV_DATA_DIR" ] || "$bin/llmenv-collector" init --host localhost >/dev/null
+[ -d "$LLMENV_DATA_DIR" ] || "$bin/llmenv-collector" init --host localhost >"$folder/init.log" 2>&1
 start_collector
 
 say "2/4  This machine enrols with a one-time token"
@@ -58,10 +58,10 @@ cat >"$folder/agent.toml" <<TOML
 name = "training"
 python = "$target"
 TOML
-"$bin/llmenv-agent" run --config "$folder/agent.toml" --once || [ $? -eq 1 ]
+"$bin/llmenv-agent" run --config "$folder/agent.toml" --once
 
 say "4/4  The fleet report"
-"$bin/llmenv" fleet report
+"$bin/llmenv" fleet report || [ $? -eq 1 ] # 1: a machine is not ready, which is a report too
 
 say "The data is in $folder; the store is $LLMENV_DATA_DIR."
 cat >&2 <<WORDS

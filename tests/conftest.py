@@ -21,7 +21,7 @@ def mac_recordings() -> Path:
 
 @pytest.fixture(scope="session")
 def training_python() -> Path:
-    """Interpreter of an environment with torch, transformers, peft and mlx (LLMENV_TRAINING_PYTHON, or .venv-train)."""
+    """Interpreter of an environment to train in (LLMENV_TRAINING_PYTHON, or .venv-train)."""
     python = Path(os.environ.get("LLMENV_TRAINING_PYTHON", REPOSITORY / ".venv-train" / "bin" / "python"))
     if not python.exists():
         pytest.skip(f"no training environment at {python}; `make test` builds one")

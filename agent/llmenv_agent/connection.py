@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
-
-from llmenv_agent.addresses import split_address
+from llmenv.addresses import split_address
 
 if TYPE_CHECKING:
     from llmenv_agent.identity import Identity

@@ -1,14 +1,12 @@
 """Tokens: a one-time one lets a machine enrol, a role token lets a person ask.
 
-A printed token is one string that carries the collector's address, the pin of
-its CA and the secret.  The collector keeps only the secret's SHA-256.
+People copy a token as `llmenv.printed_token` writes it; here is its secret, of which
+the collector keeps only the SHA-256.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 ENROLMENT = "enrolment"
 ROLES = ("viewer", "analyst", "admin")
-PREFIX = "llmenv1."
 ENROLMENT_SECONDS = 15 * 60
 ROLE_SECONDS = 90 * 86_400
 
@@ -70,30 +67,10 @@ def create(identity: Identity, *, role: str, seconds: int, label: str) -> str:
     return secret
 
 
-def printed(secret: str, *, address: str, pin: str) -> str:
-    """The string that people copy: where to go, how to know it is the right place, and the secret."""
-    content = json.dumps({"a": address, "p": pin, "t": secret}, separators=(",", ":"))
-    return PREFIX + base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
-
-
-def secret_of(token: str) -> str:
-    """The secret in a printed token; a bare secret is taken as it is."""
-    if not token.startswith(PREFIX):
-        return token
-    encoded = token.removeprefix(PREFIX)
-    try:
-        content = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
-        return str(content["t"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UnauthenticatedError(
-            "The token is damaged: copy it whole, from llmenv1. to its end."
-        ) from error
-
-
-def role_token(identity: Identity, token: str) -> Token:
+def role_token(identity: Identity, secret: str) -> Token:
     """The valid role token of a person.  Raises UnauthenticatedError."""
     with identity.reading() as connection:
-        found = find(connection, token)
+        found = find(connection, secret)
     if found.role == ENROLMENT:
         raise UnauthenticatedError("This token is for enrolling a machine; people need one made with --role.")
     require_active(found)
@@ -101,7 +78,7 @@ def role_token(identity: Identity, token: str) -> Token:
 
 
 def redeem(
-    identity: Identity, token: str, *, machine_id: str, hostname: str, certificate: MachineCertificate
+    identity: Identity, secret: str, *, machine_id: str, hostname: str, certificate: MachineCertificate
 ) -> int:
     """Uses an enrolment token up and enters the machine, both or neither.
 
@@ -109,7 +86,7 @@ def redeem(
     """
     now = clock.now()
     with identity.changes() as connection:
-        found = find(connection, token)
+        found = find(connection, secret)
         if found.role != ENROLMENT:
             raise UnauthenticatedError(
                 "This token is for people; machines enrol with one made without --role."
@@ -142,9 +119,9 @@ def revoke(identity: Identity, token_id: str) -> None:
         audit(connection, "token.revoke", token_id, "")
 
 
-def find(connection: sqlite3.Connection, token: str) -> Token:
+def find(connection: sqlite3.Connection, secret: str) -> Token:
     query = f"SELECT {COLUMNS} FROM token WHERE secret_hash = ?"  # noqa: S608 (a constant)
-    row = connection.execute(query, (digest(secret_of(token)),)).fetchone()
+    row = connection.execute(query, (digest(secret),)).fetchone()
     if row is None:
         raise UnauthenticatedError("The token is not known to this collector.")
     return Token(*row)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
-from llmenv_agent.enrollment import Token, parse_token
-from llmenv_agent.errors import IdentityError, UsageError
+from llmenv_agent.errors import IdentityError
 from llmenv_agent.identity import load_identity
 
 if TYPE_CHECKING:
@@ -20,31 +19,6 @@ if TYPE_CHECKING:
 
 def printed(content: object) -> str:
     return "llmenv1." + base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
-
-
-def test_a_token_is_read_with_and_without_white_space() -> None:
-    """People paste lines."""
-    text = printed({"a": "mac.local:7443", "p": "abc", "t": "secret"})
-    assert Token(address="mac.local:7443", pin="abc", printed=text) == parse_token(f" {text}\n")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "nonsense",
-        "llmenv1.",
-        "llmenv1.%%%",
-        printed([]),
-        printed({"a": "localhost:1"}),
-        printed({}),
-    ],
-)
-def test_what_is_no_token_is_refused_without_being_repeated(text: str) -> None:
-    """The sentence says what to do and does not print what may be a secret."""
-    with pytest.raises(UsageError, match="copy the whole line") as caught:
-        parse_token(text)
-    assert not text or text not in str(caught.value)
 
 
 def test_a_machine_enrols_once_and_keeps_its_key_to_itself(
@@ -94,7 +68,7 @@ def test_a_collector_that_is_not_there_is_named(agent: AgentFolder) -> None:
     token = printed({"a": "127.0.0.1:1", "p": "A" * 43, "t": "secret"})
     done = agent.call("enroll", LLMENV_TOKEN=token)
     assert done.returncode == 4
-    assert "127.0.0.1:1 cannot be reached" in done.stderr
+    assert "No collector answers at 127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr
 
 

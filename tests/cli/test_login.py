@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from llmenv_cli import pinned_authority
-from llmenv_cli.access_token import AccessToken
-from llmenv_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -148,31 +145,3 @@ def test_address_that_is_none(llmenv: Callable[..., Any], collector: Any, addres
     outcome = llmenv("login", address, stdin=collector.token().encode())
     assert outcome.code == 2
     assert "is not host:port" in outcome.err
-
-
-def test_parse_is_the_inverse_of_what_a_collector_prints(collector: Any) -> None:
-    """Surrounding blanks from copying do not matter."""
-    token = AccessToken.parse(f"  {collector.token()}\n")
-    assert token == AccessToken(address=collector.address, pin=collector.authority.pin, secret="good-secret")
-
-
-def test_pin_is_of_the_public_key(collector: Any) -> None:
-    """Our walk through DER agrees with the library that made the certificate."""
-    certificate = collector.authority.certificate.public_bytes(serialization.Encoding.DER)
-    assert pinned_authority.public_key_pin(certificate) == collector.authority.pin
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"0", b"\x30\x03\x02\x01", b"\x02\x01\x00", b"\x30\x82\xff\xff\x00"]
-)
-def test_what_is_no_certificate_has_no_pin(content: bytes) -> None:
-    """Damaged DER is refused, never read past its end."""
-    with pytest.raises(ValueError, match="not"):
-        pinned_authority.public_key_pin(content)
-
-
-def test_ipv6_addresses_keep_their_brackets() -> None:
-    """As in a URL."""
-    assert pinned_authority.split_address("[::1]:7443") == ("::1", 7443)
-    with pytest.raises(UsageError):
-        pinned_authority.split_address("::1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import queue
@@ -25,6 +24,7 @@ from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
 from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceStub
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from llmenv.ids import new_id
+from llmenv.printed_token import PrintedToken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,18 +37,13 @@ def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
-def decoded(token: str) -> dict[str, str]:
-    encoded = token.strip().removeprefix("llmenv1.")
-    return json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
-
-
 class RunningCollector:
     """A data folder with `serve` on it, on ports that the system chooses."""
 
     def __init__(self, folder: Path, *flags: str) -> None:
         self.folder = folder
         self.flags = flags
-        self.admin_token = run_command("init", "--data", str(folder)).stdout.strip()
+        self.admin_secret = PrintedToken.parse(run_command("init", "--data", str(folder)).stdout).secret
         self.start()
 
     def start(self) -> None:
@@ -71,10 +66,13 @@ class RunningCollector:
         self.process.stderr.close()
         return returncode
 
-    def token(self, *arguments: str) -> str:
+    def token(self, *arguments: str) -> PrintedToken:
         done = run_command("token", "create", "--data", str(self.folder), *arguments)
         assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        return PrintedToken.parse(done.stdout)
+
+    def secret(self, *arguments: str) -> str:
+        return self.token(*arguments).secret
 
     def people_channel(self) -> grpc.Channel:
         return grpc.secure_channel(self.people_address, grpc.ssl_channel_credentials(self.ca))
@@ -84,7 +82,7 @@ class RunningCollector:
         with self.people_channel() as channel:
             response = EnrollmentServiceStub(channel).Enroll(
                 enrollment_service_pb2.EnrollRequest(
-                    token=self.token(),
+                    token=self.secret(),
                     certificate_signing_request=signing_request(key),
                     machine={"hostname": hostname, "chip": "Apple M2 Ultra", "is_apple_silicon": True},
                     agent_version="0.1.0",

@@ -9,11 +9,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from llmenv.printed_token import PrintedToken
 from llmenv_collector import settings
 from llmenv_collector.errors import UsageError
 from llmenv_collector.main import COMMANDS
 
-from .conftest import RunningCollector, decoded, run_command
+from .conftest import RunningCollector, run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ def test_init_twice_harms_nothing(tmp_path: Path) -> None:
     first = run_command("init", "--data", str(tmp_path), "--host", "collector.lab.example")
     files = {path: path.read_bytes() for path in tmp_path.iterdir()}
     second = run_command("init", "--data", str(tmp_path))
-    assert decoded(first.stdout)["a"] == "collector.lab.example:7443"
+    assert PrintedToken.parse(first.stdout).address == "collector.lab.example:7443"
     assert (second.returncode, second.stdout) == (0, "")
     assert "already holds a collector" in second.stderr
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
@@ -76,7 +77,7 @@ def test_a_token_needs_an_address_when_nothing_serves(tmp_path: Path) -> None:
     wrong = run_command("token", "create", "--data", str(tmp_path), "--address", "collector")
     assert (wrong.returncode, "is not host:port" in wrong.stderr) == (2, True)
     given = run_command("token", "create", "--data", str(tmp_path), "--address", "10.0.0.5:7443")
-    assert decoded(given.stdout)["a"] == "10.0.0.5:7443"
+    assert PrintedToken.parse(given.stdout).address == "10.0.0.5:7443"
 
 
 def test_an_unknown_machine_or_token_is_one_sentence(tmp_path: Path) -> None:

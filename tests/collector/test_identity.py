@@ -27,7 +27,7 @@ from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv_collector import authority, server
 from llmenv_collector.policy import POLICY, Caller
 
-from .conftest import decoded, run_command, signing_request
+from .conftest import run_command, signing_request
 
 if TYPE_CHECKING:
     from .conftest import RunningCollector
@@ -69,8 +69,8 @@ def test_the_policy_holds_for_each_role(collector: RunningCollector, method: str
     answered = "NOT_FOUND" if method == "GetRun" else "OK"
     for role in ("viewer", "analyst", "admin"):
         expected = answered if Caller(role) in allowed else "PERMISSION_DENIED"
-        assert fleet_code(collector, method, collector.token("--role", role)) == expected, role
-    for token in (None, "nonsense", "llmenv1.damaged", collector.token()):
+        assert fleet_code(collector, method, collector.secret("--role", role)) == expected, role
+    for token in (None, "nonsense", "llmenv1.damaged", collector.secret()):
         assert fleet_code(collector, method, token) == "UNAUTHENTICATED", token
 
 
@@ -87,7 +87,7 @@ def new_request() -> bytes:
 def test_enrolment_gives_a_machine_its_certificate(collector: RunningCollector) -> None:
     """Valid for 30 days, for the key that was asked for, with the machine's id as URI."""
     key = ec.generate_private_key(ec.SECP256R1())
-    response = enrol(collector, collector.token(), signing_request(key))
+    response = enrol(collector, collector.secret(), signing_request(key))
     certificate = x509.load_pem_x509_certificate(response.certificate_pem.encode())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == [
@@ -101,7 +101,7 @@ def test_enrolment_gives_a_machine_its_certificate(collector: RunningCollector) 
 
 def test_an_enrolment_token_works_once(collector: RunningCollector) -> None:
     """A second machine with the same token is refused; a request that cannot be signed leaves it usable."""
-    token = collector.token()
+    token = collector.secret()
     with pytest.raises(grpc.RpcError) as unsigned:
         enrol(collector, token, b"no request")
     assert unsigned.value.code() == grpc.StatusCode.INVALID_ARGUMENT
@@ -119,11 +119,11 @@ def expire(collector: RunningCollector, label: str) -> None:
 
 def test_expired_and_revoked_tokens_are_refused(collector: RunningCollector) -> None:
     """Each says which it is, and `token list` shows the state."""
-    expired = collector.token("--label", "old")
+    expired = collector.secret("--label", "old")
     expire(collector, "old")
     with pytest.raises(grpc.RpcError, match="has expired"):
         enrol(collector, expired, new_request())
-    revoked = collector.token("--role", "viewer", "--label", "left")
+    revoked = collector.secret("--role", "viewer", "--label", "left")
     listing = run_command("token", "list", "--data", str(collector.folder)).stdout.splitlines()
     token_id = next(line.split()[0] for line in listing if line.endswith("left"))
     assert run_command("token", "revoke", token_id, "--data", str(collector.folder)).returncode == 0
@@ -137,12 +137,12 @@ def test_other_keys_than_p256_are_refused(collector: RunningCollector) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
     with pytest.raises(grpc.RpcError, match="P-256"):
-        enrol(collector, collector.token(), request.public_bytes(serialization.Encoding.DER))
+        enrol(collector, collector.secret(), request.public_bytes(serialization.Encoding.DER))
 
 
 def test_secrets_are_not_kept(collector: RunningCollector) -> None:
     """No file of the data folder holds a token's secret, and keys are for their owner alone."""
-    secret = decoded(collector.token("--role", "admin"))["t"].encode()
+    secret = collector.secret("--role", "admin").encode()
     for path in collector.folder.rglob("*"):
         assert path.is_dir() or secret not in path.read_bytes(), path
     for name in ("ca-key.pem", "server-key.pem", "identity.db"):
@@ -160,7 +160,7 @@ def test_the_pin_is_that_of_the_ca_that_the_server_shows(collector: RunningColle
         .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     pin = base64.urlsafe_b64encode(hashlib.sha256(spki).digest()).rstrip(b"=").decode()
-    assert decoded(collector.token())["p"] == pin
+    assert collector.token().pin == pin
     chain[0].verify_directly_issued_by(chain[-1])
 
 
@@ -178,7 +178,7 @@ def test_agents_without_a_certificate_are_refused(collector: RunningCollector) -
 
 def test_who_am_i_says_role_and_label(collector: RunningCollector) -> None:
     """And when the token ends."""
-    token = collector.token("--role", "analyst", "--label", "Ada", "--ttl", "8h")
+    token = collector.secret("--role", "analyst", "--label", "Ada", "--ttl", "8h")
     with collector.people_channel() as channel:
         answer = FleetServiceStub(channel).WhoAmI(
             fleet.WhoAmIRequest(), metadata=[("authorization", f"Bearer {token}")]

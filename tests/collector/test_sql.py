@@ -14,14 +14,14 @@ from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
 from llmenv_collector import migrate
 
-from .conftest import decoded, wait_until
+from .conftest import wait_until
 
 if TYPE_CHECKING:
     from .conftest import RunningCollector
 
 
 def ask(collector: RunningCollector, sql: str, **options: Any) -> tuple[pa.Table, list[fleet.QueryResponse]]:
-    metadata = [("authorization", f"Bearer {collector.admin_token}")]
+    metadata = [("authorization", f"Bearer {collector.admin_secret}")]
     with collector.people_channel() as channel:
         parts = list(
             FleetServiceStub(channel).Query(fleet.QueryRequest(sql=sql, **options), metadata=metadata)
@@ -126,7 +126,7 @@ def test_time_is_bounded(collector: RunningCollector, sql: str) -> None:
 
 def test_a_worker_ends_with_its_asker(collector: RunningCollector) -> None:
     """Cancelling the call ends the process that answers it."""
-    metadata = [("authorization", f"Bearer {collector.admin_token}")]
+    metadata = [("authorization", f"Bearer {collector.admin_secret}")]
     sql = "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range * 3 = b.range * 7 + 1"
     with collector.people_channel() as channel:
         call = FleetServiceStub(channel).Query(fleet.QueryRequest(sql=sql), metadata=metadata)
@@ -162,8 +162,7 @@ def test_every_view_answers(collector: RunningCollector, name: str) -> None:
 
 def test_a_viewer_may_not_ask_sql(collector: RunningCollector) -> None:
     """SQL is for analysts."""
-    token = collector.token("--role", "viewer")
-    assert collector.people_address == decoded(token)["a"]
+    token = collector.secret("--role", "viewer")
     with collector.people_channel() as channel, pytest.raises(grpc.RpcError) as refused:
         list(
             FleetServiceStub(channel).Query(

@@ -34,6 +34,6 @@ def test_a_check_that_never_ran_is_unknown_and_blocks() -> None:
 
 def test_mlx_counts_on_apple_silicon_only() -> None:
     """Elsewhere MLX is not what people train with."""
-    words = {name: "pass" for name in CORE_CHECKS}
+    words = dict.fromkeys(CORE_CHECKS, "pass")
     assert blocking_checks(words, is_apple_silicon=False) == {}
     assert blocking_checks(words, is_apple_silicon=True) == {"mlx_native": "unknown"}

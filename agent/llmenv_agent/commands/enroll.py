@@ -27,7 +27,7 @@ def command(
     machine knows it by another address. The key is made here and never leaves.
     """
     from llmenv_agent.configuration import load_configuration
-    from llmenv_agent.enrollment import enroll, parse_token
+    from llmenv_agent.enrollment import enroll
     from llmenv_agent.errors import UsageError
     from llmenv_agent.facts import read_machine
     from llmenv_agent.identity import FILE_NAME, save_identity
@@ -37,9 +37,7 @@ def command(
         raise UsageError(
             f"This machine is enrolled already ({directory / FILE_NAME}); --replace enrolls it anew."
         )
-    identity = enroll(
-        parse_token(_token(token)), machine=read_machine(thorough=True), address=collector or ""
-    )
+    identity = enroll(_token(token), machine=read_machine(thorough=True), address=collector or "")
     path = save_identity(directory, identity)
     click.echo(
         f"Enrolled as machine {identity.machine_id}; agents' port {', '.join(identity.agent_addresses)}; "

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from llmenv_cli import settings
+from llmenv_cli.errors import RefusedError, UnreachableError, UsageError
+
+if TYPE_CHECKING:
+    from llmenv_cli.credentials import Credentials
 
 
 @click.command()
@@ -19,23 +24,40 @@ def login(collector: str | None) -> None:
     and the pin of its certificate authority.  It is read from LLMENV_TOKEN, else from stdin, else asked
     for.  HOST:PORT goes there instead of the address in the token.
     """
-    from llmenv_cli import pinned_authority
-    from llmenv_cli.access_token import AccessToken
     from llmenv_cli.client import FleetClient
-    from llmenv_cli.credentials import Credentials
     from llmenv_cli.render.sections.wording import when
 
     timeout = settings.load().timeout_seconds
-    token = AccessToken.parse(_token_text())
-    address = collector or token.address
-    authority = pinned_authority.fetch(address, pin=token.pin, timeout_seconds=timeout)
-    credentials = Credentials(address=address, ca_pem=authority, token=token.secret)
+    credentials = _first_contact(_token_text(), collector, timeout_seconds=timeout)
     with FleetClient(credentials, timeout_seconds=timeout) as client:
         person = client.who_am_i()
     file = credentials.save()
     label = f" ({person.label})" if person.label else ""
-    click.echo(f"Logged in to {address} as {person.role}{label} until {when(person.expires_at)}.", err=True)
+    click.echo(
+        f"Logged in to {credentials.address} as {person.role}{label} until {when(person.expires_at)}.",
+        err=True,
+    )
     click.echo(f"Kept in {file}.", err=True)
+
+
+def _first_contact(token_text: str, address: str | None, *, timeout_seconds: float) -> Credentials:
+    """Credentials for the collector that the token is from, once it has shown the pinned CA."""
+    from llmenv.first_contact import NoAnswerError, WrongAuthorityError, fetch_authority
+    from llmenv.printed_token import PrintedToken
+
+    from llmenv_cli.credentials import Credentials
+
+    try:
+        token = PrintedToken.parse(token_text)
+        address = address or token.address
+        authority = fetch_authority(address, pin=token.pin, timeout_seconds=timeout_seconds)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except NoAnswerError as error:
+        raise UnreachableError(str(error)) from error
+    except WrongAuthorityError as error:
+        raise RefusedError(str(error)) from error
+    return Credentials(address=address, ca_pem=authority, token=token.secret)
 
 
 def _token_text() -> str:

@@ -39,6 +39,8 @@ def command(folder: DataFolder, hosts: tuple[str, ...], port: int) -> None:
 
 def create(folder: DataFolder, *, hosts: tuple[str, ...], address: str) -> str:
     """The admin token.  The identity file comes last: it makes the folder count as initialised."""
+    from llmenv.printed_token import PrintedToken
+
     from llmenv_collector import migrate, tokens
     from llmenv_collector.authority import Authority
     from llmenv_collector.identity import Identity
@@ -53,4 +55,4 @@ def create(folder: DataFolder, *, hosts: tuple[str, ...], address: str) -> str:
     authority.server_identity(folder, names=hosts)
     identity = Identity.create(folder.identity)
     secret = tokens.create(identity, role="admin", seconds=tokens.ROLE_SECONDS, label="first admin")
-    return tokens.printed(secret, address=address, pin=authority.pin)
+    return str(PrintedToken(address=address, pin=authority.pin, secret=secret))

@@ -37,6 +37,8 @@ def create(folder: DataFolder, role: str | None, ttl: str | None, label: str, ad
 
     A token without a role lets one machine enrol.
     """
+    from llmenv.printed_token import PrintedToken
+
     from llmenv_collector import settings, tokens
     from llmenv_collector.authority import Authority
     from llmenv_collector.identity import Identity
@@ -48,7 +50,7 @@ def create(folder: DataFolder, role: str | None, ttl: str | None, label: str, ad
     secret = tokens.create(
         Identity(folder.identity), role=role or tokens.ENROLMENT, seconds=seconds, label=label
     )
-    click.echo(tokens.printed(secret, address=where, pin=Authority.load(folder).pin))
+    click.echo(PrintedToken(address=where, pin=Authority.load(folder).pin, secret=secret))
 
 
 def serving_address(folder: DataFolder) -> str:

@@ -1,8 +1,8 @@
 """First contact with a collector: fetch the chain it shows, and trust its CA only if the pin is right.
 
-The connection is not verified, since nothing is trusted yet, and carries nothing.  The token's pin is
-the SHA-256 of the CA's SubjectPublicKeyInfo, so a certificate of anybody else is recognised before the
-secret leaves this machine.
+The connection is not verified, since nothing is trusted yet, and carries nothing.  The pin of a printed
+token is the SHA-256 of the CA's SubjectPublicKeyInfo, so a certificate of anybody else is recognised before
+the secret leaves this machine.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import re
 import socket
 import ssl
 import sys
 from typing import TYPE_CHECKING
 
-from llmenv_cli.errors import RefusedError, UnreachableError, UsageError
+from llmenv.addresses import split_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,17 +26,25 @@ TAG_VERSION = 0xA0
 FIELDS_BEFORE_PUBLIC_KEY = 5
 
 
-def fetch(address: str, *, pin: str, timeout_seconds: float) -> str:
+class NoAnswerError(Exception):
+    """Nothing that speaks TLS answers there; the text is a sentence for people."""
+
+
+class WrongAuthorityError(Exception):
+    """Another collector, or somebody else, answers there; the text is a sentence for people."""
+
+
+def fetch_authority(address: str, *, pin: str, timeout_seconds: float) -> str:
     """PEM of the CA at host:port whose public key has the pin.
 
-    Raises UnreachableError, or RefusedError when the collector shows another CA.
+    Raises NoAnswerError, WrongAuthorityError, or ValueError when `address` is none.
     """
     for certificate in _shown_chain(address, timeout_seconds=timeout_seconds):
         if hmac.compare_digest(public_key_pin(certificate), pin):
             return ssl.DER_cert_to_PEM_cert(certificate)
-    raise RefusedError(
+    raise WrongAuthorityError(
         f"What answers at {address} is not the collector that made the token: its certificate authority is"
-        " another. Ask for a new token, and whether the address is right."
+        " another, and the token was not sent. Ask for a new token, and whether the address is right."
     )
 
 
@@ -60,14 +67,6 @@ def public_key_pin(certificate: bytes) -> str:
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of "host:port" or "[::1]:port"."""
-    parts = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\s]+)):(\d{1,5})", address)
-    if parts is None or not 0 < int(parts[3]) <= 65_535:
-        raise UsageError(f"{address!r} is not host:port, such as collector.lab:7443.")
-    return parts[1] or parts[2], int(parts[3])
-
-
 def _shown_chain(address: str, *, timeout_seconds: float) -> Sequence[bytes]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -81,11 +80,11 @@ def _shown_chain(address: str, *, timeout_seconds: float) -> Sequence[bytes]:
         ):
             return _unverified_chain(connection)
     except ssl.SSLError as error:
-        raise UnreachableError(
+        raise NoAnswerError(
             f"What answers at {address} does not speak TLS: {error.reason or error}."
         ) from error
     except OSError as error:
-        raise UnreachableError(f"No collector answers at {address}: {error.strerror or error}.") from error
+        raise NoAnswerError(f"No collector answers at {address}: {error.strerror or error}.") from error
 
 
 def _unverified_chain(connection: ssl.SSLSocket) -> Sequence[bytes]:
