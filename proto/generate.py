@@ -47,7 +47,8 @@ def require_pinned_versions() -> None:
 def generate(target: Path) -> None:
     sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("llmenv/**/*.proto"))
     well_known = importlib.resources.files("grpc_tools") / "_proto"
-    out = [f"--{kind}_out={target}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    out = [f"--{kind}_out={target}" for kind in ("python", "grpc_python")]
+    out += [f"--{kind}_out=quiet:{target}" for kind in ("mypy", "mypy_grpc")]
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT}", f"-I{well_known}", *out, *sources]
     subprocess.run(command, check=True, cwd=ROOT)
     for service_free in target.glob("llmenv/**/*_pb2_grpc.py*"):

@@ -15,17 +15,23 @@ from llmenv_agent import suites
 from llmenv_agent.definitions import Definition, read_definitions
 from llmenv_agent.environments import describe
 from llmenv_agent.errors import UsageError
+from llmenv_agent.leftover import end_leftover
 from llmenv_agent.run_lock import Holder, LockCancelledError, run_lock
 from llmenv_agent.targets import Target, target_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from llmenv.fleet.v1 import run_pb2
 
     from llmenv_agent.configuration import Configuration, TargetSettings
     from llmenv_agent.execution import Event
     from llmenv_agent.suites import Suite
+
+
+# Apart from the daemon's, which may belong to an agent that waits for the run lock.
+LEFTOVER_NAME = "local-check.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +57,14 @@ def run_locally(asked: LocalCheck, configuration: Configuration) -> run_pb2.Run 
     _cancel_on_signals(cancelled)
     try:
         with run_lock("llmenv-agent check", on_wait=_say_who_runs, cancelled=cancelled):
-            device = asked.device or configuration.device
-            return _execute(suite, target, device=device, parameters=parameters, cancelled=cancelled)
+            return _execute(
+                suite,
+                target,
+                device=asked.device or configuration.device,
+                parameters=parameters,
+                cancelled=cancelled,
+                leftover_file=configuration.state_dir / LEFTOVER_NAME,
+            )
     except LockCancelledError:
         return None
     except UsageError:
@@ -68,7 +80,10 @@ def _execute(
     device: str,
     parameters: Mapping[str, Mapping[str, Any]],
     cancelled: threading.Event,
+    leftover_file: Path,
 ) -> run_pb2.Run | None:
+    leftover_file.parent.mkdir(parents=True, exist_ok=True)
+    end_leftover(leftover_file)
     with ThreadPoolExecutor(1) as pool:
         # The target answers while this process still imports: less time to the first check.
         environment = pool.submit(describe, target)
@@ -88,6 +103,7 @@ def _execute(
             parameters=parameters,
             read_conditions=read_conditions,
             cancelled=cancelled,
+            leftover_file=leftover_file,
         )
     run = execute(execution)
     return None if run.outcome == run_pb2.RUN_OUTCOME_CANCELLED else run

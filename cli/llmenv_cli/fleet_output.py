@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def verdicts_listing(answer: GetFleetReportResponse) -> Listing:
                 "environment": row.environment_name,
                 "device": row.device,
                 "run_id": row.run_id,
-                "started_at": row.started_at.ToDatetime(),
+                "started_at": row.started_at.ToDatetime(dt.UTC),
                 "ready": row.readiness.is_ready,
                 "check": name,
                 "status": word,

@@ -89,3 +89,7 @@ def _explain_fault(error: Exception) -> ExitCode:
         err=True,
     )
     return ExitCode.INTERNAL
+
+
+if __name__ == "__main__":
+    main()

@@ -35,6 +35,7 @@ def output_format(command: Command) -> Command:
         "output_format",
         type=click.Choice(settings.FORMATS),
         default=lambda: settings.load().format,
+        show_default="format of the settings, else table",
         help="How to print: a table or Markdown for people, JSON or CSV for programs.",
     )(command)
 
@@ -46,5 +47,6 @@ def language(command: Command) -> Command:
         "language",
         type=click.Choice(settings.LANGUAGES),
         default=lambda: settings.load().lang,
+        show_default="lang of the settings, else en",
         help="English or Chinese.",
     )(command)

@@ -9,6 +9,7 @@ class ExitCode(IntEnum):
     """Documented numbers; scripts may rely on them."""
 
     OK = 0
+    """Done."""
     FAILED = 1
     """The request was understood and could not be carried out."""
     USAGE = 2
@@ -16,3 +17,4 @@ class ExitCode(IntEnum):
     INTERNAL = 70
     """A fault of the program itself (EX_SOFTWARE of sysexits.h)."""
     INTERRUPTED = 130
+    """Ctrl-C."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from llmenv.catalog.packages import WATCHED
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1 import result_pb2
 
@@ -18,24 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     import duckdb
-
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "torchaudio",
-    "transformers",
-    "tokenizers",
-    "sentencepiece",
-    "peft",
-    "accelerate",
-    "mlx",
-    "mlx-lm",
-    "datasets",
-    "pandas",
-    "numpy",
-    "bitsandbytes",
-    "torchao",
-)
 
 # Tables of the reading connection alone: the runs and results in the period, and
 # the latest result of each check in each environment on each machine and device.
@@ -214,7 +197,7 @@ def packages(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str])
           AND NOT list_contains(?::VARCHAR[], environment.machine_id::VARCHAR)
         GROUP BY ALL
         """,
-        [PACKAGES, list(revoked)],
+        [WATCHED, list(revoked)],
     ).fetchall()
     verdicts: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     for name, version, status, count in connection.execute(
@@ -223,7 +206,7 @@ def packages(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str])
         FROM period_result AS result JOIN store.environment_package AS package USING (environment_id)
         WHERE package.name IN (SELECT unnest(?)) GROUP BY ALL
         """,
-        [PACKAGES],
+        [WATCHED],
     ).fetchall():
         verdicts[name, version][status] = count
     machines = {(name, version): count for name, version, count in now}

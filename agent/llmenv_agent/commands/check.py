@@ -7,17 +7,20 @@ from pathlib import Path
 
 import click
 
+from llmenv_agent.commands import options
 from llmenv_agent.exit_codes import ExitCode
 
 
 @click.command("check")
-@click.option("--suite", help="Suite to run.  [default: quick]")
+@click.option("--suite", metavar="NAME", help="Suite to run.  [default: quick]")
 @click.option("--check", "names", multiple=True, metavar="NAME", help="Run this check; may be repeated.")
 @click.option(
     "--target", metavar="PYTHON", help="Interpreter, environment folder, or name of a configured target."
 )
 @click.option(
-    "--device", type=click.Choice(["mps", "cuda", "cpu"]), help="Device.  [default: the machine's own]"
+    "--device",
+    type=click.Choice(["mps", "cuda", "cpu"]),
+    help="Device to check.  [default: the machine's own]",
 )
 @click.option(
     "--set",
@@ -29,7 +32,7 @@ from llmenv_agent.exit_codes import ExitCode
 @click.option(
     "--format", type=click.Choice(["json"]), default="json", expose_value=False, help="What stdout carries."
 )
-@click.option("--config", type=click.Path(path_type=Path), help="Configuration file.")
+@options.config_option
 def command(
     *,
     suite: str | None,

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 
 
 @click.command("checks")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print: a table for people, JSON for programs.",
+)
 def command(form: str) -> None:
     """List the checks with what each asks, needs, and may take."""
     from llmenv_agent.definitions import read_definitions

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import click
 
+from llmenv_agent.commands import options
+
 
 @click.command("enroll")
 @click.argument("collector", required=False, metavar="[HOST:PORT]")
 @click.option(
     "--token", envvar="LLMENV_TOKEN", help="Token, or LLMENV_TOKEN; - or nothing reads it from stdin."
 )
-@click.option(
-    "--state-dir", type=click.Path(path_type=Path), help="Where the agent keeps its identity and spool."
-)
-@click.option("--config", type=click.Path(path_type=Path), help="Configuration file.")
+@options.state_dir_option
+@options.config_option
 @click.option("--replace", is_flag=True, help="Enroll anew although this machine has an identity.")
 def command(
     collector: str | None, token: str | None, state_dir: Path | None, config: Path | None, *, replace: bool

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import click
 
+from llmenv_agent.commands import options
 from llmenv_agent.exit_codes import ExitCode
 
 EXPIRY_WARNING_DAYS = 7
 
 
 @click.command("run")
-@click.option("--config", type=click.Path(path_type=Path), help="Configuration file.")
-@click.option(
-    "--state-dir", type=click.Path(path_type=Path), help="Where the agent keeps its identity and spool."
-)
+@options.config_option
+@options.state_dir_option
 @click.option("--once", is_flag=True, help="Run the schedule's suites once, deliver everything, and end.")
 @click.option(
     "--deliver-within",
@@ -26,7 +25,9 @@ EXPIRY_WARNING_DAYS = 7
     metavar="TIME",
     help="With --once: deadline of the delivery.",
 )
-@click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log on stderr.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), help="How to log on stderr.  [default: text]"
+)
 def command(
     *, config: Path | None, state_dir: Path | None, log_format: str | None, deliver_within: str, once: bool
 ) -> int:

@@ -9,13 +9,20 @@ from typing import Any
 
 import click
 
+from llmenv_agent.commands import options
+
 
 @click.command("status")
-@click.option("--config", type=click.Path(path_type=Path), help="Configuration file.")
+@options.config_option
+@options.state_dir_option
 @click.option(
-    "--state-dir", type=click.Path(path_type=Path), help="Where the agent keeps its identity and spool."
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print: text for people, JSON for programs.",
 )
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(config: Path | None, state_dir: Path | None, form: str) -> None:
     """Say whether this machine is enrolled, and what was delivered.
 

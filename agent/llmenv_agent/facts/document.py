@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import plistlib
 from typing import Any
-from xml.parsers.expat import ExpatError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +65,10 @@ def json_stream(text: str) -> list[Document]:
 
 def plist_document(text: str) -> Document:
     """The document of an XML property list; an empty one when it is none."""
+    # Recordings alone need it, and it takes longer to import than the rest of this module.
+    import plistlib
+    from xml.parsers.expat import ExpatError
+
     try:
         return Document(plistlib.loads(text.encode("utf-8", "replace"), fmt=plistlib.FMT_XML))
     except (ValueError, ExpatError, AttributeError, IndexError, TypeError, LookupError, OverflowError):

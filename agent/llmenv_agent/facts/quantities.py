@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import statistics
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,4 +41,6 @@ def hexadecimal_data(text: str | None) -> int | None:
 
 def median(values: Sequence[float]) -> float | None:
     """The middle value; None of an empty sequence."""
+    import statistics  # takes longer to import than the rest of the facts, and recordings alone need it
+
     return statistics.median(values) if values else None

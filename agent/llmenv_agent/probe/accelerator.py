@@ -41,9 +41,9 @@ class Accelerator:
         try:
             observed = float((torch.ones(2, device=self._device) + 1).sum().item())
         except Exception as error:
-            message = str(error).strip().partition("\n")[0]
+            message = _first_sentence(str(error))
             self._findings.fail(
-                "{device} cannot be used by torch {version}: {message}",
+                "{device} cannot be used by torch {version}: {message}.",
                 device=self._device.upper(),
                 version=torch.__version__,
                 message=message,
@@ -88,6 +88,11 @@ class Accelerator:
         if self._device == "mps":
             now = float(sys.modules["torch"].mps.driver_allocated_memory())
             self._highest_driver_bytes = max(self._highest_driver_bytes, now)
+
+
+def _first_sentence(message: str) -> str:
+    """PyTorch goes on with a page of backends; the whole message stays in the result's error."""
+    return (message.strip() + "\n").partition("\n")[0].partition(". ")[0].rstrip(".")[:200]
 
 
 def _cuda_peak(torch: Any) -> Dict[str, Any]:

@@ -17,10 +17,13 @@ from llmenv_cli.exit_codes import ExitCode
     "--target",
     metavar="PYTHON",
     default=lambda: settings.load().target,
-    help="Interpreter of the training environment.",
+    show_default="target of the settings, else the agent's choice",
+    help="Interpreter of the training environment, its folder, or the name of a configured target.",
 )
 @click.option(
-    "--device", type=click.Choice(["mps", "cuda", "cpu"]), help="Device to check.  [default: the best here]"
+    "--device",
+    type=click.Choice(["mps", "cuda", "cpu"]),
+    help="Device to check.  [default: the machine's own]",
 )
 @click.option(
     "--set",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,6 @@ import click
 from llmenv_cli import options, settings
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from llmenv.catalog.texts import Texts
     from llmenv.fleet.v1.fleet_service_pb2 import FleetMachine
 
@@ -115,8 +114,8 @@ def _row(found: FleetMachine, texts: Texts) -> Row:
         "memory_bytes": machine.memory_bytes if machine.HasField("memory_bytes") else None,
         "system": f"{machine.os_name} {machine.os_version}".strip(),
         "connected": found.is_connected,
-        "last_seen_at": found.last_seen_at.ToDatetime() if has["last_seen_at"] else None,
-        "last_run_at": found.last_run_at.ToDatetime() if has["last_run_at"] else None,
+        "last_seen_at": found.last_seen_at.ToDatetime(dt.UTC) if has["last_seen_at"] else None,
+        "last_run_at": found.last_run_at.ToDatetime(dt.UTC) if has["last_run_at"] else None,
         "agent_version": found.agent_version,
     }
     return Row(values=values, shown=shown)

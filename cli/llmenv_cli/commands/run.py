@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,19 @@ def runs_listing(summaries: list[RunSummary], texts: Texts) -> Listing:
     """A row a run."""
     from llmenv_cli.render.listing import Field, Listing
 
-    keys = ("run_id", "started_at", "hostname", "chip", "environment", "suite", "device", "ready", "statuses")
+    keys = (
+        "run_id",
+        "started_at",
+        "ended_at",
+        "hostname",
+        "chip",
+        "environment",
+        "suite",
+        "device",
+        "outcome",
+        "ready",
+        "statuses",
+    )
     optional = {"chip", "environment", "suite"}
     fields = [
         Field(
@@ -86,10 +99,13 @@ def runs_listing(summaries: list[RunSummary], texts: Texts) -> Listing:
         )
         for key in keys
     ]
-    return Listing(fields=fields, rows=[_row(summary, texts) for summary in summaries])
+    rows = [_row(summary, texts) for summary in summaries]
+    return Listing(fields=fields, rows=rows, hidden=frozenset({"ended_at", "outcome"}))
 
 
 def _row(summary: RunSummary, texts: Texts) -> Row:
+    from llmenv.catalog.status import OUTCOME_WORDS
+
     from llmenv_cli.render.listing import Row
     from llmenv_cli.render.sections.wording import when_in_column
 
@@ -98,12 +114,14 @@ def _row(summary: RunSummary, texts: Texts) -> Row:
     return Row(
         values={
             "run_id": summary.run_id,
-            "started_at": summary.started_at.ToDatetime(),
+            "started_at": summary.started_at.ToDatetime(dt.UTC),
+            "ended_at": summary.ended_at.ToDatetime(dt.UTC) if summary.HasField("ended_at") else None,
             "hostname": summary.hostname,
             "chip": summary.chip,
             "environment": summary.environment_name,
             "device": summary.device,
             "suite": summary.suite,
+            "outcome": OUTCOME_WORDS[summary.outcome],
             "ready": ready,
             "statuses": ", ".join(f"{word} {count}" for word, count in counts.items()),
         },

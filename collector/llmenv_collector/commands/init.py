@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 @click.command("init")
 @data_option
 @click.option(
-    "--host", "hosts", multiple=True, metavar="NAME", help="Name or address that machines reach it by."
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Name or address that machines reach it by; may be repeated.  [default: 127.0.0.1]",
 )
 @click.option("--port", default=7443, show_default=True, help="Port for people, as it stands in the token.")
 def command(folder: DataFolder, hosts: tuple[str, ...], port: int) -> None:

@@ -24,8 +24,9 @@ def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "folder",
         type=click.Path(path_type=Path, file_okay=False),
         envvar="LLMENV_DATA_DIR",
+        show_envvar=True,
         callback=to_folder,
-        help="Folder that holds everything of this collector.",
+        help="Folder that holds everything of this collector.  [default: in the user's data folder]",
     )(command)
 
 

@@ -17,3 +17,9 @@ COMMENT ON COLUMN v1.conditions.uptime_seconds IS 'Since boot, seconds.';
 COMMENT ON COLUMN v1.conditions.session_type IS '"daemon", "gui", "ssh", "terminal" or "unspecified".';
 COMMENT ON COLUMN v1.conditions.free_disk_bytes IS 'Bytes.';
 COMMENT ON COLUMN v1.conditions.other_gpu_processes IS 'A count.';
+
+-- Example: Results whose timings should not be compared.
+-- SELECT check_name, started_at, moment, power_source, low_power_mode, thermal_pressure
+-- FROM conditions JOIN results USING (result_id)
+-- WHERE power_source = 'battery' OR low_power_mode OR thermal_pressure NOT IN ('', 'nominal')
+-- ORDER BY started_at DESC, moment DESC

@@ -17,3 +17,7 @@ COMMENT ON COLUMN v1.delivery.minted_as_of IS 'When the agent said so, collector
 COMMENT ON COLUMN v1.delivery.first_received_at IS 'Collector''s clock.';
 COMMENT ON COLUMN v1.delivery.last_received_at IS 'Collector''s clock.';
 COMMENT ON COLUMN v1.delivery.previous_spool_id IS 'When it continues a spool that was copied.';
+
+-- Example: The ledger by machine, the most waiting records first.
+-- SELECT hostname, minted, delivery.stored, rejected, waiting, dropped, minted_as_of
+-- FROM delivery JOIN machines USING (machine_id) ORDER BY waiting DESC NULLS LAST

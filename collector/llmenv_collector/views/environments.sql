@@ -19,3 +19,7 @@ COMMENT ON COLUMN v1.environments.python_version IS 'Such as "3.11.7".';
 COMMENT ON COLUMN v1.environments.python_implementation IS 'Such as "CPython".';
 COMMENT ON COLUMN v1.environments.python_architecture IS '"x86_64" on Apple Silicon means Rosetta.';
 COMMENT ON COLUMN v1.environments.seen_at IS 'Machine''s clock.';
+
+-- Example: Versions of Python that are in use.
+-- SELECT python_version, python_architecture, count(*) AS environments, count(DISTINCT machine_id) AS machines
+-- FROM environments GROUP BY ALL ORDER BY python_version

@@ -8,3 +8,8 @@ COMMENT ON COLUMN v1.expectations.met IS 'Whether what was observed satisfies wh
 COMMENT ON COLUMN v1.expectations.expected IS 'What had to be.';
 COMMENT ON COLUMN v1.expectations.observed IS 'What was.';
 COMMENT ON COLUMN v1.expectations.source IS 'Where the bound comes from; may be empty.';
+
+-- Example: What was required and not met.
+-- SELECT check_name, name, expected, observed, source, count(*) AS results
+-- FROM expectations JOIN results USING (result_id)
+-- WHERE NOT met GROUP BY ALL ORDER BY results DESC

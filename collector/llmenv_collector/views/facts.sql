@@ -9,3 +9,8 @@ COMMENT ON COLUMN v1.facts.text IS 'Its value when it is words.';
 COMMENT ON COLUMN v1.facts.number IS 'Its value when it is a number.';
 COMMENT ON COLUMN v1.facts.flag IS 'Its value when it is yes or no.';
 COMMENT ON COLUMN v1.facts.unit IS 'Of number; empty where the name says it.';
+
+-- Example: Where the weights of language models came from.
+-- SELECT check_name, text AS weights_source, count(*) AS results
+-- FROM facts JOIN results USING (result_id)
+-- WHERE name = 'weights_source' GROUP BY ALL ORDER BY ALL

@@ -21,3 +21,7 @@ COMMENT ON COLUMN v1.machines.is_apple_silicon IS 'Whether the device must be mp
 COMMENT ON COLUMN v1.machines.agent_version IS 'Version of llmenv-agent, as last said.';
 COMMENT ON COLUMN v1.machines.enrolled_at IS 'When its certificate was first issued.';
 COMMENT ON COLUMN v1.machines.last_seen_at IS 'Last message of any kind, collector''s clock.';
+
+-- Example: Machines, the longest silent first.
+-- SELECT hostname, chip, memory_bytes / 2**30 AS memory_gib, os_version, os_build, last_seen_at
+-- FROM machines ORDER BY last_seen_at

@@ -12,3 +12,12 @@ COMMENT ON COLUMN v1.measurements.value IS 'The median of the trials where there
 COMMENT ON COLUMN v1.measurements.better IS '"higher", "lower" or NULL.';
 COMMENT ON COLUMN v1.measurements.trials IS 'Raw values in the order they were taken; warm-ups apart.';
 COMMENT ON COLUMN v1.measurements.warmups IS 'Values of the warm-up rounds.';
+
+-- Example: Training speed by chip, device and version of torch.
+-- SELECT chip, runs.device, package.version AS torch, count(*) AS runs, median(value) AS steps_per_second
+-- FROM measurements
+-- JOIN results USING (result_id)
+-- JOIN runs USING (run_id)
+-- JOIN environment_packages AS package USING (environment_id)
+-- WHERE check_name = 'torch_training' AND measurements.name = 'steps_per_second' AND package.name = 'torch'
+-- GROUP BY ALL ORDER BY steps_per_second DESC

@@ -9,3 +9,9 @@ COMMENT ON COLUMN v1.result_cases.parameters_json IS 'JSON object of what distin
 COMMENT ON COLUMN v1.result_cases.status IS 'pass, warn, fail, skip, error, timeout, crash or unknown.';
 COMMENT ON COLUMN v1.result_cases.reason IS 'One sentence why.';
 COMMENT ON COLUMN v1.result_cases.duration_seconds IS 'Wall time, seconds.';
+
+-- Example: Packages that are missing or do not work.
+-- SELECT result_cases.name AS package, result_cases.status, result_cases.reason, count(*) AS results
+-- FROM result_cases JOIN results USING (result_id)
+-- WHERE check_name = 'packages' AND result_cases.status <> 'pass'
+-- GROUP BY ALL ORDER BY results DESC, package

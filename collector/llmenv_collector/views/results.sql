@@ -29,3 +29,8 @@ COMMENT ON COLUMN v1.results.run_seconds IS 'Its own work after the imports, sec
 COMMENT ON COLUMN v1.results.wall_seconds IS 'Start to end of its process, seconds.';
 COMMENT ON COLUMN v1.results.started_at IS 'Machine''s clock.';
 COMMENT ON COLUMN v1.results.log_tail IS 'End of stdout and stderr together.';
+
+-- Example: What goes wrong, and on how many machines.
+-- SELECT check_name, status, cause, count(DISTINCT machine_id) AS machines, max(started_at) AS last_seen
+-- FROM results WHERE status NOT IN ('pass', 'warn', 'skip')
+-- GROUP BY ALL ORDER BY machines DESC, last_seen DESC

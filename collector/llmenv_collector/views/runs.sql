@@ -29,3 +29,7 @@ COMMENT ON COLUMN v1.runs.ended_at IS 'Machine''s clock; NULL while it runs or w
 COMMENT ON COLUMN v1.runs.wall_seconds IS 'Monotonic, seconds.';
 COMMENT ON COLUMN v1.runs.outcome IS '"completed", "cancelled", "interrupted" or "unknown".';
 COMMENT ON COLUMN v1.runs.agent_version IS 'Version of llmenv-agent.';
+
+-- Example: Runs that did not complete, newest first.
+-- SELECT hostname, environment_name, suite, started_at, outcome
+-- FROM runs WHERE outcome <> 'completed' ORDER BY started_at DESC

@@ -1,4 +1,4 @@
-"""The words of status, and the rule for "ready".
+"""The words of status and outcome, and the rule for "ready".
 
 *Ready* is said of an environment on a machine and device: every core check is
 pass or warn.  Skip, unknown, error, timeout and crash are not ready.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmenv.fleet.v1 import result_pb2
+from llmenv.fleet.v1 import result_pb2, run_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,13 @@ WORDS: dict[result_pb2.Status.ValueType, str] = {
     result_pb2.STATUS_CRASH: "crash",
 }
 STATUSES = {word: status for status, word in WORDS.items()}
+
+OUTCOME_WORDS: dict[run_pb2.RunOutcome.ValueType, str] = {
+    run_pb2.RUN_OUTCOME_UNSPECIFIED: "unknown",
+    run_pb2.RUN_OUTCOME_COMPLETED: "completed",
+    run_pb2.RUN_OUTCOME_CANCELLED: "cancelled",
+    run_pb2.RUN_OUTCOME_INTERRUPTED: "interrupted",
+}
 
 CORE_CHECKS = ("torch_basics", "torch_training", "transformers_generate", "peft_lora")
 APPLE_SILICON_CORE_CHECKS = (*CORE_CHECKS, "mlx_native")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmenv.catalog.packages import DATA_HANDLING, FRAMEWORKS
 from llmenv.catalog.status import WORDS
 
 from llmenv_cli.render import numbers
@@ -23,23 +24,7 @@ if TYPE_CHECKING:
 
 CHECK = "packages"
 ABSENT = "-"
-GROUPS = {
-    "core": (
-        "torch",
-        "torchvision",
-        "torchaudio",
-        "transformers",
-        "tokenizers",
-        "sentencepiece",
-        "peft",
-        "accelerate",
-        "mlx",
-        "mlx-lm",
-        "bitsandbytes",
-        "torchao",
-    ),
-    "handling": ("datasets", "pandas", "numpy"),
-}
+GROUPS = {"core": FRAMEWORKS, "handling": DATA_HANDLING}
 
 
 def packages(view: RunView, texts: Texts) -> Section:
