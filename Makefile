@@ -7,7 +7,7 @@ TRAINING := .venv-train
 PROTO := .venv-proto
 BIN := $(VENV)/bin
 
-.PHONY: demo test check proto bench clean
+.PHONY: demo test check proto docs bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test    set up, run every test"
 	@echo "make check   format, lint, types, import laws, contract"
 	@echo "make proto   generate the code of the contract"
+	@echo "make docs    generate the pages drawn from commands, views and checks"
 	@echo "make bench   run every benchmark"
 	@echo "make clean   remove the environments and the demo's data"
 
@@ -33,12 +34,16 @@ check: $(VENV)/.ready $(PROTO)/.ready
 	$(PROTO)/bin/buf lint
 	$(PROTO)/bin/buf breaking --against '.git#$(BREAKING_REF)'
 	PATH="$(CURDIR)/$(PROTO)/bin:$$PATH" $(PROTO)/bin/python proto/generate.py --check
+	$(BIN)/python docs/generate.py --check
 
 # buf breaking compares with the last release, or with main before there is one.
 BREAKING_REF = $(shell tag=$$(git describe --tags --abbrev=0 2>/dev/null); if [ -n "$$tag" ]; then echo "tag=$$tag"; else echo "branch=$$(git rev-parse --verify --quiet main >/dev/null && echo main || git rev-parse --abbrev-ref HEAD)"; fi)
 
 proto: $(PROTO)/.ready
 	PATH="$(CURDIR)/$(PROTO)/bin:$$PATH" $(PROTO)/bin/python proto/generate.py
+
+docs: $(VENV)/.ready
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.ready $(TRAINING)/.ready
 	@for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program $(BENCH_FLAGS) || exit 1; done

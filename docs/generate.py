@@ -36,6 +36,21 @@ PROGRAMS = {
     "llmenv-collector": ("llmenv_collector", "cli"),
 }
 
+ABOUT_COMMANDS = """\
+stdout carries what was asked for and nothing else; talk goes to stderr. Every command has `--help`.
+LLMENV_DEBUG=1 shows where a fault of a program comes from."""
+ABOUT_VIEWS = """\
+What `llmenv sql` can ask: the views of schema `v1`. They are what is promised; the tables behind them may
+change. Ids are UUIDs, times are UTC. Who asks needs the role analyst or admin.
+
+```sh
+llmenv sql 'SELECT hostname, chip FROM machines'
+```"""
+ABOUT_CHECKS = """\
+Each check is one file and one question. It runs in a process of its own, in the interpreter of the training
+environment, and is ended at its deadline. Core checks decide whether an environment is ready
+([the rule](reading-a-report.md)). `--set CHECK.PARAM=VALUE` and the configuration file change parameters."""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -56,7 +71,7 @@ def _settle(path: Path, text: str, *, check: bool) -> bool:
 
 def commands_page() -> str:
     """Every command of every program with its options, then the exit codes."""
-    parts = ["# Commands", NOTE, "stdout carries what was asked for and nothing else; talk goes to stderr."]
+    parts = ["# Commands", NOTE, ABOUT_COMMANDS]
     for program, (package, name) in PROGRAMS.items():
         group = getattr(importlib.import_module(f"{package}.main"), name)
         parts += [f"## {program}", *_about(program, group)]
@@ -125,13 +140,7 @@ def views_page() -> str:
     """Each view as a database describes it, with the example of its file."""
     from llmenv_collector import migrate
 
-    parts = [
-        "# Views",
-        NOTE,
-        "What `llmenv sql` can ask: the views of schema `v1`. They are what is promised; the tables behind"
-        " them may change. Ids are UUIDs, times are UTC. A question needs the role analyst or admin:",
-        "```sh\nllmenv sql 'SELECT hostname, chip FROM machines'\n```",
-    ]
+    parts = ["# Views", NOTE, ABOUT_VIEWS]
     connection = migrate.connect(Path(":memory:"))
     migrate.migrate(connection)
     views = connection.sql(
@@ -178,15 +187,7 @@ def checks_page() -> str:
         (f"[`{each.name}`](#{each.name})", _core(each.name, core, only_apple), each.summary)
         for each in definitions
     ]
-    parts = [
-        "# Checks",
-        NOTE,
-        "Each check is one file and one question. It runs in a process of its own, in the interpreter of the"
-        " training environment, and is ended at its deadline. Core checks decide whether an environment is"
-        " ready ([the rule](reading-a-report.md)). `--set CHECK.PARAM=VALUE` and the configuration file"
-        " change parameters.",
-        _table(("Check", "Core", "Question"), rows),
-    ]
+    parts = ["# Checks", NOTE, ABOUT_CHECKS, _table(("Check", "Core", "Question"), rows)]
     return _page([*parts, *(part for each in definitions for part in _check(each))])
 
 

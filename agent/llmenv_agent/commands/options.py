@@ -27,6 +27,6 @@ def state_dir_option(command: Command) -> Command:
     return click.option(
         "--state-dir",
         type=click.Path(path_type=Path),
-        help="Where the agent keeps its identity and spool.  [default: LLMENV_STATE_DIR, else state_dir of the"
-        " configuration]",
+        help="Where the agent keeps its identity and spool.  "
+        "[default: LLMENV_STATE_DIR, else state_dir of the configuration]",
     )(command)

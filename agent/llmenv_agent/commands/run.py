@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from llmenv_agent.commands import options
 from llmenv_agent.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXPIRY_WARNING_DAYS = 7
 
@@ -26,7 +29,9 @@ EXPIRY_WARNING_DAYS = 7
     help="With --once: deadline of the delivery.",
 )
 @click.option(
-    "--log-format", type=click.Choice(["text", "json"]), help="How to log on stderr.  [default: text]"
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="How to log on stderr.  [default: log_format of the configuration]",
 )
 def command(
     *, config: Path | None, state_dir: Path | None, log_format: str | None, deliver_within: str, once: bool

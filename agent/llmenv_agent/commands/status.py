@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from llmenv_agent.commands import options
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command("status")
