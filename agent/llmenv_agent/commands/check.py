@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--device",
     type=click.Choice(["mps", "cuda", "cpu"]),
-    help="Device to check.  [default: the machine's own]",
+    help="Device to check.  [default: mps on Apple Silicon, else cpu]",
 )
 @click.option(
     "--set",

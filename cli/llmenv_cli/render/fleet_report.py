@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from llmenv.catalog import known_issues
 from llmenv.catalog.status import WORDS
 from llmenv.catalog.texts import texts as texts_in
+from llmenv.fleet.v1.result_pb2 import DIRECTION_UNSPECIFIED
 
 from llmenv_cli.render import numbers
 from llmenv_cli.render.blocks import Column, Grid, Paragraph, Report, Section
@@ -38,7 +40,10 @@ def fleet_report(answer: GetFleetReportResponse, *, language: str) -> Report:
         chips(answer, texts),
         packages(answer, texts),
     )
-    return Report(texts.say("fleet.report_title"), tuple(section for section in sections if section.blocks))
+    return Report(
+        texts.say("fleet.report_title"),
+        tuple(section for section in sections if section.blocks or section.subsections),
+    )
 
 
 def verdict_words(row: HealthRow) -> dict[str, str]:
@@ -81,18 +86,27 @@ def findings(answer: GetFleetReportResponse, texts: Texts) -> Section:
 
 
 def chips(answer: GetFleetReportResponse, texts: Texts) -> Section:
-    """Measurements that rate, by chip variant: those to compare stand below one another."""
-    columns = (
-        _column("check", texts, wraps=True),
-        _column("measurement", texts, wraps=True),
-        _column("chip", texts, wraps=True),
-        _column("device", texts),
-        _column("median", texts, is_number=True),
-        _column("range", texts, is_number=True, is_optional=True),
-        _column("machines_results", texts, is_number=True, is_optional=True),
+    """What is fast and what it takes, a table a check; the chips to compare stand below one another.
+
+    Losses, errors and counts judge a check and do not rate a chip: `--format csv` and `json` have them.
+    """
+    rating = sorted(
+        (row for row in answer.chips if rates_a_chip(row)),
+        key=lambda row: (row.check_name, row.measurement, row.device, row.chip),
     )
-    ordered = sorted(answer.chips, key=lambda row: (row.check_name, row.measurement, row.device))
-    return _table(texts.say("fleet.chips"), columns, tuple(_chip_row(row, texts) for row in ordered))
+    tables = tuple(
+        Section(
+            title(name, texts), (Grid(_chip_columns(texts), tuple(_chip_row(row, texts) for row in rows)),)
+        )
+        for name, rows in itertools.groupby(rating, key=lambda row: row.check_name)
+    )
+    return Section(texts.say("fleet.chips"), (), tables)
+
+
+def rates_a_chip(row: ChipRow) -> bool:
+    """A rate, a time or an amount of memory, of which more or less is better."""
+    is_quantity = row.unit in ("s", "byte") or row.unit.endswith("/s") or row.unit == "1/ms"
+    return is_quantity and row.direction != DIRECTION_UNSPECIFIED
 
 
 def packages(answer: GetFleetReportResponse, texts: Texts) -> Section:
@@ -161,13 +175,12 @@ def _chip_row(row: ChipRow, texts: Texts) -> tuple[str, ...]:
         variant.append(numbers.memory(row.memory_bytes))
     low, high = (numbers.quantity(value, row.unit, texts) for value in (row.low, row.high))
     return (
-        title(row.check_name, texts),
         texts.name_of("name", row.measurement),
         texts.say("word.list_separator").join(variant),
         row.device,
         numbers.quantity(row.median, row.unit, texts),
         texts.say("fleet.range", low=low, high=high) if row.machines > 1 else "",
-        f"{row.machines}, {row.results}",
+        str(row.machines),
     )
 
 
@@ -178,6 +191,17 @@ def _package_row(row: PackageRow, texts: Texts) -> tuple[str, ...]:
         if row.status_counts[word]
     )
     return row.package, row.version, str(row.machines), counts
+
+
+def _chip_columns(texts: Texts) -> tuple[Column, ...]:
+    return (
+        _column("measurement", texts, wraps=True),
+        _column("chip", texts, wraps=True),
+        _column("device", texts),
+        _column("median", texts, is_number=True),
+        _column("range", texts, is_number=True, is_optional=True),
+        _column("machines", texts, is_number=True),
+    )
 
 
 def _column(

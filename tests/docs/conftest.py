@@ -1,0 +1,81 @@
+"""The generator of the pages, and a collector's store with two real runs, a refused record and a ledger."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.protobuf import json_format
+from llmenv.fleet.v1 import record_pb2, run_pb2
+from llmenv.ids import new_id
+from llmenv_collector.group import Sighting
+from llmenv_collector.ingest import Arrival
+from llmenv_collector.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCS = REPOSITORY / "docs"
+RUNS = REPOSITORY / "tests" / "cli" / "runs"
+
+
+@pytest.fixture(scope="session")
+def docs() -> Path:
+    return DOCS
+
+
+@pytest.fixture(scope="session")
+def generator() -> ModuleType:
+    """docs/generate.py, which is a program and no package."""
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store as `serve` leaves it when it ends."""
+    path = tmp_path_factory.mktemp("store") / "llmenv.duckdb"
+    store = Store(path)
+    runs = [json_format.Parse(file.read_text("utf-8"), run_pb2.Run()) for file in sorted(RUNS.glob("*.json"))]
+    machine_id = runs[0].machine.machine_id
+    store.see(Sighting(machine_id, seen_at=1, enrolled_at=1)).result()
+    records = [record for run in runs for record in records_of(run)]
+    unknown_run = record_pb2.Record(
+        record_id=new_id(), machine_id=machine_id, check_started={"run_id": "none"}
+    )
+    spool_id = new_id()
+    arrivals = [
+        Arrival(spool_id, machine_id, 1, sequence, record.SerializeToString(), received_at=sequence)
+        for sequence, record in enumerate([*records, unknown_run], start=1)
+    ]
+    delivered = store.deliver(arrivals).result()
+    assert [one.sequence for one in delivered.rejections] == [len(arrivals)]
+    store.close()
+    return path
+
+
+def records_of(run: run_pb2.Run) -> Iterator[record_pb2.Record]:
+    """As an agent spools them."""
+    begun = run_pb2.Run()
+    begun.CopyFrom(run)
+    for field in ("results", "ended_at", "wall_seconds", "outcome"):
+        begun.ClearField(field)
+    yield record(run, run_started={"run": begun})
+    for result in run.results:
+        yield record(run, check_finished={"run_id": run.run_id, "result": result})
+    finished = {"run_id": run.run_id, "outcome": run.outcome, "wall_seconds": run.wall_seconds}
+    yield record(run, run_finished={**finished, "ended_at": run.ended_at})
+
+
+def record(run: run_pb2.Run, **kind: Any) -> record_pb2.Record:
+    made = record_pb2.Record(record_id=new_id(), machine_id=run.machine.machine_id, **kind)
+    made.measured_at.CopyFrom(run.started_at)
+    return made

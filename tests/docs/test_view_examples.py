@@ -1,0 +1,30 @@
+"""The examples of docs/views.md, asked as an analyst asks, of a store with real runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from llmenv_collector import migrate, sql_worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+VIEWS = [name.removesuffix(".sql") for name, _ in migrate.view_files()]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_example_of_a_view_is_allowed_and_answers(
+    generator: ModuleType, database: Path, view: str
+) -> None:
+    """It reads its view, and finds rows in two runs of a machine, one of them not ready."""
+    example = generator.view_examples()[view]
+    assert f"FROM {view}" in example.statement
+    connection = sql_worker.connect(str(database), memory_bytes=1 << 30)
+    try:
+        statement = sql_worker.only_select(connection, example.statement)
+        rows = connection.execute(statement).fetchall()
+    finally:
+        connection.close()
+    assert rows != []
