@@ -59,12 +59,12 @@ class Definition:
     def _require_parameter(self, name: str, value: object) -> None:
         if name not in self.parameters:
             known = ", ".join(sorted(self.parameters)) or "none"
-            raise DefinitionError(f"{self.name} has no parameter {name!r}; it has: {known}")
+            raise DefinitionError(f"{self.name} has no parameter {name!r}; it has: {known}.")
         default = self.parameters[name]
         if default is None or value is None or _same_kind(default, value):
             return
         kinds = type(default).__name__, type(value).__name__
-        raise DefinitionError(f"{self.name}: parameter {name} is {kinds[0]}, and {value!r} is {kinds[1]}")
+        raise DefinitionError(f"{self.name}: parameter {name} is {kinds[0]}, and {value!r} is {kinds[1]}.")
 
 
 def _same_kind(default: object, value: object) -> bool:
@@ -89,7 +89,7 @@ def read_definition(path: Path) -> Definition:
     try:
         source = path.read_bytes()
     except OSError as error:
-        raise DefinitionError(f"{path}: cannot be read: {error.strerror}") from error
+        raise DefinitionError(f"{path}: cannot be read: {error.strerror}.") from error
     return parse_definition(path, source)
 
 
@@ -99,10 +99,10 @@ def parse_definition(path: Path, source: bytes) -> Definition:
         tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
-        raise DefinitionError(f"{path}:{line}: is not Python: {error.args[0]}") from error
+        raise DefinitionError(f"{path}:{line}: is not Python: {error.args[0]}.") from error
     summary = (ast.get_docstring(tree) or "").partition("\n")[0].strip()
     if not summary:
-        raise DefinitionError(f"{path}:1: begin with a docstring whose first line is the check's question")
+        raise DefinitionError(f"{path}:1: begin with a docstring whose first line is the check's question.")
     _require_run(path, tree)
     constants = _Constants(path, tree)
     timeout = constants.seconds("TIMEOUT_SECONDS")
@@ -126,7 +126,7 @@ def _require_run(path: Path, tree: ast.Module) -> None:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == "run" and len(node.args.args) == 1:
             return
-    raise DefinitionError(f"{path}:1: define run(probe), the one function that the probe calls")
+    raise DefinitionError(f"{path}:1: define run(probe), the one function that the probe calls.")
 
 
 class _Constants:
@@ -185,7 +185,7 @@ class _Constants:
             if constant in _OPTIONAL:
                 return _OPTIONAL[constant]
             raise DefinitionError(
-                f"{self._path}:1: {constant} is missing; a check defines it at the top level"
+                f"{self._path}:1: {constant} is missing; a check defines it at the top level."
             )
         try:
             return ast.literal_eval(self._nodes[constant])
@@ -194,4 +194,4 @@ class _Constants:
 
     def _error(self, constant: str, wanted: str) -> DefinitionError:
         line = self._nodes[constant].lineno if constant in self._nodes else 1
-        return DefinitionError(f"{self._path}:{line}: {constant} must be {wanted}")
+        return DefinitionError(f"{self._path}:{line}: {constant} must be {wanted}.")

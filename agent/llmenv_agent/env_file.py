@@ -20,7 +20,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise EnvFileError(f"{path}: the env file cannot be read: {error}") from error
+        raise EnvFileError(f"{path}: the env file cannot be read: {error}.") from error
     return parse_env_file(text, path=path)
 
 
@@ -31,12 +31,12 @@ def parse_env_file(text: str, *, path: Path) -> dict[str, str]:
         try:
             words = shlex.split(line, comments=True)
         except ValueError as error:
-            raise EnvFileError(f"{path}:{number}: {error}") from error
+            raise EnvFileError(f"{path}:{number}: {error}.") from error
         if words[:1] == ["export"]:
             words = words[1:]
         for word in words:
             name, equals, value = word.partition("=")
             if not equals or not name.isidentifier():
-                raise EnvFileError(f"{path}:{number}: {word!r} is not NAME=VALUE")
+                raise EnvFileError(f"{path}:{number}: {word!r} is not NAME=VALUE.")
             variables[name] = value
     return variables

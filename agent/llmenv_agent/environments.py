@@ -63,7 +63,7 @@ class _Inventory:
                     stderr=log,
                 )
         except OSError as error:
-            raise TargetError(f"{target.python} cannot be started: {error.strerror}") from error
+            raise TargetError(f"{target.python} cannot be started: {error.strerror}.") from error
 
     def read(self) -> dict[str, Any]:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -72,7 +72,7 @@ class _Inventory:
         try:
             content: dict[str, Any] = json.loads(self._output.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise TargetError(f"{self._python} does not list its packages: {self._last_words()}") from error
+            raise TargetError(f"{self._python} does not list its packages: {self._last_words()}.") from error
         return content
 
     def end(self) -> None:

@@ -95,7 +95,7 @@ def _open(path: Path) -> int:
             if flags & os.O_CREAT:
                 os.fchmod(descriptor, 0o666)  # whatever the umask says: others must be able to lock it
             return descriptor
-    raise RunLockError(f"the lock file {path} cannot be opened; set LLMENV_RUN_LOCK to another path")
+    raise RunLockError(f"The lock file {path} cannot be opened; set LLMENV_RUN_LOCK to another path.")
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -35,7 +35,7 @@ def suite(name: str, definitions: Mapping[str, Definition]) -> Suite:
     chosen = tuple(each for each in definitions.values() if name in each.suites)
     if not chosen:
         known = ", ".join(sorted({each for one in definitions.values() for each in one.suites}))
-        raise DefinitionError(f"there is no suite {name!r}; there are: {known or 'none'}")
+        raise DefinitionError(f"There is no suite {name!r}; there are: {known or 'none'}.")
     return Suite(name, chosen)
 
 
@@ -44,5 +44,5 @@ def custom(names: Iterable[str], definitions: Mapping[str, Definition]) -> Suite
     chosen = dict.fromkeys(names)
     for name in chosen:
         if name not in definitions:
-            raise DefinitionError(f"there is no check {name!r}; there are: {', '.join(sorted(definitions))}")
+            raise DefinitionError(f"There is no check {name!r}; there are: {', '.join(sorted(definitions))}.")
     return Suite("custom", tuple(definitions[name] for name in chosen))

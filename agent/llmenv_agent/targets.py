@@ -68,7 +68,7 @@ def target_from(
     if path.is_dir():
         path = interpreter_of(path) or path
     if not path.is_file() or not os.access(path, os.X_OK):
-        raise TargetError(f"{path} is no Python interpreter; name one, or the folder of an environment")
+        raise TargetError(f"{path} is no Python interpreter; name one, or the folder of an environment.")
     return Target(
         name=name or environment_name(environment_folder(path)),
         python=path,

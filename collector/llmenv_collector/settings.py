@@ -6,6 +6,7 @@ names the file and the line.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DURATION_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+KIND_WORDS = {int: "a whole number", float: "a number", str: "text"}
 DEFAULT_PORTS = {"listen": 7443, "agents_listen": 7444}
 
 
@@ -66,10 +68,33 @@ def load(
     return Settings(**values)
 
 
+def write_serving_others(file: Path, *, host: str) -> None:
+    """Settings of a collector that other machines reach as `host`; an existing file stays as it is."""
+    if file.exists():
+        return
+    ports = DEFAULT_PORTS
+    file.write_text(
+        f'listen = "0.0.0.0:{ports["listen"]}"\n'
+        f'agents_listen = "0.0.0.0:{ports["agents_listen"]}"\n'
+        f"advertise = {json.dumps(host)}\n",
+        encoding="utf-8",
+    )
+
+
+def people_address(settings: Settings) -> str:
+    """host:port that people are told; the one a token carries before anything serves."""
+    listen = parse_address(settings.listen, where="listen")
+    return str(Address(settings.advertise or listen.host, listen.port))
+
+
 def read_file(file: Path) -> dict[str, Any]:
-    if not file.exists():
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
         return {}
-    text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{file} cannot be read: {why}.") from error
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -96,7 +121,7 @@ def convert(name: str, value: object, *, where: str) -> Any:
     try:
         converted = wanted(value)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{where}: {name} must be a {wanted.__name__}, not {value!r}.") from error
+        raise UsageError(f"{where}: {name} must be {KIND_WORDS[wanted]}, not {value!r}.") from error
     if isinstance(converted, (int, float)) and not converted > 0:
         raise UsageError(f"{where}: {name} must be above 0, not {value!r}.")
     return converted

@@ -13,6 +13,7 @@ from llmenv.printed_token import PrintedToken
 from llmenv_collector import settings
 from llmenv_collector.errors import UsageError
 from llmenv_collector.main import COMMANDS
+from llmenv_collector.settings import load
 
 from .conftest import RunningCollector, run_command
 
@@ -69,11 +70,20 @@ def test_serving_json_is_there_while_it_serves(own_collector: RunningCollector) 
     assert not path.exists()
 
 
-def test_a_token_needs_an_address_when_nothing_serves(tmp_path: Path) -> None:
-    """--address gives it; a wrong one is refused."""
+def test_a_collector_remembers_the_host_it_was_made_for(tmp_path: Path) -> None:
+    """collector.toml says that it serves others, so that `serve` and tokens need no flags."""
+    run_command("init", "--data", str(tmp_path), "--host", "collector.lab.example")
+    settings = load(tmp_path / "collector.toml", flags={}, environment={})
+    assert (settings.listen, settings.advertise) == ("0.0.0.0:7443", "collector.lab.example")
+    token = run_command("token", "create", "--data", str(tmp_path))
+    assert PrintedToken.parse(token.stdout).address == "collector.lab.example:7443"
+
+
+def test_a_token_names_the_address_that_it_is_given(tmp_path: Path) -> None:
+    """Without one, that of the settings; a wrong one is refused."""
     run_command("init", "--data", str(tmp_path))
-    refused = run_command("token", "create", "--data", str(tmp_path))
-    assert (refused.returncode, "--address" in refused.stderr) == (2, True)
+    local = run_command("token", "create", "--data", str(tmp_path))
+    assert PrintedToken.parse(local.stdout).address == "127.0.0.1:7443"
     wrong = run_command("token", "create", "--data", str(tmp_path), "--address", "collector")
     assert (wrong.returncode, "is not host:port" in wrong.stderr) == (2, True)
     given = run_command("token", "create", "--data", str(tmp_path), "--address", "10.0.0.5:7443")
@@ -111,7 +121,7 @@ def test_flags_win_over_variables_over_the_file(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         ("\n# a comment\nlistn = 'x'\n", r"collector\.toml, line 3: there is no setting 'listn'"),
-        ("\nsql_rows = 'many'\n", r"collector\.toml, line 2: sql_rows must be a int, not 'many'"),
+        ("\nsql_rows = 'many'\n", r"collector\.toml, line 2: sql_rows must be a whole number, not 'many'"),
         ("sql_rows = -1\n", r"line 1: sql_rows must be above 0"),
         ("listen = '127.0.0.1'\n", r"line 1: '127.0.0.1' is not host:port"),
         ("listen = \n", r"collector\.toml: .*line 1"),

@@ -21,31 +21,29 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Name or address that machines reach it by; may be repeated.  [default: 127.0.0.1]",
 )
-@click.option("--port", default=7443, show_default=True, help="Port for people, as it stands in the token.")
-def command(folder: DataFolder, hosts: tuple[str, ...], port: int) -> None:
+def command(folder: DataFolder, hosts: tuple[str, ...]) -> None:
     """Make a new collector.
 
-    Prints an admin token, this once.  Run again, it changes nothing but the names
-    of the certificate, when --host gives new ones.
+    Prints an admin token, this once.  With --host it will serve other machines: collector.toml in the
+    folder then says so, and is yours to change.  Run again, it changes nothing but the names of the
+    certificate, when --host gives new ones.
     """
     from llmenv_collector.authority import Authority
-    from llmenv_collector.settings import Address
 
     if folder.is_initialised():
         Authority.load(folder).server_identity(folder, names=hosts)
         click.echo(f"{folder.path} already holds a collector; nothing was lost.", err=True)
         return
-    address = str(Address(hosts[0] if hosts else "127.0.0.1", port))
-    click.echo(create(folder, hosts=hosts, address=address))
+    click.echo(create(folder, hosts=hosts))
     click.echo(f"Made a collector in {folder.path}. Above is its admin token for `llmenv login`.", err=True)
     click.echo(f"Next: llmenv-collector serve --data {folder.path}", err=True)
 
 
-def create(folder: DataFolder, *, hosts: tuple[str, ...], address: str) -> str:
+def create(folder: DataFolder, *, hosts: tuple[str, ...]) -> str:
     """The admin token.  The identity file comes last: it makes the folder count as initialised."""
     from llmenv.printed_token import PrintedToken
 
-    from llmenv_collector import migrate, tokens
+    from llmenv_collector import migrate, settings, tokens
     from llmenv_collector.authority import Authority
     from llmenv_collector.identity import Identity
 
@@ -57,6 +55,9 @@ def create(folder: DataFolder, *, hosts: tuple[str, ...], address: str) -> str:
         connection.close()
     authority = Authority.create(folder)
     authority.server_identity(folder, names=hosts)
+    if hosts:
+        settings.write_serving_others(folder.configuration, host=hosts[0])
+    address = settings.people_address(settings.load(folder.configuration, flags={}))
     identity = Identity.create(folder.identity)
     secret = tokens.create(identity, role="admin", seconds=tokens.ROLE_SECONDS, label="first admin")
     return str(PrintedToken(address=address, pin=authority.pin, secret=secret))

@@ -46,20 +46,21 @@ def create(folder: DataFolder, role: str | None, ttl: str | None, label: str, ad
     folder.require_initialised()
     default = tokens.ROLE_SECONDS if role else tokens.ENROLMENT_SECONDS
     seconds = settings.parse_duration(ttl, where="--ttl") if ttl else default
-    where = str(settings.parse_address(address, where="--address")) if address else serving_address(folder)
+    where = str(settings.parse_address(address, where="--address")) if address else people_address(folder)
     secret = tokens.create(
         Identity(folder.identity), role=role or tokens.ENROLMENT, seconds=seconds, label=label
     )
     click.echo(PrintedToken(address=where, pin=Authority.load(folder).pin, secret=secret))
 
 
-def serving_address(folder: DataFolder) -> str:
-    from llmenv_collector.errors import UsageError
+def people_address(folder: DataFolder) -> str:
+    """Where the collector serves, or would by its settings."""
+    from llmenv_collector import settings
 
     serving = folder.read_serving()
-    if serving is None:
-        raise UsageError(f"No collector serves {folder.path} now: start it, or give --address HOST:PORT.")
-    return serving.people_address
+    if serving is not None:
+        return serving.people_address
+    return settings.people_address(settings.load(folder.configuration, flags={}))
 
 
 @command.command("list")
