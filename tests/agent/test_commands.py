@@ -79,7 +79,7 @@ def test_check_prints_the_run_and_nothing_else(agent: AgentFolder) -> None:
         (["--suite", "nightly"], "There is no suite 'nightly'; there are: "),
         (["--check", "nonsense"], "There is no check 'nonsense'; there are: "),
         (["--set", "torch_training.steps"], "is not CHECK.PARAM=VALUE"),
-        (["--set", "nonsense.steps=1"], "There is no check 'nonsense'; there are "),
+        (["--set", "nonsense.steps=1"], "there is no check 'nonsense'; there are "),
         (["--set", "torch_training.step=1"], "torch_training has no parameter 'step'; it has: "),
         (["--set", "torch_training.steps=many"], "parameter steps is int, and 'many' is str"),
         (["--target", "/nowhere/python"], "/nowhere/python is no Python interpreter"),
