@@ -282,8 +282,8 @@ def test_a_command_that_waited_too_long_expires(spool: Spool, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("action", "reason"),
     [
-        ({"run_checks": {"suite": "nightly"}}, "there is no suite 'nightly'"),
-        ({"run_checks": {"checks": ["nonsense"]}}, "there is no check 'nonsense'"),
+        ({"run_checks": {"suite": "nightly"}}, "There is no suite 'nightly'"),
+        ({"run_checks": {"checks": ["nonsense"]}}, "There is no check 'nonsense'"),
         ({"run_checks": {"suite": "quick", "targets": ["other"]}}, "There is no target 'other'"),
         ({"run_checks": {"suite": "quick", "parameters_json": "["}}, "The parameters are no JSON object"),
         ({"cancel_run": {"run_id": "r"}}, "run r is not in progress"),

@@ -34,10 +34,12 @@ if TYPE_CHECKING:
 
 
 def test_every_rpc_has_a_row_in_the_policy() -> None:
-    """The policy has a row for each RPC that is served, and for nothing else."""
+    """The policy has a row for each RPC that is served, and of ours for nothing else."""
     services = [Default().FindServiceByName(name) for name in (*server.SERVICES, reflection.SERVICE_NAME)]
     served = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
-    assert set(POLICY) == served
+    assert served <= set(POLICY)
+    # The health service of a newer grpcio has RPCs that the oldest lacks.
+    assert all(name.startswith("/grpc.") for name in set(POLICY) - served)
 
 
 FLEET_REQUESTS = {
