@@ -22,7 +22,6 @@ from llmenv_collector.errors import (
     ForbiddenError,
     OutOfSequenceError,
     StoreError,
-    SupersededError,
     UnauthenticatedError,
     UnspokenRevisionError,
     UsageError,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from llmenv_collector.streams import Stream, Streams
 
 WINDOW = 4
+MAX_BATCH_RECORDS = 4_096
 CAPABILITIES = ("cases",)
 RECONNECT_SECONDS = (1.0, 10.0)
 
@@ -64,6 +64,7 @@ class Session:
     send: Callable[[ConnectResponse], Awaitable[None]]
     _hello: agent_service_pb2.Hello = field(default_factory=agent_service_pb2.Hello)
     _pending: asyncio.Queue[asyncio.Future[Delivered]] = field(default_factory=lambda: asyncio.Queue(WINDOW))
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def serve(self, requests: AsyncIterator[ConnectRequest]) -> None:
         """Returns at the agent's Goodbye or the collector's Drain.  Raises CollectorError to refuse."""
@@ -103,7 +104,7 @@ class Session:
         if mark is not None and mark.machine_id != self.machine_id:
             raise ForbiddenError(f"Spool {mark.spool_id} belongs to another machine: begin a new one.")
         await self._see(agent_version=self._hello.agent_version, with_facts=True, ledger=self._hello.ledger)
-        await self.send(ConnectResponse(welcome=self._welcome_message(state, received_at)))
+        await self._say(ConnectResponse(welcome=self._welcome_message(state, received_at)))
 
     def _welcome_message(self, state: SpoolState, received_at: int) -> agent_service_pb2.Welcome:
         return agent_service_pb2.Welcome(
@@ -121,7 +122,7 @@ class Session:
     async def _converse(self, requests: AsyncIterator[ConnectRequest], stream: Stream) -> None:
         draining = self.house.streams.draining
         async with asyncio.TaskGroup() as group:
-            reading = group.create_task(self._read(requests))
+            reading = group.create_task(self._read(requests, stream))
             drained = group.create_task(draining.wait())
             others = [
                 group.create_task(work) for work in (self._acknowledge(), self._beat(), self._watch(stream))
@@ -133,18 +134,23 @@ class Session:
             for task in (reading, drained, *others):
                 task.cancel()
 
+    async def _say(self, response: ConnectResponse) -> None:
+        """gRPC takes one message at a time, and a slow reader makes one last."""
+        async with self._turn:
+            await self.send(response)
+
     async def _drain(self) -> None:
         delay = random.uniform(*RECONNECT_SECONDS)  # noqa: S311 (spreads reconnects, guards nothing)
-        await self.send(ConnectResponse(drain=agent_service_pb2.Drain(reconnect_after_seconds=delay)))
+        await self._say(ConnectResponse(drain=agent_service_pb2.Drain(reconnect_after_seconds=delay)))
 
-    async def _read(self, requests: AsyncIterator[ConnectRequest]) -> None:
+    async def _read(self, requests: AsyncIterator[ConnectRequest], stream: Stream) -> None:
         async for request in requests:
             if self.house.streams.draining.is_set():
                 return
             kind = request.WhichOneof("message")
             self.house.streams.saw(self.machine_id)
             if kind == "records":
-                await self._deliver(request.records)
+                await self._deliver(request.records, stream)
             elif kind == "heartbeat":
                 await self._see(ledger=request.heartbeat.ledger)
             elif kind == "rejection_confirmed":
@@ -154,7 +160,11 @@ class Session:
             elif kind == "goodbye":
                 return
 
-    async def _deliver(self, batch: agent_service_pb2.RecordBatch) -> None:
+    async def _deliver(self, batch: agent_service_pb2.RecordBatch, stream: Stream) -> None:
+        if len(batch.records) > MAX_BATCH_RECORDS:
+            raise UsageError(
+                f"A batch has {len(batch.records)} records; at most {MAX_BATCH_RECORDS} are accepted."
+            )
         received_at = clock.now()
         arrivals = [
             Arrival(
@@ -171,6 +181,8 @@ class Session:
             return
         await self.house.room.acquire()
         try:
+            # No await from here on: the Welcome of a newer stream tells what was delivered before it.
+            stream.require_current()
             delivery = asyncio.wrap_future(self.house.store.deliver(arrivals))
         except CollectorError:
             self.house.room.release()
@@ -188,8 +200,8 @@ class Session:
             try:
                 done = await delivery
                 for one in done.rejections:
-                    await self.send(ConnectResponse(rejected=rejected(one)))
-                await self.send(
+                    await self._say(ConnectResponse(rejected=rejected(one)))
+                await self._say(
                     ConnectResponse(acknowledged=agent_service_pb2.Acknowledged(watermark=done.watermark))
                 )
                 if done.jump:
@@ -204,11 +216,11 @@ class Session:
             if not await asyncio.to_thread(self.house.identity.may_connect, self.machine_id):
                 raise ForbiddenError(f"Machine {self.machine_id} was revoked.")
             heartbeat = agent_service_pb2.Heartbeat(sent_at=clock.to_timestamp(clock.now()))
-            await self.send(ConnectResponse(heartbeat=heartbeat))
+            await self._say(ConnectResponse(heartbeat=heartbeat))
 
     async def _watch(self, stream: Stream) -> None:
         await stream.superseded.wait()
-        raise SupersededError("A newer stream of this spool took over.")
+        stream.require_current()
 
     async def _see(
         self, *, ledger: agent_service_pb2.Ledger, agent_version: str = "", with_facts: bool = False

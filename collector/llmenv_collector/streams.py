@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmenv_collector import clock
+from llmenv_collector.errors import SupersededError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,11 @@ class Stream:
     machine_id: str
     superseded: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def require_current(self) -> None:
+        """Raises SupersededError when a newer stream of the spool has opened."""
+        if self.superseded.is_set():
+            raise SupersededError("A newer stream of this spool took over.")
+
 
 class Streams:
     """Every open stream of this process."""
@@ -32,7 +38,8 @@ class Streams:
     def __init__(self) -> None:
         self.draining = asyncio.Event()
         """Set once, when the collector is about to stop."""
-        self._by_spool: dict[str, Stream] = {}
+        self._by_spool: dict[tuple[str, str], Stream] = {}
+        """By machine and spool: another machine that says the same spool id ends nobody's stream."""
         self._connected: Counter[str] = Counter()
         self._last_seen: dict[str, int] = {}
 
@@ -40,16 +47,17 @@ class Streams:
     def open(self, *, spool_id: str, machine_id: str) -> Iterator[Stream]:
         """The newest stream of a spool wins: an older one learns that it is superseded."""
         stream = Stream(spool_id=spool_id, machine_id=machine_id)
-        former = self._by_spool.get(spool_id)
+        key = (machine_id, spool_id)
+        former = self._by_spool.get(key)
         if former is not None:
             former.superseded.set()
-        self._by_spool[spool_id] = stream
+        self._by_spool[key] = stream
         self._connected[machine_id] += 1
         try:
             yield stream
         finally:
-            if self._by_spool.get(spool_id) is stream:
-                del self._by_spool[spool_id]
+            if self._by_spool.get(key) is stream:
+                del self._by_spool[key]
             self._connected[machine_id] -= 1
 
     def saw(self, machine_id: str) -> int:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import signal
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 from llmenv.fleet.v1 import record_pb2
 from llmenv.ids import new_id
+from llmenv_collector.errors import SupersededError
+from llmenv_collector.streams import Streams
 
 if TYPE_CHECKING:
     from .conftest import EnrolledMachine, RunningCollector
@@ -136,6 +139,51 @@ def test_the_newest_stream_of_a_spool_wins(machine: EnrolledMachine) -> None:
     newer.deliver([machine.check_started()], first=1)
     assert newer.receive("acknowledged").watermark == 1
     newer.close()
+
+
+def test_another_machine_that_says_the_same_spool_ends_no_stream(
+    collector: RunningCollector, machine: EnrolledMachine
+) -> None:
+    """Only the machine's own newer stream takes over."""
+    spool_id = new_id()
+    stream = machine.connect(spool_id)
+    collector.enrol().connect(spool_id).close()
+    stream.deliver([machine.check_started()], first=1)
+    assert stream.receive("acknowledged").watermark == 1
+    stream.close()
+
+
+def test_a_superseded_stream_delivers_nothing_more() -> None:
+    """Else the newer one's first records would pass for duplicates of the older one's."""
+    streams, spool_id, machine_id = Streams(), new_id(), new_id()
+    with streams.open(spool_id=spool_id, machine_id=machine_id) as older:
+        older.require_current()
+        with streams.open(spool_id=spool_id, machine_id=machine_id) as newer:
+            newer.require_current()
+            with pytest.raises(SupersededError):
+                older.require_current()
+
+
+def test_heartbeats_go_between_acknowledgements(own_collector: RunningCollector) -> None:
+    """A stream on which much is said stays open while its heartbeat is due."""
+    machine = own_collector.enrol()
+    stream = machine.connect(new_id())
+    for start in range(0, 20_000, 4_000):
+        stream.deliver([b"\xff"] * 4_000, first=start + 1)
+    kinds: Counter[str] = Counter()
+    while kinds["acknowledged"] < 5 or not kinds["heartbeat"]:
+        response = stream.incoming.get(timeout=20)
+        assert not isinstance(response, grpc.RpcError | None), response
+        kinds[response.WhichOneof("message") or ""] += 1
+    assert kinds["rejected"] == 20_000
+    stream.close()
+
+
+def test_a_batch_of_too_many_records_is_refused(machine: EnrolledMachine) -> None:
+    """What a group may hold at once is bounded also for records of no size."""
+    stream = machine.connect(new_id())
+    stream.deliver([b""] * 4_097, first=1)
+    assert stream.status() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_goodbye_ends_a_stream_in_order(machine: EnrolledMachine) -> None:
