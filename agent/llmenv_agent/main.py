@@ -43,7 +43,7 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:  # noqa: PLR0911 # one return an ending
     """The exit code of one call."""
     try:
         return int(cli.main(arguments, prog_name="llmenv-agent", standalone_mode=False) or ExitCode.DONE)
@@ -57,6 +57,9 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read stdout has gone
+        return ExitCode.FAILED
+    except ModuleNotFoundError as error:  # a plain install of llmenv is the CLI alone
+        _say(f"The package {error.name} is missing: pip install 'llmenv[agent]'.")
         return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 # the one place: see above
         if os.environ.get("LLMENV_DEBUG"):

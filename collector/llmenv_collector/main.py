@@ -53,7 +53,7 @@ def cli() -> None:
     """Keeps what the agents of a fleet deliver, and compares it."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one return an ending)
     """Returns the exit code."""
     try:
         cli.main(args=arguments, prog_name="llmenv-collector", standalone_mode=False)
@@ -65,15 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except CollectorError as error:
-        print(f"llmenv-collector: {error}", file=sys.stderr)  # noqa: T201 (the sentence for the person)
+        say(str(error))
         return ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILED
+    except ModuleNotFoundError as error:  # a plain install of llmenv is the CLI alone
+        say(f"The package {error.name} is missing: pip install 'llmenv[collector]'.")
+        return ExitCode.FAILED
     except Exception as error:
         if os.environ.get("LLMENV_DEBUG"):
             raise
-        fault = f"{type(error).__name__}: {error}"
-        print(f"llmenv-collector: a fault of its own: {fault}. LLMENV_DEBUG=1 shows where.", file=sys.stderr)  # noqa: T201 (the sentence for the person)
+        say(f"a fault of its own: {type(error).__name__}: {error}. LLMENV_DEBUG=1 shows where.")
         return ExitCode.INTERNAL
     return ExitCode.OK
+
+
+def say(sentence: str) -> None:
+    click.echo(f"llmenv-collector: {sentence}", err=True)
 
 
 if __name__ == "__main__":
