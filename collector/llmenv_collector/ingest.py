@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 PROTOCOL_REVISION = 1
 OLDEST_PROTOCOL_REVISION = 1
 MAX_RECORD_BYTES = 1 << 20
+MAX_RECORD_ROWS = 1 << 16  # no row that says something takes less than 16 bytes of a record
+MAX_SHOWN = 64
 EARLIEST_SECONDS = -62_135_596_800  # 0001-01-01, as google.protobuf.Timestamp allows
 LATEST_SECONDS = 253_402_300_799  # 9999-12-31
 
@@ -72,7 +75,7 @@ def read(arrival: Arrival) -> Reading:
         check(record, arrival)
         derived = tuple(derive(record, arrival, is_whole=is_whole))
     except UnacceptableError as error:
-        return Reading(arrival, record.record_id, arrival.sequence, reason=str(error))
+        return Reading(arrival, record.record_id[:MAX_SHOWN], arrival.sequence, reason=str(error))
     is_tombstone = record.WhichOneof("kind") == "tombstone"
     return Reading(
         arrival,
@@ -114,7 +117,7 @@ def check(record: record_pb2.Record, arrival: Arrival) -> None:
     require_uuid(record.record_id, "record_id")
     if record.machine_id != arrival.machine_id:
         raise UnacceptableError(
-            f"The record is of machine {record.machine_id or '(none)'},"
+            f"The record is of machine {record.machine_id[:MAX_SHOWN] or '(none)'},"
             f" the certificate of {arrival.machine_id}."
         )
     require_time(record.measured_at, "measured_at")
@@ -136,7 +139,9 @@ def derive(record: record_pb2.Record, arrival: Arrival, *, is_whole: bool) -> li
     if kind is None or not is_whole or arrival.protocol_revision > PROTOCOL_REVISION:
         result.append(rows.raw_row(arrival.record, origin, protocol_revision=arrival.protocol_revision))
     if kind is not None:
-        result.extend(rows.OF_KIND[kind](getattr(record, kind), origin))
+        result.extend(islice(rows.OF_KIND[kind](getattr(record, kind), origin), MAX_RECORD_ROWS + 1))
+    if len(result) > MAX_RECORD_ROWS:
+        raise UnacceptableError(f"The record would leave more than {MAX_RECORD_ROWS} rows.")
     return result
 
 
@@ -204,7 +209,9 @@ CHECKS = {
 
 def require_uuid(text: str, name: str) -> None:
     if not is_uuid(text):
-        raise UnacceptableError(f"{name} is {text[:64]!r}, which is not a UUID in lower case with hyphens.")
+        raise UnacceptableError(
+            f"{name} is {text[:MAX_SHOWN]!r}, which is not a UUID in lower case with hyphens."
+        )
 
 
 def is_uuid(text: str) -> bool:

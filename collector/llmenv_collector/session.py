@@ -27,7 +27,13 @@ from llmenv_collector.errors import (
     UsageError,
 )
 from llmenv_collector.group import Rejection, Sighting
-from llmenv_collector.ingest import OLDEST_PROTOCOL_REVISION, PROTOCOL_REVISION, Arrival, is_uuid
+from llmenv_collector.ingest import (
+    MAX_SHOWN,
+    OLDEST_PROTOCOL_REVISION,
+    PROTOCOL_REVISION,
+    Arrival,
+    is_uuid,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -87,10 +93,11 @@ class Session:
         hello = self._hello
         if hello.machine_id != self.machine_id:
             raise UnauthenticatedError(
-                f"Hello is of machine {hello.machine_id or '(none)'}, the certificate of {self.machine_id}."
+                f"Hello is of machine {hello.machine_id[:MAX_SHOWN] or '(none)'},"
+                f" the certificate of {self.machine_id}."
             )
         if not is_uuid(hello.spool_id):
-            raise UsageError(f"spool_id is {hello.spool_id[:64]!r}, which is not a UUID.")
+            raise UsageError(f"spool_id is {hello.spool_id[:MAX_SHOWN]!r}, which is not a UUID.")
         oldest = hello.oldest_protocol_revision or hello.protocol_revision
         if hello.protocol_revision < OLDEST_PROTOCOL_REVISION or oldest > PROTOCOL_REVISION:
             raise UnspokenRevisionError(

@@ -32,6 +32,7 @@ T = TypeVar("T")
 MAX_GROUP_RECORDS = 8_192
 MAX_GROUP_BYTES = 64 << 20
 CHECKPOINT_LOG_BYTES = 64 << 20
+MAX_REPEATED = 1_000
 FATAL = (duckdb.FatalException, duckdb.InternalException)
 
 
@@ -51,6 +52,7 @@ class SpoolState:
 
     watermark: Watermark | None
     rejections: tuple[Rejection, ...]
+    """The oldest MAX_REPEATED that it has not confirmed; when it has, the next ones follow."""
 
 
 @dataclass(frozen=True)
@@ -283,9 +285,9 @@ def delivered(arrivals: Sequence[Arrival], outcome: Outcome) -> Delivered:
 def read_spool_state(connection: duckdb.DuckDBPyConnection, spool_id: str) -> SpoolState:
     query = """
         SELECT sequence, record_id, reason FROM store.rejection
-        WHERE spool_id = ? AND confirmed_at IS NULL ORDER BY sequence
+        WHERE spool_id = ? AND confirmed_at IS NULL ORDER BY sequence LIMIT ?
     """
-    rejections = connection.execute(query, [spool_id]).fetchall()
+    rejections = connection.execute(query, [spool_id, MAX_REPEATED]).fetchall()
     return SpoolState(
         watermark=read_watermarks(connection, [spool_id]).get(spool_id),
         rejections=tuple(Rejection(*row) for row in rejections),

@@ -112,6 +112,20 @@ def test_what_can_never_be_accepted_gets_a_sentence(sentence: str) -> None:
     assert reading.rows == ()
 
 
+def test_a_reason_is_a_sentence_whatever_it_quotes() -> None:
+    """Rejections travel in one message, so what an agent wrote is not repeated whole."""
+    for forged in ({"machine_id": "x" * 500_000}, {"record_id": "x" * 500_000}):
+        reading = ingest.read(arrival(record(check_started=started(), **forged).SerializeToString()))
+        assert 0 < len(reading.reason) + len(reading.record_id) < 300
+
+
+def test_a_record_of_empty_rows_is_rejected() -> None:
+    """1 MiB can say 500,000 times nothing; its rows would take hundreds of MB."""
+    result = result_pb2.Result(result_id=new_id(), measurements=[{}] * (ingest.MAX_RECORD_ROWS + 1))
+    finished = record(check_finished={"run_id": new_id(), "result": result}).SerializeToString()
+    assert "more than 65536 rows" in ingest.read(arrival(finished)).reason
+
+
 def raw_tables(reading: ingest.Reading) -> list[str]:
     return [table for table, _ in reading.rows if table == "record_raw"]
 
