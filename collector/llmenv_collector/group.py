@@ -3,7 +3,8 @@
 Inside the transaction the watermarks are read, compared and advanced together
 with the rows, so a record is stored exactly once however often it is sent.
 A group that DuckDB refuses for what is in it is halved until the record at
-fault stands alone; that one is stored as a rejection.
+fault stands alone; that one is stored as a rejection.  A group of too many rows
+is halved too, so that what agents send bounds what its storing takes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,13 @@ REFUSALS_OF_VALUES = (
     pa.ArrowInvalid,
     OverflowError,
 )
+MAX_GROUP_ROWS = 500_000
+MAX_LINE = 300
 CONTENT_ADDRESSED = {"environment": "environment_id", "environment_package": "environment_id"}
+
+
+class TooManyRowsError(Exception):
+    """A group would need more memory than a collector has to spare."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class GroupWriter:
         """Durable when it returns.  Raises duckdb.Error when the store, not a record, fails."""
         try:
             return self._transact(arrivals, sightings)
-        except REFUSALS_OF_VALUES as error:
+        except (*REFUSALS_OF_VALUES, TooManyRowsError) as error:
             if len(arrivals) < 2:
                 return self._transact(
                     arrivals, sightings, refusal=f"The store cannot hold it: {first_line(error)}"
@@ -106,12 +113,15 @@ class GroupWriter:
 
     def replace(self, readings: Sequence[Reading]) -> None:
         """Rows of records that are understood better now take the place of their former ones."""
-        record_ids = [reading.record_id for reading in readings]
+        records = [[reading.record_id for reading in readings], [one.arrival.machine_id for one in readings]]
         self._connection.execute("BEGIN")
         try:
             for table in self._tables.of_records():
-                former = f"DELETE FROM store.{table} WHERE record_id IN (SELECT unnest(?::UUID[]))"  # noqa: S608 (our own names)
-                self._connection.execute(former, [record_ids])
+                former = (
+                    f"DELETE FROM store.{table} WHERE (record_id, machine_id)"  # noqa: S608 (our own names)
+                    " IN (SELECT (unnest(?::UUID[]), unnest(?::UUID[])))"
+                )
+                self._connection.execute(former, records)
             self._insert_rows(readings)
         except (*REFUSALS_OF_VALUES, duckdb.Error):
             self._connection.execute("ROLLBACK")
@@ -126,7 +136,7 @@ class GroupWriter:
             sieved = sieve(arrivals, read_watermarks(self._connection, spools_of(arrivals)), refusal=refusal)
             self._write(sieved)
             self._write_sightings(sightings)
-        except (*REFUSALS_OF_VALUES, duckdb.Error):
+        except (*REFUSALS_OF_VALUES, TooManyRowsError, duckdb.Error):
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
@@ -135,24 +145,32 @@ class GroupWriter:
     def _write(self, sieved: Sieved) -> None:
         if not sieved.readings:
             return
-        known = self._already_stored(sieved)
-        self._insert_rows([reading for reading in sieved.readings if reading.record_id not in known])
+        self._insert_rows(self._new(sieved))
         rejections = [rejection_row(reading) for reading in sieved.readings if reading.reason]
         if rejections:
             self._tables.insert("rejection", rejections)
         self._tables.merge("watermark", (mark.row() for mark in sieved.watermarks.values()), key="spool_id")
 
-    def _already_stored(self, sieved: Sieved) -> set[str]:
-        """Records that a forked spool delivers again under new numbers keep their ids."""
+    def _new(self, sieved: Sieved) -> list[Reading]:
+        """Without what a forked spool delivers again under new numbers: records keep their ids."""
+        marks = sieved.watermarks
         forked = [
-            reading.record_id
-            for reading in sieved.readings
-            if not reading.reason and sieved.watermarks[reading.arrival.spool_id].previous_spool_id
+            one for one in sieved.readings if marks[one.arrival.spool_id].previous_spool_id and one.rows
         ]
         if not forked:
-            return set()
-        query = "SELECT record_id::VARCHAR FROM store.record WHERE record_id IN (SELECT unnest(?::UUID[]))"
-        return {record_id for (record_id,) in self._connection.execute(query, [forked]).fetchall()}
+            return sieved.readings
+        query = """
+            SELECT machine_id::VARCHAR, record_id::VARCHAR FROM store.record
+            WHERE record_id IN (SELECT unnest(?::UUID[]))
+        """
+        seen = set(self._connection.execute(query, [[one.record_id for one in forked]]).fetchall())
+        new = []
+        for reading in sieved.readings:
+            key = (reading.arrival.machine_id, reading.record_id)
+            if reading.rows and key not in seen:
+                seen.add(key)
+                new.append(reading)
+        return new
 
     def _insert_rows(self, readings: Sequence[Reading]) -> None:
         for table, rows in by_table(row for reading in readings for row in reading.rows).items():
@@ -183,8 +201,12 @@ def spools_of(arrivals: Sequence[Arrival]) -> set[str]:
 
 
 def sieve(arrivals: Sequence[Arrival], known: dict[str, Watermark], *, refusal: str = "") -> Sieved:
-    """Drops duplicates, stops a spool at a jump, and moves the watermarks past the rest."""
+    """Drops duplicates, stops a spool at a jump, and moves the watermarks past the rest.
+
+    Raises TooManyRowsError for what should be stored in several transactions.
+    """
     sieved = Sieved(watermarks=dict(known))
+    rows = 0
     for arrival in arrivals:
         spool_id = arrival.spool_id
         mark = sieved.watermarks.get(spool_id) or Watermark(spool_id, arrival.machine_id)
@@ -197,6 +219,9 @@ def sieve(arrivals: Sequence[Arrival], known: dict[str, Watermark], *, refusal: 
                 f"Sequence {arrival.sequence} does not follow {mark.sequence}: send from there."
             )
             continue
+        rows += len(reading.rows)
+        if rows > MAX_GROUP_ROWS:
+            raise TooManyRowsError
         sieved.readings.append(reading)
         sieved.watermarks[spool_id] = mark.after(reading)
     return sieved
@@ -245,4 +270,5 @@ def distinct(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """Not all of it: the message may quote the value, however long."""
+    return str(error).splitlines()[0][:MAX_LINE] if str(error) else type(error).__name__

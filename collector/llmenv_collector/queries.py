@@ -35,6 +35,16 @@ class Presence:
     last_seen: Mapping[str, int] | None = None
 
 
+@dataclass(frozen=True)
+class FoundRun:
+    """Agents choose run ids, so one belongs to a run only together with its machine."""
+
+    run_id: str
+    machine_id: str
+    environment_id: str
+    message: bytes
+
+
 def list_machines(
     connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], presence: Presence
 ) -> list[fleet.FleetMachine]:
@@ -87,27 +97,30 @@ def list_runs(
                run.suite, run.device, epoch_us(run.started_at), epoch_us(run_end.ended_at),
                coalesce(run_end.outcome, 0), run.is_apple_silicon
         FROM (SELECT * {matching} ORDER BY started_at DESC, run_id DESC LIMIT $limit) AS run
-        LEFT JOIN store.run_end AS run_end USING (run_id)
+        LEFT JOIN store.run_end AS run_end USING (machine_id, run_id)
         ORDER BY run.started_at DESC, run.run_id DESC
         """,  # noqa: S608 (a constant)
         {"machine": machine, "limit": min(limit or DEFAULT_RUNS, MAX_RUNS)},
     ).fetchall()
     words = status_words(connection, [row[0] for row in rows])
-    return fleet.ListRunsResponse(runs=[run_summary(row, words[row[0]]) for row in rows], total_runs=total)
+    runs = [run_summary(row, words[row[1], row[0]]) for row in rows]
+    return fleet.ListRunsResponse(runs=runs, total_runs=total)
 
 
-def status_words(connection: duckdb.DuckDBPyConnection, run_ids: Iterable[str]) -> dict[str, dict[str, str]]:
-    """For each run: the latest status of each check."""
+def status_words(
+    connection: duckdb.DuckDBPyConnection, run_ids: Iterable[str]
+) -> dict[tuple[str, str], dict[str, str]]:
+    """For each machine and run: the latest status of each check."""
     rows = connection.execute(
         """
-        SELECT run_id::VARCHAR, check_name, arg_max(status, sequence) FROM store.result
-        WHERE run_id IN (SELECT unnest(?::UUID[])) GROUP BY ALL
+        SELECT machine_id::VARCHAR, run_id::VARCHAR, check_name, arg_max(status, sequence)
+        FROM store.result WHERE run_id IN (SELECT unnest(?::UUID[])) GROUP BY ALL
         """,
         [list(run_ids)],
     ).fetchall()
-    words: dict[str, dict[str, str]] = defaultdict(dict)
-    for run_id, check_name, status in rows:
-        words[run_id][check_name] = status
+    words: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for machine_id, run_id, check_name, status in rows:
+        words[machine_id, run_id][check_name] = status
     return words
 
 
@@ -137,14 +150,17 @@ def readiness(words: Mapping[str, str], *, is_apple_silicon: bool) -> fleet.Read
 def get_run(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], run_id: str) -> run_pb2.Run:
     """The run as it is known now, with all results received so far."""
     del revoked
-    identity, environment_id, message = find_run(connection, run_id)
-    run = run_pb2.Run.FromString(message)
-    add_packages(connection, run, environment_id)
-    add_end(connection, run, identity)
-    cases = cases_by_result(connection, identity)
+    found = find_run(connection, run_id)
+    run = run_pb2.Run.FromString(found.message)
+    if run.HasField("machine"):
+        run.machine.machine_id = found.machine_id
+    add_packages(connection, run, found.environment_id)
+    add_end(connection, run, found)
+    cases = cases_by_result(connection, found)
     rows = connection.execute(
-        "SELECT result_id::VARCHAR, message, log_tail FROM store.result WHERE run_id = ? ORDER BY sequence",
-        [identity],
+        "SELECT result_id::VARCHAR, message, log_tail FROM store.result"
+        " WHERE run_id = ? AND machine_id = ? ORDER BY sequence",
+        [found.run_id, found.machine_id],
     ).fetchall()
     for result_id, result_message, log_tail in rows:
         result = run.results.add()
@@ -154,22 +170,25 @@ def get_run(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], 
     return run
 
 
-def find_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> tuple[str, str, bytes]:
-    """By UUID or a unique prefix of it: run id, environment id and message."""
+def find_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> FoundRun:
+    """By UUID or a unique prefix of it; of two machines that claim one id, the first that did."""
     if len(run_id) < SHORTEST_PREFIX:
         raise UsageError(
             f"A run is named by its id or at least {SHORTEST_PREFIX} characters of it, not {run_id!r}."
         )
     rows = connection.execute(
-        "SELECT run_id::VARCHAR, environment_id, message FROM store.run"
-        " WHERE starts_with(run_id::VARCHAR, lower(?)) LIMIT 2",
+        """
+        SELECT DISTINCT ON (run_id) run_id::VARCHAR, machine_id::VARCHAR, environment_id, message
+        FROM store.run JOIN store.record USING (machine_id, record_id)
+        WHERE starts_with(run_id::VARCHAR, lower(?)) ORDER BY run_id, received_at LIMIT 2
+        """,
         [run_id],
     ).fetchall()
     if not rows:
         raise NotFoundError(f"There is no run {run_id!r}: see `llmenv run list`.")
     if len(rows) > 1:
         raise UsageError(f"Several runs begin with {run_id!r}: give more of the id.")
-    return rows[0][0], rows[0][1], rows[0][2]
+    return FoundRun(*rows[0])
 
 
 def add_packages(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, environment_id: str) -> None:
@@ -182,9 +201,10 @@ def add_packages(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, enviro
         run.environment.packages.add(name=name, version=version, origin=origin)
 
 
-def add_end(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, run_id: str) -> None:
+def add_end(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, found: FoundRun) -> None:
     for (message,) in connection.execute(
-        "SELECT message FROM store.run_end WHERE run_id = ?", [run_id]
+        "SELECT message FROM store.run_end WHERE run_id = ? AND machine_id = ?",
+        [found.run_id, found.machine_id],
     ).fetchall():
         end = record_pb2.RunFinished.FromString(message)
         run.outcome = end.outcome
@@ -193,12 +213,14 @@ def add_end(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, run_id: str
             run.ended_at.CopyFrom(end.ended_at)
 
 
-def cases_by_result(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, list[result_pb2.Case]]:
+def cases_by_result(
+    connection: duckdb.DuckDBPyConnection, found: FoundRun
+) -> dict[str, list[result_pb2.Case]]:
     """In the order in which they were delivered."""
     rows = connection.execute(
         "SELECT result_id::VARCHAR, message FROM store.result_case"
-        " WHERE run_id = ? ORDER BY sequence, position",
-        [run_id],
+        " WHERE run_id = ? AND machine_id = ? ORDER BY sequence, position",
+        [found.run_id, found.machine_id],
     ).fetchall()
     cases: dict[str, list[result_pb2.Case]] = defaultdict(list)
     for result_id, message in rows:

@@ -32,7 +32,8 @@ CREATE TEMP TABLE period_result AS
 SELECT result.* EXCLUDE (device, machine_id, log_tail), run.machine_id, run.hostname, run.chip, run.gpu_cores,
        run.memory_bytes, run.environment_id, run.environment_name, run.device,
        run.started_at AS run_started_at
-FROM store.result AS result JOIN period_run AS run USING (run_id)
+FROM store.result AS result
+JOIN period_run AS run ON run.run_id = result.run_id AND run.machine_id = result.machine_id
 """
 LATEST_RESULT = """
 CREATE TEMP TABLE latest_result AS SELECT * FROM period_result
@@ -135,14 +136,15 @@ def chips(connection: duckdb.DuckDBPyConnection) -> list[fleet.ChipRow]:
         WITH comparable AS (
           SELECT result.* FROM period_result AS result
           LEFT JOIN store.condition AS condition
-            ON condition.result_id = result.result_id AND condition.moment = 'before'
+            ON condition.result_id = result.result_id AND condition.machine_id = result.machine_id
+            AND condition.moment = 'before'
           WHERE result.status IN ('pass', 'warn')
             AND coalesce(condition.low_power_mode, false) = false
             AND coalesce(condition.thermal_pressure, '') IN ('', 'nominal')
         ), by_machine AS (
           SELECT chip, gpu_cores, memory_bytes, device, check_name, measured.name, unit, direction,
                  machine_id, median(value) AS middle, count(*) AS results
-          FROM comparable JOIN store.measurement AS measured USING (result_id)
+          FROM comparable JOIN store.measurement AS measured USING (machine_id, result_id)
           WHERE measured.case_name IS NULL AND isfinite(value)
           GROUP BY ALL
         )

@@ -94,6 +94,7 @@ def of_check_started(started: record_pb2.CheckStarted, origin: Origin) -> Iterat
             "record_id": origin.record_id,
             "run_id": started.run_id,
             "result_id": started.result_id,
+            "machine_id": origin.machine_id,
             "check_name": started.check_name,
             "timeout_seconds": started.timeout_seconds,
             "measured_at": origin.measured_at,
@@ -112,6 +113,7 @@ def of_check_finished(finished: record_pb2.CheckFinished, origin: Origin) -> Ite
             {
                 "record_id": origin.record_id,
                 "result_id": result.result_id,
+                "machine_id": origin.machine_id,
                 **{
                     name: getattr(expectation, name)
                     for name in ("name", "met", "expected", "observed", "source")
@@ -171,6 +173,7 @@ def of_cases(
                 "position": position,
                 "run_id": run_id,
                 "result_id": result_id,
+                "machine_id": origin.machine_id,
                 "name": case.name,
                 "parameters_json": case.parameters_json,
                 "status": status_word(case.status),
@@ -186,7 +189,12 @@ def of_observations(
     observed: result_pb2.Result | result_pb2.Case, origin: Origin, *, result_id: str, case_name: str | None
 ) -> Iterator[Row]:
     """Measurements and facts, of a whole check or of one case."""
-    key = {"record_id": origin.record_id, "result_id": result_id, "case_name": case_name}
+    key = {
+        "record_id": origin.record_id,
+        "result_id": result_id,
+        "machine_id": origin.machine_id,
+        "case_name": case_name,
+    }
     for measurement in observed.measurements:
         yield (
             "measurement",
@@ -208,6 +216,7 @@ def of_run_finished(finished: record_pb2.RunFinished, origin: Origin) -> Iterato
         {
             "record_id": origin.record_id,
             "run_id": finished.run_id,
+            "machine_id": origin.machine_id,
             "outcome": finished.outcome,
             "ended_at": time_of(finished, "ended_at"),
             "wall_seconds": finished.wall_seconds,
@@ -242,6 +251,7 @@ def of_tombstone(tombstone: record_pb2.Tombstone, origin: Origin) -> Iterator[Ro
         {
             "record_id": origin.record_id,
             "spool_id": origin.spool_id,
+            "machine_id": origin.machine_id,
             "first_sequence": tombstone.first_sequence,
             "last_sequence": tombstone.last_sequence,
             "dropped_records": tombstone.dropped_records,
@@ -350,6 +360,7 @@ def condition_row(conditions: machine_pb2.Conditions, origin: Origin, result_id:
     return "condition", {
         "record_id": origin.record_id,
         "result_id": result_id,
+        "machine_id": origin.machine_id,
         "moment": moment,
         **{name: getattr(conditions, name) for name in texts},
         **{name: optional(conditions, name) for name in optionals},

@@ -94,6 +94,37 @@ class Agent:
         return run
 
 
+def test_no_machine_adds_to_another_ones_run(store: Store) -> None:
+    """A run id belongs to a run only together with its machine: who copies one changes nothing."""
+    honest, hostile = Agent(store, hostname="honest"), Agent(store, hostname="hostile")
+    run = honest.simple_run(started=100, torch_basics="pass")
+    with store.reader() as connection:
+        before = report.fleet_report(connection, revoked=(), since=None)
+    forged = run_pb2.Run()
+    forged.CopyFrom(run)
+    forged.outcome = run_pb2.RUN_OUTCOME_INTERRUPTED
+    forged.results[0].status = result_pb2.STATUS_FAIL
+    forged.results[0].measurements[0].value = 1e9
+    forged.results[0].cases.add(name="forged")
+    for result in forged.results:
+        hostile.deliver(check_finished={"run_id": run.run_id, "result": result})
+    hostile.deliver(run_finished={"run_id": run.run_id, "outcome": forged.outcome})
+    with store.reader() as connection:
+        assert run == queries.get_run(connection, revoked=(), run_id=run.run_id)
+        after = report.fleet_report(connection, revoked=(), since=None)
+        runs = queries.list_runs(connection, revoked=(), machine="", limit=0).runs
+        assert [("honest", run.outcome)] == [(one.hostname, one.outcome) for one in runs]
+    before.ClearField("generated_at")
+    after.ClearField("generated_at")
+    assert before == after
+    hostile.run(forged)
+    with store.reader() as connection:
+        assert run == queries.get_run(connection, revoked=(), run_id=run.run_id)
+        runs = queries.list_runs(connection, revoked=(), machine="", limit=0).runs
+    counts = {one.machine_id: dict(one.status_counts) for one in runs}
+    assert counts == {honest.machine.machine_id: {"pass": 1}, hostile.machine.machine_id: {"fail": 1}}
+
+
 @pytest.fixture(scope="module")
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     opened = Store(tmp_path_factory.mktemp("store") / "llmenv.duckdb")
@@ -154,8 +185,11 @@ def messages(draw: st.DrawFn, kind: type[Message]) -> Any:
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(run=messages(run_pb2.Run))
 def test_a_run_comes_back_as_it_was_sent(shared_store: Store, run: run_pb2.Run) -> None:
-    """Whatever a run holds, GetRun gives it back field by field."""
-    Agent(shared_store).run(run)
+    """Whatever a run holds, GetRun gives it back field by field; the machine is the one that sent it."""
+    agent = Agent(shared_store)
+    agent.run(run)
+    if run.HasField("machine"):
+        run.machine.machine_id = agent.machine.machine_id
     with shared_store.reader() as connection:
         returned = queries.get_run(connection, revoked=(), run_id=run.run_id)
     assert json_format.MessageToDict(returned) == json_format.MessageToDict(run)

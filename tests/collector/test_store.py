@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from llmenv.fleet.v1 import record_pb2
 from llmenv.ids import new_id
 from llmenv_collector import migrate
 from llmenv_collector.errors import StoreError
-from llmenv_collector.group import GroupWriter
+from llmenv_collector.group import GroupWriter, TooManyRowsError, sieve
 from llmenv_collector.ingest import Arrival
 from llmenv_collector.migrate import Migration
 from llmenv_collector.store import Store
@@ -96,6 +97,66 @@ def test_raw_records_are_ingested_after_the_upgrade(tmp_path: Path, monkeypatch:
     assert rows(upgraded, "SELECT count(*), count(DISTINCT record_id) FROM store.record") == [(2, 2)]
     assert rows(upgraded, "SELECT count(*) FROM store.check_start") == [(1,)]
     upgraded.close()
+
+
+def test_a_copied_record_id_touches_no_other_machines_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends a raw record under another machine's record id replaces only rows of its own."""
+    path, theirs = tmp_path / "llmenv.duckdb", spooled(new_id(), 1)
+    copied = dataclasses.replace(
+        theirs,
+        spool_id=new_id(),
+        machine_id=(other := new_id()),
+        record=theirs.record.replace(MACHINE.encode(), other.encode()),
+        protocol_revision=2,
+    )
+    store = Store(path)
+    for one in (theirs, copied):
+        assert store.deliver([one]).result().rejections == ()
+    store.close()
+    monkeypatch.setattr("llmenv_collector.ingest.PROTOCOL_REVISION", 2)
+    upgraded = Store(path)
+    assert upgraded.reingested == 1
+    assert {(MACHINE,), (other,)} == set(rows(upgraded, "SELECT machine_id::VARCHAR FROM store.check_start"))
+    upgraded.close()
+
+
+def test_two_copies_of_a_spool_in_one_group_store_a_record_once(store: Store) -> None:
+    """Both forks may bring what neither knew to be delivered, in the same transaction."""
+    shared = spooled(new_id(), 2)
+    group = []
+    for spool_id in (new_id(), new_id()):
+        fork = {"previous_spool_id": shared.spool_id, "shared_sequence": 1}
+        group += [spooled(spool_id, 1, spool_forked=fork), dataclasses.replace(shared, spool_id=spool_id)]
+    store._request(lambda _: store._writer.commit(group)).result()
+    assert rows(store, "SELECT count(*), count(DISTINCT record_id) FROM store.record") == [(3, 3)]
+    assert rows(store, "SELECT sequence, stored FROM store.watermark") == [(2, 2), (2, 2)]
+
+
+def test_a_group_of_many_rows_is_stored_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory is bounded, and every record is stored and acknowledged all the same."""
+    monkeypatch.setattr("llmenv_collector.group.MAX_GROUP_ROWS", 10)
+    spool_id = new_id()
+    group = [spooled(spool_id, number) for number in range(1, 24)]
+    with pytest.raises(TooManyRowsError):
+        sieve(group, {})
+    delivered = store.deliver(group).result()
+    assert (delivered.watermark, delivered.rejections, delivered.jump) == (23, (), "")
+    assert rows(store, "SELECT count(*) FROM store.record") == [(23,)]
+
+
+def test_welcome_repeats_as_many_rejections_as_a_message_holds(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest first; the others when those are confirmed.  Else an agent could never be welcomed again."""
+    monkeypatch.setattr("llmenv_collector.store.MAX_REPEATED", 2)
+    spool_id = new_id()
+    store.deliver([dataclasses.replace(spooled(spool_id, n), record=b"") for n in range(1, 5)]).result()
+    assert [one.sequence for one in store.spool_state(spool_id).result().rejections] == [1, 2]
+    for number in (1, 2):
+        store.confirm_rejection(spool_id, number).result()
+    assert [one.sequence for one in store.spool_state(spool_id).result().rejections] == [3, 4]
 
 
 def test_environments_are_stored_once(store: Store) -> None:

@@ -1,6 +1,8 @@
 -- Everything that agents deliver.  Ids are UUIDs; times are UTC; bytes, seconds
 -- and counts as the contract says.  `record_id` names the record a row came from,
 -- so that the rows of one record can be replaced when it is ingested again.
+-- Run and result ids are the agents' own words: only together with `machine_id`
+-- do they name something, so no machine adds to another one's run.
 -- `sequence` orders rows as their spool did.  There are no keys: the single
 -- writer compares sequences with the watermark inside each transaction.
 
@@ -63,6 +65,7 @@ CREATE TABLE store.rejection (
 CREATE TABLE store.tombstone (
   record_id UUID NOT NULL,
   spool_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
   first_sequence UBIGINT NOT NULL,
   last_sequence UBIGINT NOT NULL,
   dropped_records UBIGINT NOT NULL,
@@ -144,6 +147,7 @@ CREATE TABLE store.run (
 CREATE TABLE store.run_end (
   record_id UUID NOT NULL,
   run_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
   outcome INTEGER NOT NULL,           -- llmenv.fleet.v1.RunOutcome
   ended_at TIMESTAMPTZ,
   wall_seconds DOUBLE NOT NULL,
@@ -154,6 +158,7 @@ CREATE TABLE store.check_start (
   record_id UUID NOT NULL,
   run_id UUID NOT NULL,
   result_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
   check_name VARCHAR NOT NULL,
   timeout_seconds DOUBLE NOT NULL,
   measured_at TIMESTAMPTZ
@@ -194,6 +199,7 @@ CREATE TABLE store.result_case (
   position UINTEGER NOT NULL,
   run_id UUID NOT NULL,
   result_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
   name VARCHAR NOT NULL,
   parameters_json VARCHAR NOT NULL,
   status VARCHAR NOT NULL,
@@ -205,6 +211,7 @@ CREATE TABLE store.result_case (
 CREATE TABLE store.expectation (
   record_id UUID NOT NULL,
   result_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
   name VARCHAR NOT NULL,
   met BOOLEAN NOT NULL,
   expected VARCHAR NOT NULL,
@@ -215,6 +222,7 @@ CREATE TABLE store.expectation (
 CREATE TABLE store.measurement (
   record_id UUID NOT NULL,
   result_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
   case_name VARCHAR,                  -- NULL when the whole check measured it
   name VARCHAR NOT NULL,
   unit VARCHAR NOT NULL,
@@ -227,6 +235,7 @@ CREATE TABLE store.measurement (
 CREATE TABLE store.fact (
   record_id UUID NOT NULL,
   result_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
   case_name VARCHAR,
   name VARCHAR NOT NULL,
   text VARCHAR,                       -- exactly one of text, number and flag
@@ -238,6 +247,7 @@ CREATE TABLE store.fact (
 CREATE TABLE store.condition (
   record_id UUID NOT NULL,
   result_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
   moment VARCHAR NOT NULL,            -- before or after
   power_source VARCHAR NOT NULL,
   low_power_mode BOOLEAN,

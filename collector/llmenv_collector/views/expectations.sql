@@ -1,8 +1,9 @@
 CREATE OR REPLACE VIEW v1.expectations AS
-SELECT result_id, name, met, expected, observed, source FROM store.expectation;
+SELECT result_id, machine_id, name, met, expected, observed, source FROM store.expectation;
 
 COMMENT ON VIEW v1.expectations IS 'What each check required, with what it saw.';
-COMMENT ON COLUMN v1.expectations.result_id IS 'Key of results.';
+COMMENT ON COLUMN v1.expectations.result_id IS 'Key of results, with machine_id.';
+COMMENT ON COLUMN v1.expectations.machine_id IS 'Issued id of the machine.';
 COMMENT ON COLUMN v1.expectations.name IS 'Such as "loss_falls".';
 COMMENT ON COLUMN v1.expectations.met IS 'Whether what was observed satisfies what was expected.';
 COMMENT ON COLUMN v1.expectations.expected IS 'What had to be.';
@@ -11,5 +12,5 @@ COMMENT ON COLUMN v1.expectations.source IS 'Where the bound comes from; may be 
 
 -- Example: What was required and not met.
 -- SELECT check_name, name, expected, observed, source, count(*) AS results
--- FROM expectations JOIN results USING (result_id)
+-- FROM expectations JOIN results USING (machine_id, result_id)
 -- WHERE NOT met GROUP BY ALL ORDER BY results DESC

@@ -1,8 +1,9 @@
 CREATE OR REPLACE VIEW v1.result_cases AS
-SELECT result_id, run_id, name, parameters_json, status, reason, duration_seconds FROM store.result_case;
+SELECT result_id, machine_id, run_id, name, parameters_json, status, reason, duration_seconds FROM store.result_case;
 
 COMMENT ON VIEW v1.result_cases IS 'One row for each case of a table-driven check.';
-COMMENT ON COLUMN v1.result_cases.result_id IS 'Key of results.';
+COMMENT ON COLUMN v1.result_cases.result_id IS 'Key of results, with machine_id.';
+COMMENT ON COLUMN v1.result_cases.machine_id IS 'Issued id of the machine.';
 COMMENT ON COLUMN v1.result_cases.run_id IS 'Key of runs.';
 COMMENT ON COLUMN v1.result_cases.name IS 'Unique within its result.';
 COMMENT ON COLUMN v1.result_cases.parameters_json IS 'JSON object of what distinguishes the row.';
@@ -12,6 +13,6 @@ COMMENT ON COLUMN v1.result_cases.duration_seconds IS 'Wall time, seconds.';
 
 -- Example: Packages that are missing or do not work.
 -- SELECT result_cases.name AS package, result_cases.status, result_cases.reason, count(*) AS results
--- FROM result_cases JOIN results USING (result_id)
+-- FROM result_cases JOIN results USING (machine_id, result_id)
 -- WHERE check_name = 'packages' AND result_cases.status <> 'pass'
 -- GROUP BY ALL ORDER BY results DESC, package

@@ -7,7 +7,7 @@ FROM store.result;
 
 COMMENT ON VIEW v1.results IS 'One row for each check in each run.';
 COMMENT ON COLUMN v1.results.result_id IS 'UUIDv7.';
-COMMENT ON COLUMN v1.results.run_id IS 'Key of runs.';
+COMMENT ON COLUMN v1.results.run_id IS 'Key of runs, with machine_id.';
 COMMENT ON COLUMN v1.results.machine_id IS 'Issued id of the machine.';
 COMMENT ON COLUMN v1.results.check_name IS 'Such as "torch_basics".';
 COMMENT ON COLUMN v1.results.definition_hash IS 'Which source of the check ran.';

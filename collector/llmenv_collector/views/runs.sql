@@ -5,7 +5,7 @@ SELECT run.run_id, run.machine_id, run.hostname, run.chip, run.gpu_cores, run.me
        CASE run_end.outcome WHEN 1 THEN 'completed' WHEN 2 THEN 'cancelled' WHEN 3 THEN 'interrupted'
             ELSE 'unknown' END AS outcome,
        run.agent_version
-FROM store.run AS run LEFT JOIN store.run_end AS run_end USING (run_id);
+FROM store.run AS run LEFT JOIN store.run_end AS run_end USING (machine_id, run_id);
 
 COMMENT ON VIEW v1.runs IS 'One row for each execution of a suite.';
 COMMENT ON COLUMN v1.runs.run_id IS 'UUIDv7.';
