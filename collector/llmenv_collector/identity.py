@@ -140,8 +140,12 @@ class Identity:
 
     def _find_machine(self, machine: str) -> EnrolledMachine:
         known = self.machines()
-        exact = [one for one in known if machine in (one.machine_id, one.hostname)]
-        matches = exact or [one for one in known if len(machine) >= 8 and one.machine_id.startswith(machine)]
+        # An id before any hostname: a machine says its hostname itself, and may say another one's id.
+        matches = [one for one in known if machine == one.machine_id]
+        matches = matches or [one for one in known if machine == one.hostname]
+        matches = matches or [
+            one for one in known if len(machine) >= 8 and one.machine_id.startswith(machine)
+        ]
         if not matches:
             raise NotFoundError(f"No machine is called {machine!r}: see `llmenv-collector machine list`.")
         if len(matches) > 1:

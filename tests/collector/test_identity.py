@@ -151,6 +151,15 @@ def test_secrets_are_not_kept(collector: RunningCollector) -> None:
         assert stat.S_IMODE((collector.folder / name).stat().st_mode) == 0o600
 
 
+def test_a_hostname_hides_no_machine(collector: RunningCollector) -> None:
+    """A machine that calls itself by another one's id keeps nobody from revoking that one."""
+    machine = collector.enrol("plain")
+    collector.enrol(machine.machine_id)
+    done = run_command("machine", "revoke", machine.machine_id, "--data", str(collector.folder))
+    assert done.returncode == 0, done.stderr
+    assert f"Revoked plain ({machine.machine_id})" in done.stderr
+
+
 def test_the_pin_is_that_of_the_ca_that_the_server_shows(collector: RunningCollector) -> None:
     """The token's pin is the SHA-256 of the CA's key; the CA is the last certificate of the chain."""
     import base64
