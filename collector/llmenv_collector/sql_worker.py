@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "v1"
 CATALOGS = ("information_schema", "pg_catalog", "main")
-TABLES_BY_TEXT = ("query", "query_table")
+TABLES_BY_TEXT = ("query", "query_table", "json_execute_serialized_sql")
 BATCH_ROWS = 16_384
 MEMORY_LOOK_SECONDS = 0.05
 RSS_UNIT = 1 if sys.platform == "darwin" else 1_024

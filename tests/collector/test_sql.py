@@ -82,6 +82,8 @@ HOSTILE = {
     'SELECT * FROM "store"."result" AS r': "Only the views of schema v1",
     "SELECT 1 WHERE EXISTS (SELECT * FROM store.machine)": "Only the views of schema v1",
     "FROM query('FROM store.result')": "query() hides what it reads",
+    "FROM json_execute_serialized_sql(json_serialize_sql('FROM store.result'))": "hides what it reads",
+    "FROM (DESCRIBE store.result)": "Only the views of schema v1",
     "SELECT nonsense FROM runs": "nonsense",
     "SELECT (": "syntax error",
 }
