@@ -86,8 +86,10 @@ def load_configuration(path: Path | None = None, *, state_dir: Path | None = Non
         if named is not None:
             raise UsageError(f"There is no configuration file {named}.") from None
         text = ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The configuration file {source} cannot be read: {error}.") from error
+    except OSError as error:
+        raise UsageError(f"The configuration file {source} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The configuration file {source} is not UTF-8 at byte {error.start}.") from error
     return parse_configuration(text, path=source, state_dir=state_dir)
 
 
@@ -129,7 +131,7 @@ def _parameters(document: Document, content: Mapping[str, Any]) -> dict[str, dic
                 try:
                     definitions[name].complete({key: values[key]})
                 except DefinitionError as error:
-                    raise document.error(("checks", name, key), f"is refused: {error}") from error
+                    raise document.error(("checks", name, key), f"is refused: {error}"[:-1]) from error
     return parameters
 
 

@@ -19,8 +19,10 @@ def read_env_file(path: Path) -> dict[str, str]:
     """Variables of a file of NAME=VALUE lines; raises EnvFileError naming the line that is wrong."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EnvFileError(f"{path}: the env file cannot be read: {error}.") from error
+    except OSError as error:
+        raise EnvFileError(f"{path}: the env file cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise EnvFileError(f"{path}: the env file is not UTF-8 at byte {error.start}.") from error
     return parse_env_file(text, path=path)
 
 

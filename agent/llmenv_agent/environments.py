@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from llmenv.fleet.v1 import environment_pb2
 
 from llmenv_agent.targets import Target, TargetError, environment_folder, environment_kind
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 INVENTORY = Path(__file__).parent / "probe" / "inventory.py"
 INVENTORY_TIMEOUT_SECONDS = 60.0
+OLDEST_PYTHON = (3, 9)
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSPHRASE", "CREDENTIAL", "KEY")
 
 
@@ -28,7 +30,7 @@ def describe(target: Target) -> environment_pb2.Environment:
 
     It is asked twice at once: isolated, as checks run, and as a trainer starts
     it.  What only the second sees has the origin "user_site" or "pythonpath".
-    Raises TargetError where the isolated interpreter does not answer.
+    Raises TargetError where the isolated interpreter does not answer, or is older than the probe's Python.
     """
     with tempfile.TemporaryDirectory(prefix="llmenv-inventory-") as name:
         folder = Path(name)
@@ -36,6 +38,7 @@ def describe(target: Target) -> environment_pb2.Environment:
         opened = _Inventory(target, folder / "open", isolated=False)
         try:
             seen = isolated.read()
+            _require_python(target, seen["python_version"])
             also_seen = _read_if_it_answers(opened)
         finally:
             opened.end()
@@ -66,24 +69,51 @@ class _Inventory:
             raise TargetError(f"{target.python} cannot be started: {error.strerror}.") from error
 
     def read(self) -> dict[str, Any]:
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(INVENTORY_TIMEOUT_SECONDS)
-        self.end()
+        except subprocess.TimeoutExpired as error:
+            self.end()
+            raise TargetError(
+                f"{self._python} does not list its packages within {INVENTORY_TIMEOUT_SECONDS:.0f} s; "
+                "name the interpreter itself, not a script that starts one."
+            ) from error
         try:
             content: dict[str, Any] = json.loads(self._output.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise TargetError(f"{self._python} does not list its packages: {self._last_words()}.") from error
+            raise TargetError(
+                f"{self._python} does not list its packages as Python {_dotted(OLDEST_PYTHON)} or later "
+                f"does; it said: {self._last_words()}."
+            ) from error
         return content
 
     def end(self) -> None:
+        """End it with what it started: a script in the interpreter's place may wait for a child.
+
+        It stays in this process's group, so that Ctrl-C reaches it too.
+        """
         if self._process.poll() is None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(self._process.pid).children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.kill()
             self._process.kill()
             self._process.wait()
 
     def _last_words(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
         said = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return said[:300] or f"it ended with code {self._process.returncode}"
+        return said[:300].rstrip(".") or f"nothing, and ended with code {self._process.returncode}"
+
+
+def _require_python(target: Target, version: str) -> None:
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_PYTHON:
+        raise TargetError(
+            f"{target.python} is Python {version}; checks need {_dotted(OLDEST_PYTHON)} or later in a target."
+        )
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(str(part) for part in version)
 
 
 def _read_if_it_answers(opened: _Inventory) -> Sequence[Mapping[str, str]]:

@@ -8,6 +8,7 @@ import sys
 import venv
 from pathlib import Path
 
+import psutil
 import pytest
 from llmenv_agent import environments
 from llmenv_agent.discovery import discover
@@ -167,7 +168,38 @@ def test_interpreter_that_does_not_answer_is_one_sentence(tmp_path: Path) -> Non
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho 'dyld: Library not loaded: Python' >&2\nexit 1\n")
     python.chmod(0o755)
-    with pytest.raises(TargetError, match="does not list its packages: dyld: Library not loaded: Python"):
+    with pytest.raises(
+        TargetError, match=r"does not list its packages .* it said: dyld: Library not loaded: Python\.$"
+    ):
+        environments.describe(target_from(str(python)))
+
+
+def test_interpreter_that_never_answers_leaves_nothing_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script in the interpreter's place is ended with the child that it waits for."""
+    python = tmp_path / "python"
+    pids = tmp_path / "pids"
+    python.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! >> {pids}\nwait\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(environments, "INVENTORY_TIMEOUT_SECONDS", 1.0)
+    with pytest.raises(TargetError, match=r"does not list its packages within 1 s; "):
+        environments.describe(target_from(str(python)))
+    started = [int(line) for line in pids.read_text().split()]
+    assert len(started) == 2
+    assert [
+        pid for pid in started if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"
+    ] == []
+
+
+def test_python_older_than_the_probe_is_one_sentence(tmp_path: Path) -> None:
+    """Python 3.8 would list its packages; checks cannot run there."""
+    python = tmp_path / "python"
+    seen = {"python_version": "3.8.18", "python_implementation": "CPython", "python_architecture": "arm64"}
+    listing = json.dumps({**seen, "packages": []})
+    python.write_text(f"#!/bin/sh\nfor output; do :; done\necho '{listing}' > \"$output\"\n")
+    python.chmod(0o755)
+    with pytest.raises(TargetError, match=r"is Python 3\.8\.18; checks need 3\.9 or later in a target\.$"):
         environments.describe(target_from(str(python)))
 
 
