@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,13 +38,29 @@ def parse_run(content: bytes, *, source: str) -> Run:
         raise UsageError(
             f"There is nothing in {source}: a run as `llmenv-agent check --format json` prints it is needed."
         )
+    if not isinstance(parsed := _json(content, source=source), dict):
+        raise UsageError(f"{_capital(source)} is JSON, but not of a run: it is no object.")
     try:
-        run = json_format.Parse(content, Run(), ignore_unknown_fields=True)
-    except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise UsageError(f"{_capital(source)} holds no run: {_first_line(error)}") from error
+        run = json_format.ParseDict(parsed, Run(), ignore_unknown_fields=True)
+    except json_format.ParseError as error:
+        raise UsageError(f"{_capital(source)} is JSON, but not of a run: {_first_line(error)}") from error
     if not run.run_id or not (run.planned_checks or run.results):
         raise UsageError(f"{_capital(source)} is JSON, but not of a run: it has no run_id with checks.")
     return run
+
+
+def _json(content: bytes, *, source: str) -> object:
+    try:
+        parsed: object = json.loads(content)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{_capital(source)} holds no run: it is no text.") from error
+    except RecursionError as error:
+        raise UsageError(f"{_capital(source)} holds no run: its JSON is nested too deeply.") from error
+    except ValueError as error:
+        raise UsageError(
+            f"{_capital(source)} holds no run: it is not JSON ({_first_line(error)[:-1]})."
+        ) from error
+    return parsed
 
 
 def looks_like_a_file(text: str) -> bool:

@@ -49,14 +49,16 @@ def test_a_file_that_may_not_be_read(llmenv: Callable[..., Any], tmp_path: Path)
     [
         (b"", "There is nothing in"),
         (b" \n", "There is nothing in"),
-        (b"not json", "holds no run"),
-        (b"\xff\xfe\x00", "holds no run"),
-        (b"[1, 2]", "holds no run"),
+        (b"not json", "is not JSON"),
+        (b"\xff\xfe\x00", "it is no text"),
+        (b"[1, 2]", "not of a run"),
         (b'"text"', "not of a run"),
+        (b"null", "not of a run"),
+        (b"[" * 100_000, "nested too deeply"),
         (b"{}", "not of a run"),
         (b'{"name": "something else"}', "not of a run"),
-        (b'{"run_id": 7}', "holds no run"),
-        (b'{"run_id": "x", "results": "many"}', "holds no run"),
+        (b'{"run_id": 7}', "not of a run"),
+        (b'{"run_id": "x", "results": "many"}', "not of a run"),
     ],
 )
 def test_content_that_is_no_run(
