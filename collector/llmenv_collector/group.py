@@ -152,25 +152,41 @@ class GroupWriter:
         self._tables.merge("watermark", (mark.row() for mark in sieved.watermarks.values()), key="spool_id")
 
     def _new(self, sieved: Sieved) -> list[Reading]:
-        """Without what a forked spool delivers again under new numbers: records keep their ids."""
-        marks = sieved.watermarks
-        forked = [
-            one for one in sieved.readings if marks[one.arrival.spool_id].previous_spool_id and one.rows
+        """Without what another copy of a spool brought before: renumbered records keep their ids."""
+        copied = self._copied(sieved)
+        doubtful = [
+            reading.record_id
+            for reading in sieved.readings
+            if reading.rows and not copied.isdisjoint((reading.arrival.machine_id, reading.arrival.spool_id))
         ]
-        if not forked:
+        if not doubtful:
             return sieved.readings
-        query = """
-            SELECT machine_id::VARCHAR, record_id::VARCHAR FROM store.record
-            WHERE record_id IN (SELECT unnest(?::UUID[]))
-        """
-        seen = set(self._connection.execute(query, [[one.record_id for one in forked]]).fetchall())
+        query = "SELECT record_id::VARCHAR FROM store.record WHERE record_id IN (SELECT unnest(?::UUID[]))"
+        seen = {record_id for (record_id,) in self._connection.execute(query, [doubtful]).fetchall()}
         new = []
         for reading in sieved.readings:
-            key = (reading.arrival.machine_id, reading.record_id)
-            if reading.rows and key not in seen:
-                seen.add(key)
+            if reading.rows and reading.record_id not in seen:
+                seen.add(reading.record_id)
                 new.append(reading)
         return new
+
+    def _copied(self, sieved: Sieved) -> set[str]:
+        """Ids of spools that were copied and of machines that have such.
+
+        The copied spool itself counts too: a collector that went back to a backup
+        may hear from the one that continues it first.
+        """
+        query = """
+            SELECT machine_id::VARCHAR, previous_spool_id::VARCHAR FROM store.watermark
+            WHERE previous_spool_id IS NOT NULL
+        """
+        stored = self._connection.execute(query).fetchall()
+        arriving = [
+            (mark.machine_id, mark.previous_spool_id)
+            for mark in sieved.watermarks.values()
+            if mark.previous_spool_id
+        ]
+        return {identity for pair in (*stored, *arriving) for identity in pair}
 
     def _insert_rows(self, readings: Sequence[Reading]) -> None:
         for table, rows in by_table(row for reading in readings for row in reading.rows).items():

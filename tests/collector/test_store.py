@@ -134,6 +134,17 @@ def test_two_copies_of_a_spool_in_one_group_store_a_record_once(store: Store) ->
     assert rows(store, "SELECT sequence, stored FROM store.watermark") == [(2, 2), (2, 2)]
 
 
+def test_the_copied_spool_may_come_after_the_one_that_continues_it(store: Store) -> None:
+    """A collector that went back to a backup hears from both again, in any order, and stores once."""
+    shared = spooled(new_id(), 1)
+    fork = {"previous_spool_id": shared.spool_id, "shared_sequence": 0}
+    continued = [spooled(new_id(), 1, spool_forked=fork)]
+    continued.append(dataclasses.replace(shared, spool_id=continued[0].spool_id, sequence=2))
+    for arrivals in (continued, [shared, spooled(shared.spool_id, 2)]):
+        assert store.deliver(arrivals).result().watermark == 2
+    assert rows(store, "SELECT count(*), count(DISTINCT record_id) FROM store.record") == [(3, 3)]
+
+
 def test_a_group_of_many_rows_is_stored_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its memory is bounded, and every record is stored and acknowledged all the same."""
     monkeypatch.setattr("llmenv_collector.group.MAX_GROUP_ROWS", 10)
