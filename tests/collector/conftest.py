@@ -46,10 +46,10 @@ class RunningCollector:
         self.admin_secret = PrintedToken.parse(run_command("init", "--data", str(folder)).stdout).secret
         self.start()
 
-    def start(self) -> None:
+    def start(self, command: Sequence[str] = COMMAND) -> None:
         listen = ["--listen", "127.0.0.1:0", "--agents-listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", "--data", str(self.folder), *listen, *self.flags],
+            [*command, "serve", "--data", str(self.folder), *listen, *self.flags],
             stderr=subprocess.PIPE,
             text=True,
         )
