@@ -6,6 +6,7 @@ that a key never stands beside another key's certificate.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "identity.json"
+ROOM_BYTES = 16_384  # an identity has about 2,000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +57,19 @@ def load_identity(state_dir: Path) -> Identity:
         ) from error
 
 
+def require_room(state_dir: Path) -> None:
+    """Raises IdentityError where an identity could not be kept: asked first, since a token is spent once."""
+    _write_part(state_dir, "." * ROOM_BYTES).unlink()
+
+
 def save_identity(state_dir: Path, identity: Identity) -> Path:
     """Replace the stored identity as a whole; returns the file."""
+    path = state_dir / FILE_NAME
+    _write_part(state_dir, json.dumps(asdict(identity), indent=2)).replace(path)
+    return path
+
+
+def _write_part(state_dir: Path, content: str) -> Path:
     path = state_dir / FILE_NAME
     part = path.with_name(path.name + ".part")
     try:
@@ -64,10 +77,11 @@ def save_identity(state_dir: Path, identity: Identity) -> Path:
         part.unlink(missing_ok=True)
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(identity), file, indent=2)
+            file.write(content)
             file.flush()
             os.fsync(descriptor)
-        part.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise IdentityError(f"The identity {path} cannot be written: {error.strerror}.") from error
-    return path
+    return part

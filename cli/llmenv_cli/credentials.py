@@ -44,9 +44,12 @@ class Credentials:
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor, temporary = tempfile.mkstemp(dir=file.parent)  # 0600
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                json.dump(dataclasses.asdict(self), stream, indent=2)
-            Path(temporary).replace(file)
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                    json.dump(dataclasses.asdict(self), stream, indent=2)
+                Path(temporary).replace(file)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(f"{file} cannot be written: {error.strerror}.") from error
         return file

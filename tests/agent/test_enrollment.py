@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from llmenv_agent.errors import IdentityError
+from llmenv_agent.exit_codes import ExitCode
 from llmenv_agent.identity import load_identity
 
 if TYPE_CHECKING:
@@ -49,6 +50,18 @@ def test_a_used_token_is_not_taken_again(agent: AgentFolder, real_collector: Rea
     assert again.returncode == 4
     assert "does not take the token" in again.stderr
     assert before == load_identity(agent.path / "state")
+
+
+def test_a_state_folder_that_cannot_be_written_spends_no_token(
+    agent: AgentFolder, real_collector: RealCollector, tmp_path: Path
+) -> None:
+    """What stands in the way is said before the collector is asked, so the token is good for another try."""
+    token = real_collector.token()
+    (tmp_path / "file").write_text("")
+    refused = agent.call("enroll", "--state-dir", str(tmp_path / "file" / "state"), LLMENV_TOKEN=token)
+    assert refused.returncode == ExitCode.NOT_ENROLLED
+    assert refused.stderr.endswith("identity.json cannot be written: Not a directory.\n")
+    assert agent.call("enroll", LLMENV_TOKEN=token).returncode == 0
 
 
 def test_a_server_with_another_key_is_not_told_the_token(

@@ -33,13 +33,14 @@ def command(
     from llmenv_agent.enrollment import enroll
     from llmenv_agent.errors import UsageError
     from llmenv_agent.facts import read_machine
-    from llmenv_agent.identity import FILE_NAME, save_identity
+    from llmenv_agent.identity import FILE_NAME, require_room, save_identity
 
     directory = load_configuration(config, state_dir=state_dir).state_dir
     if (directory / FILE_NAME).exists() and not replace:
         raise UsageError(
             f"This machine is enrolled already ({directory / FILE_NAME}); --replace enrolls it anew."
         )
+    require_room(directory)
     identity = enroll(_token(token), machine=read_machine(thorough=True), address=collector or "")
     path = save_identity(directory, identity)
     click.echo(
