@@ -45,7 +45,8 @@ class Note:
     def write(self, pid: int, folder: Path) -> None:
         if self._path is None:
             return
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended already: nothing to leave behind
+        # It may have ended already; and a full or read-only disk costs the note, not the check.
+        with contextlib.suppress(psutil.NoSuchProcess, OSError):
             started = psutil.Process(pid).create_time()
             part = self._path.with_name(self._path.name + ".part")
             part.write_text(json.dumps({"pid": pid, "started": started, "folder": str(folder)}))
@@ -53,7 +54,8 @@ class Note:
 
     def clear(self) -> None:
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
 
 
 def end_leftover(path: Path) -> bool:
@@ -61,7 +63,7 @@ def end_leftover(path: Path) -> bool:
     try:
         note = json.loads(path.read_text())
         pid, started, folder = int(note["pid"]), float(note["started"]), Path(note["folder"])
-    except FileNotFoundError:
+    except OSError:
         return False
     except (ValueError, KeyError, TypeError):  # half a note from a full disk names nobody
         path.unlink(missing_ok=True)

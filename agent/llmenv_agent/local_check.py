@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -82,7 +83,8 @@ def _execute(
     cancelled: threading.Event,
     leftover_file: Path,
 ) -> run_pb2.Run | None:
-    leftover_file.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # without the note a check runs all the same
+        leftover_file.parent.mkdir(parents=True, exist_ok=True)
     end_leftover(leftover_file)
     with ThreadPoolExecutor(1) as pool:
         # The target answers while this process still imports: less time to the first check.

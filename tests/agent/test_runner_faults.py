@@ -327,6 +327,15 @@ def test_recycled_pid_is_never_ended(tmp_path: Path) -> None:
         stranger.kill()
 
 
+def test_note_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
+    """A full or read-only disk, here a file where the folder should be, is no reason not to check."""
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "leftover.json"
+    with leftover.noted(path) as note:
+        note.write(os.getpid(), tmp_path)
+    assert not leftover.end_leftover(path)
+
+
 def test_note_that_is_half_written_names_nobody(tmp_path: Path) -> None:
     """A note cut off by a full disk is removed and nothing is ended."""
     note = tmp_path / "leftover.json"
