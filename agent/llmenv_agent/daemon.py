@@ -146,7 +146,7 @@ class Daemon:
     def _require_targets(self) -> None:
         if not self._configuration.targets and not self._configuration.discover:
             raise UsageError(
-                "No target is configured: name an interpreter under [[target]], "
+                "No target is configured: name an interpreter under [[target]] in agent.toml, "
                 "or folders under [agent] discover."
             )
 

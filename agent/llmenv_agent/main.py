@@ -6,7 +6,9 @@ This is the one place that catches everything: a person gets a sentence and an e
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import sys
 from typing import cast
@@ -18,6 +20,8 @@ from llmenv_agent.errors import AgentError
 from llmenv_agent.exit_codes import ExitCode
 
 COMMANDS = ("check", "checks", "enroll", "facts", "run", "status")
+
+DENIALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 class Commands(click.Group):
@@ -32,6 +36,13 @@ class Commands(click.Group):
         module = importlib.import_module(f"llmenv_agent.commands.{cmd_name}")
         return cast("click.Command", module.command)
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # click would exit with 1, which says "not ready" here
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.FAILED
+
 
 @click.command("llmenv-agent", cls=Commands)
 @click.version_option(__version__, package_name="llmenv", prog_name="llmenv-agent")
@@ -40,6 +51,9 @@ def cli() -> None:
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not every terminal has every character
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -55,13 +69,13 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 # one return an ending
     except AgentError as error:
         _say(str(error))
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read stdout has gone
-        return ExitCode.FAILED
     except ModuleNotFoundError as error:  # a plain install of llmenv is the CLI alone
         _say(f"The package {error.name} is missing: pip install 'llmenv[agent]'.")
         return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 # the one place: see above
+        if isinstance(error, OSError) and error.errno in DENIALS:
+            _say(f"{error.filename or 'The output'} cannot be written: {error.strerror}.")
+            return ExitCode.FAILED
         if os.environ.get("LLMENV_DEBUG"):
             import traceback
 

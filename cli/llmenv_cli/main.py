@@ -6,7 +6,9 @@ are loaded by the commands that use them.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import sys
 
@@ -25,6 +27,9 @@ COMMANDS = {
 }
 
 
+DENIALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
 class LazyGroup(click.Group):
     """A group that imports a command when somebody asks for it."""
 
@@ -37,6 +42,12 @@ class LazyGroup(click.Group):
         module, _, name = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # click would exit with 1, which says "not ready" here
+            return _reader_left()
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,6 +64,9 @@ def main() -> None:
     """Run the program and exit with a code of ExitCode."""
     # gRPC reads it when it is imported, and would log failed handshakes between our sentences.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not every terminal has every character
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = llmenv.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -62,8 +76,6 @@ def main() -> None:
         code = ExitCode.USAGE
     except CliError as error:
         code = _explain(error)
-    except BrokenPipeError:
-        code = _reader_left()
     except Exception as error:  # noqa: BLE001 (the one place: no traceback reaches a person)
         code = _explain_fault(error)
     sys.exit(code if isinstance(code, int) else ExitCode.FINE)
@@ -81,7 +93,10 @@ def _reader_left() -> ExitCode:
 
 
 def _explain_fault(error: Exception) -> ExitCode:
-    """A fault of llmenv itself; LLMENV_DEBUG shows where."""
+    """A fault of llmenv itself (LLMENV_DEBUG shows where), unless the system denied it a file or room."""
+    if isinstance(error, OSError) and error.errno in DENIALS:
+        click.echo(f"llmenv: {error.filename or 'The output'} cannot be written: {error.strerror}.", err=True)
+        return ExitCode.USAGE
     if os.environ.get("LLMENV_DEBUG"):
         raise error
     click.echo(

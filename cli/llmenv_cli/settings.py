@@ -65,8 +65,10 @@ def _read(file: Path) -> dict[str, Any]:
         content = tomllib.loads(text)
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The settings in {file} cannot be read: {error}.") from error
+    except OSError as error:
+        raise UsageError(f"The settings in {file} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The settings in {file} are not UTF-8 at byte {error.start}.") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"The settings in {file} are not TOML: {error}.") from error
     return {

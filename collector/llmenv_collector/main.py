@@ -7,6 +7,7 @@ one sentence on stderr, and the exit code says which kind it was.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -27,6 +28,8 @@ COMMANDS = {
     "machine": "List and revoke machines.",
     "migrate": "Bring the database's schema forward.",
 }
+
+DENIALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 class LazyGroup(click.Group):
@@ -71,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one r
         say(f"The package {error.name} is missing: pip install 'llmenv[collector]'.")
         return ExitCode.FAILED
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in DENIALS:
+            say(f"{error.filename or 'The output'} cannot be written: {error.strerror}.")
+            return ExitCode.FAILED
         if os.environ.get("LLMENV_DEBUG"):
             raise
         say(f"a fault of its own: {type(error).__name__}: {error}. LLMENV_DEBUG=1 shows where.")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +30,7 @@ def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Com
             yield from commands(found, f"{name} {child}")
 
 
+RUNS = Path(__file__).parent / "runs"
 COMMANDS = dict(commands(llmenv, "llmenv"))
 
 
@@ -117,3 +122,41 @@ def test_ctrl_c_is_no_fault(llmenv: Callable[..., Any], monkeypatch: pytest.Monk
 
     monkeypatch.setattr("llmenv_cli.run_files.read_run", interrupt)
     assert llmenv("run", "show", "-").code == ExitCode.INTERRUPTED
+
+
+def run_program(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A shell's line, with `llmenv` in it."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **variables}
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_terminal_without_the_characters_gets_them_escaped() -> None:
+    """A report in Chinese on an ASCII terminal is hard to read, and no fault."""
+    done = run_program(
+        f"llmenv run show {RUNS / 'ready_m2_ultra.json'} --lang zh", PYTHONIOENCODING="ascii", PYTHONUTF8="0"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "LLM \\u8bad\\u7ec3" in done.stdout
+
+
+def test_a_reader_that_leaves_is_no_verdict() -> None:
+    """Exit code 1 would say "not ready"; `head` has what it wanted."""
+    done = run_program(f"llmenv run show {RUNS / 'ready_m2_ultra.json'} --format md | true")
+    assert (done.returncode, done.stderr) == (ExitCode.FINE, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_no_fault_of_llmenv() -> None:
+    """The system's reason is given, and nothing is asked to be reported."""
+    done = run_program(f"llmenv run show {RUNS / 'ready_m2_ultra.json'} > /dev/full")
+    assert (done.returncode, done.stderr) == (
+        ExitCode.USAGE,
+        "llmenv: The output cannot be written: No space left on device.\n",
+    )
