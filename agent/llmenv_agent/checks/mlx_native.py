@@ -2,8 +2,8 @@
 
 A 64x64 matrix product is compared with sums in double precision, the gradient of 0.5*|XW|^2 with its closed
 form X'XW, a linear layer with xW' + b, and random numbers with the moments of a normal distribution.
-TinyNet learns the task of `torch_training` under the same rule: the loss on examples it never saw must fall
-below half its start.
+TinyNet learns the task of `torch_training` under the same rules: the loss on examples it never saw must
+fall below half its start, and every array of parameters must change.
 
 Bounds on max|y - reference| / max|reference|: 1e-4 in FP32; the M5's matrix units and their successors
 round FP32 operands to TF32 unless MLX_ENABLE_TF32=0 (mlx #3534, KI065), so there BF16's 2e-2 holds. MLX
@@ -188,6 +188,7 @@ def _learn(probe: Probe) -> "tuple[float, float]":
     inputs, labels = _examples(probe.parameters["steps"] * probe.parameters["batch_size"] + HELD_OUT)
     unseen = inputs[:HELD_OUT], labels[:HELD_OUT]
     first = _loss(network, *unseen).item()
+    start = dict(tree_flatten(network.parameters()))
     _train(probe, network, inputs[HELD_OUT:], labels[HELD_OUT:])
     last = _loss(network, *unseen).item()
     probe.measure("first_loss", first, "nat")
@@ -199,6 +200,13 @@ def _learn(probe: Probe) -> "tuple[float, float]":
         f"last loss < {bound:.3f}, half of the first",
         f"{last:.3f} after {first:.3f}",
     )
+    still = [
+        name
+        for name, array in tree_flatten(network.parameters())
+        if mx.array_equal(array, start[name]).item()
+    ]
+    observed = f"{len(start) - len(still)}" + (f", all but {', '.join(still)}" if still else "")
+    probe.expect("all_parameters_learn", not still, f"{len(start)} arrays changed", observed)
     return first, last
 
 

@@ -3,8 +3,9 @@
 Rank 8, alpha 16, dropout 0.05 on GPT-2's c_attn, c_proj and c_fc, 20 AdamW steps on one repeated batch of
 token ids. The loss on that batch, without dropout, must end below 0.9 of its start. The number of trainable
 parameters must be the sum of r*(in + out) over the modules' own shapes: 1,179,648 of 125,619,456 for GPT-2.
-The SHA-256 of all base parameters must be the same before and after. The adapter, saved and loaded onto a
-fresh base, must give the trained model's outputs to 1e-5 of their largest: same weights, same device.
+The SHA-256 of all base parameters must be the same before and after, and every adapter's B, which starts at
+zero, must have moved from there. The adapter, saved and loaded onto a fresh base, must give the trained
+model's outputs to 1e-5 of their largest: same weights, same device.
 
 Memory is the process's or the accelerator's own peak, taken before the fresh base is loaded; it cannot be
 below the bytes of the weights, and a figure that is, is no peak and fails.
@@ -61,6 +62,7 @@ def run(probe: Probe) -> None:
     batch = _batch(probe, model).to(device)
     first, last = _train(probe, model, batch)
     _judge_peak(probe, model)
+    _judge_adapters(probe, model)
     unchanged = _digest(model) == digest
     probe.expect(
         "base_unchanged", unchanged, "same SHA-256 of all base parameters", "same" if unchanged else "another"
@@ -193,6 +195,12 @@ def _judge_peak(probe: Probe, model: Any) -> None:
     probe.expect(
         "peak_covers_weights", peak >= weight_bytes, f">= {weight_bytes:,} bytes", f"{peak:,.0f} bytes"
     )
+
+
+def _judge_adapters(probe: Probe, model: Any) -> None:
+    """An adapter whose B is still zero adds nothing: its gradient or its step was lost."""
+    moved = [bool(each.any().item()) for name, each in model.named_parameters() if "lora_B" in name]
+    probe.expect("all_adapters_learn", all(moved), f"{len(moved)} moved from 0", f"{sum(moved)}")
 
 
 def _digest(model: Any) -> str:

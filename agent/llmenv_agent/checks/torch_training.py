@@ -8,6 +8,11 @@ labels it stays at ln(10) = 2.303 whatever the device does, which is why "no exc
 Beside it stands the loss of the best constant prediction, the entropy of the label frequencies -sum p ln p:
 a network that has learned nothing from its inputs cannot go below it. Inputs, labels and initial weights
 are drawn on the CPU from a fixed seed, the same for every device.
+
+A loss that falls may still be a wrong number, and a network may learn although a layer never moves, because
+the optimizer's write to it is lost (addcdiv on MPS, pytorch #118115). So both losses are compared with the
+float64 loss of the same weights on the CPU, computed as logsumexp(z) - z[label], to a relative 1e-4, twice
+the bound of a single FP32 product; and every tensor of parameters must have changed.
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ NOISE = 3.0
 # 128*256+256 + 256*128+128 + 128*64+64 + 64*10+10
 TINYNET_PARAMETERS = 74_826
 SHARE_OF_START = 0.5
+LOSS_BOUND = 1e-4
 
 
 def run(probe: Probe) -> None:
@@ -46,6 +52,7 @@ def run(probe: Probe) -> None:
     probe.expect("parameters", parameters == TINYNET_PARAMETERS, f"{TINYNET_PARAMETERS:,}", f"{parameters:,}")
 
     probe.accelerator.reset_peak()
+    start = _on_cpu(network)
     first = _evaluate(network, *held_out)
     batches = list(
         zip(
@@ -59,6 +66,7 @@ def run(probe: Probe) -> None:
     constant = _entropy(torch.bincount(labels).tolist())
     _record(probe, first=first, last=last, mean=sum(losses) / len(losses), constant=constant)
     _judge(probe, first, last, losses)
+    _judge_against_cpu(probe, (start, first), (_on_cpu(network), last), inputs[:HELD_OUT], labels[:HELD_OUT])
     probe.passed(
         "TinyNet learned on {device}: loss on unseen examples fell from {first:.3f} to {last:.3f}, "
         "where the best constant prediction has {constant:.3f}.",
@@ -129,6 +137,37 @@ def _evaluate(network: Any, inputs: Any, labels: Any) -> float:
 
     with torch.no_grad():
         return float(torch.nn.functional.cross_entropy(network(inputs), labels).item())
+
+
+def _on_cpu(network: Any) -> Any:
+    """A copy in float64 on the CPU, which later steps do not reach."""
+    import copy
+
+    return copy.deepcopy(network).cpu().double()
+
+
+def _judge_against_cpu(
+    probe: Probe, before: "tuple[Any, float]", after: "tuple[Any, float]", inputs: Any, labels: Any
+) -> None:
+    """Each pair is a copy of the network and the loss that the device gave for it."""
+    errors = []
+    for network, loss in (before, after):
+        logits = network(inputs.double()).detach()
+        exact = (logits.logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]).mean().item()
+        errors.append(abs(loss - exact) / exact)
+    error = max(errors)
+    probe.measure("loss_error", error, "1", better="lower")
+    probe.expect(
+        "losses_right",
+        error <= LOSS_BOUND,
+        f"relative error <= {LOSS_BOUND:.0e}",
+        f"{error:.2e}",
+        "float64 loss of the same weights on the CPU",
+    )
+    pairs = list(zip(before[0].named_parameters(), after[0].parameters()))
+    still = [name for (name, old), new in pairs if bool((old == new).all())]
+    observed = f"{len(pairs) - len(still)}" + (f", all but {', '.join(still)}" if still else "")
+    probe.expect("all_parameters_learn", not still, f"{len(pairs)} tensors changed", observed)
 
 
 def _entropy(counts: "list[int]") -> float:

@@ -1,10 +1,13 @@
 """Does a causal language model load through `from_pretrained`, generate, and give the right logits?
 
 The model (GPT-2 unless told otherwise: a hub name, a local folder or a .gguf file) is loaded, moved to the
-device and generates greedily. How many tokens came is counted, since a model may stop early. The same
-prompt's last logits are then compared with the same weights in float64 on the CPU: a relative error max|y -
-reference| / max|reference| of at most 1e-4 in FP32, 5e-2 in BF16 and 1e-2 in FP16, which is the bound of a
-single product, for the halves about twice that, since rounding adds up over layers.
+device and generates greedily. How many tokens came is counted, since a model may stop early. The output
+must begin with the prompt, and each new token must be the one that the model's own logits put first when
+they are computed again for the whole text at once, without a cache: to twice the bound below, since two
+figures are compared. A wrong key-value cache shows there and nowhere else. The same prompt's last logits
+are then compared with the same weights in float64 on the CPU: a relative error max|y - reference| /
+max|reference| of at most 1e-4 in FP32, 5e-2 in BF16 and 1e-2 in FP16, which is the bound of a single
+product, for the halves about twice that, since rounding adds up over layers.
 
 `weights_source` says where the weights came from. With random weights (no hub, nothing in the cache)
 everything here is executed with the published shape, and whether the hub can be loaded from and how good
@@ -53,6 +56,7 @@ def run(probe: Probe) -> None:
     if tokenizer is not None:
         probe.fact("text", tokenizer.decode(tokens, skip_special_tokens=True))
     probe.measure("peak_memory", probe.peak_memory_bytes(), "byte", better="lower")
+    _follow_logits(probe, model, prompt_ids[0].tolist(), tokens)
     _compare_logits(probe, model, prompt_ids)
 
     values = {"model": weights.title, "seconds": load_seconds, "rate": rate, "device": device}
@@ -129,6 +133,7 @@ def _generate(probe: Probe, model: Any, prompt_ids: Any) -> "tuple[list[int], fl
                 attention_mask=torch.ones_like(prompt_ids),
                 max_new_tokens=probe.parameters["new_tokens"],
                 do_sample=False,
+                repetition_penalty=1.0,  # some checkpoints bring one, and greedy is the largest logit
             )
         probe.accelerator.synchronize()
         seconds = time.perf_counter() - started
@@ -147,6 +152,32 @@ def _generate(probe: Probe, model: Any, prompt_ids: Any) -> "tuple[list[int], fl
     return outputs[-1], rate
 
 
+def _follow_logits(probe: Probe, model: Any, prompt: "list[int]", tokens: "list[int]") -> None:
+    """Each new token against the logits of one pass over the whole text, which uses no cache."""
+    import torch
+
+    kept = sum(ours == theirs for ours, theirs in zip(prompt, tokens))
+    probe.expect("prompt_kept", kept == len(prompt), f"{len(prompt)} tokens of the prompt kept", f"{kept}")
+    new = torch.tensor(tokens[len(prompt) :], dtype=torch.long)
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens], device=model.device), use_cache=False).logits[0].cpu().double()
+    before_each = logits[len(prompt) - 1 : len(tokens) - 1]
+    gaps = before_each.max(1).values - before_each.gather(1, new[:, None])[:, 0]
+    bound = 2 * _bound(model) * before_each.abs().max().item() if len(new) else 0.0
+    following = int((gaps <= bound).sum().item())
+    probe.expect(
+        "greedy_follows_logits",
+        following == len(new),
+        f"{len(new)} new tokens have the largest logit",
+        f"{following}",
+        "the same model over the whole text at once, without a cache",
+    )
+
+
+def _bound(model: Any) -> float:
+    return BOUNDS.get(str(model.dtype).replace("torch.", ""), BOUNDS["bfloat16"])
+
+
 def _compare_logits(probe: Probe, model: Any, prompt_ids: Any) -> None:
     """Last-position logits on the device against the same weights on the CPU, where it leaves the model."""
     import torch
@@ -158,7 +189,7 @@ def _compare_logits(probe: Probe, model: Any, prompt_ids: Any) -> None:
         "logits_finite", strays == 0, "0 logits not finite", f"{strays} of {observed.numel()} not finite"
     )
 
-    own_dtype = str(model.dtype).replace("torch.", "")
+    own_dtype, bound = str(model.dtype).replace("torch.", ""), _bound(model)
     small = model.num_parameters() <= FLOAT64_REFERENCE_UP_TO
     reference_dtype = torch.float64 if small else torch.float32
     if probe.device == "cpu" and model.dtype == reference_dtype:
@@ -170,7 +201,6 @@ def _compare_logits(probe: Probe, model: Any, prompt_ids: Any) -> None:
         reference = model.cpu().to(reference_dtype)(prompt_ids).logits[0, -1].double()
     error = ((observed.double() - reference).abs().max() / reference.abs().max()).item()
     error = math.inf if math.isnan(error) else error
-    bound = BOUNDS.get(own_dtype, BOUNDS["bfloat16"])
     probe.fact("logits_reference", f"{str(reference_dtype).replace('torch.', '')} on the CPU")
     probe.measure("logits_error", error, "1", better="lower")
     probe.expect(

@@ -78,11 +78,24 @@ class LanguageModel:
         _ = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(configuration)]
 
     def load(self, weights: Weights, dtype: str = "auto") -> Any:
-        """The model in evaluation mode on the CPU; `dtype` "auto" keeps the checkpoint's."""
+        """The model in evaluation mode on the CPU; `dtype` "auto" keeps the checkpoint's.
+
+        Ends the check as `fail` where the checkpoint lacks tensors: `from_pretrained` only warns, and makes
+        them up.
+        """
         from transformers import AutoModelForCausalLM
 
-        options = {**_from(weights), _dtype_keyword(): dtype}
-        return AutoModelForCausalLM.from_pretrained(weights.folder, **options).eval()
+        options = {**_from(weights), _dtype_keyword(): dtype, "output_loading_info": True}
+        model, loading = AutoModelForCausalLM.from_pretrained(weights.folder, **options)
+        if invented := sorted(loading["missing_keys"]):
+            self._probe.fail(
+                "{model} lacks {count} of the tensors that transformers wants, {first} first, and they got "
+                "random values: the checkpoint is damaged or of another architecture.",
+                model=weights.title,
+                count=len(invented),
+                first=invented[0],
+            )
+        return model.eval()
 
     def tokenizer(self, weights: Weights) -> Any:
         """The tokenizer that lies with the weights; None with random weights, which have none."""

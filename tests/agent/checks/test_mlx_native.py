@@ -32,9 +32,9 @@ def test_list_devices_is_a_fact_and_no_failure(run_check: CheckRunner) -> None:
 
 
 def test_learning_rate_of_zero_fails(run_check: CheckRunner) -> None:
-    """A network that does not learn fails in the loss alone."""
+    """A network that does not learn fails in the loss, and in not having moved."""
     observed = run_check("mlx_native", {"learning_rate": 0.0})
-    assert (observed.status, observed.unmet) == ("fail", ["loss_falls"])
+    assert (observed.status, observed.unmet) == ("fail", ["loss_falls", "all_parameters_learn"])
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def test_gpt2_counts_loss_and_peak_are_right(run_check: CheckRunner) -> None:
         "gpt2_parameters",
         "loss_falls",
         "peak_covers_weights",
+        "all_adapters_learn",
         "base_unchanged",
         "adapter_reloads",
     ]
@@ -58,9 +59,23 @@ def test_module_that_does_not_exist_is_an_error_that_says_so(
 
 
 def test_learning_rate_of_zero_fails(run_check: CheckRunner, tiny_models: Path) -> None:
-    """An adapter that does not learn fails in the loss alone."""
+    """Adapters that do not learn fail in the loss, and in not having moved."""
     observed = run_check("peft_lora", {"model": str(tiny_models / "gpt2"), "learning_rate": 0.0})
-    assert (observed.status, observed.unmet) == ("fail", ["loss_falls"])
+    assert (observed.status, observed.unmet) == ("fail", ["loss_falls", "all_adapters_learn"])
+
+
+def test_one_adapter_that_never_moves_fails(run_check: CheckRunner, tiny_models: Path) -> None:
+    """The others make the loss fall, so the loss does not show it."""
+    planted = """
+        import torch
+        step = torch.optim.AdamW.step
+        def losing(self):
+            step(self)
+            self.param_groups[0]["params"][1].data.zero_()
+        torch.optim.AdamW.step = losing
+    """
+    observed = run_check("peft_lora", {"model": str(tiny_models / "gpt2"), **FAST}, planted=planted)
+    assert observed.unmet == ["all_adapters_learn"]
 
 
 def test_changed_base_weight_fails(run_check: CheckRunner, tiny_models: Path) -> None:

@@ -75,6 +75,16 @@ def test_wrong_gradient_of_a_right_value_fails(run_check: CheckRunner) -> None:
     assert observed.unmet == ["gradient_square", "gradient_sum"]
 
 
+def test_gradient_that_is_not_there_fails(run_check: CheckRunner) -> None:
+    """A backward pass that leaves no gradient is a wrong gradient, not a fault of the check."""
+    planted = """
+        import torch
+        torch.Tensor.backward = lambda self: None
+    """
+    observed = run_check("torch_basics", planted=planted)
+    assert (observed.status, observed.unmet) == ("fail", ["gradient_square", "gradient_sum"])
+
+
 def test_not_a_number_fails(run_check: CheckRunner) -> None:
     """A NaN compares with nothing, and is no pass."""
     planted = """

@@ -32,7 +32,7 @@ def test_tinynet_learns_on_the_cpu(run_check: CheckRunner) -> None:
 def test_learning_rate_of_zero_fails(run_check: CheckRunner) -> None:
     """Without learning the loss stays, which is what the reference report called converged."""
     observed = run_check("torch_training", {"learning_rate": 0.0})
-    assert (observed.status, observed.unmet) == ("fail", ["loss_falls"])
+    assert (observed.status, observed.unmet) == ("fail", ["loss_falls", "all_parameters_learn"])
     assert observed.measured["last_loss"] == observed.measured["first_loss"]
 
 
@@ -57,7 +57,34 @@ def test_optimizer_that_does_nothing_fails(run_check: CheckRunner) -> None:
         import torch
         torch.optim.Adam.step = lambda self: None
     """
-    assert run_check("torch_training", planted=planted).unmet == ["loss_falls"]
+    assert run_check("torch_training", planted=planted).unmet == ["loss_falls", "all_parameters_learn"]
+
+
+def test_layer_that_never_moves_fails(run_check: CheckRunner) -> None:
+    """The other layers learn around a first one whose update is lost, and the loss falls all the same."""
+    planted = """
+        import torch
+        step = torch.optim.Adam.step
+        def losing(self):
+            weight = self.param_groups[0]["params"][0]
+            before = weight.detach().clone()
+            step(self)
+            weight.data.copy_(before)
+        torch.optim.Adam.step = losing
+    """
+    observed = run_check("torch_training", planted=planted)
+    assert observed.unmet == ["all_parameters_learn"]
+    assert observed.reason.endswith("expected 8 tensors changed, observed 7, all but 0.weight.")
+
+
+def test_loss_that_falls_and_is_a_wrong_number_fails(run_check: CheckRunner) -> None:
+    """A loss of a tenth falls to a tenth of its end: only the reference shows it."""
+    planted = """
+        import torch
+        right = torch.nn.functional.cross_entropy
+        torch.nn.functional.cross_entropy = lambda *arguments: 0.1 * right(*arguments)
+    """
+    assert run_check("torch_training", planted=planted).unmet == ["losses_right"]
 
 
 def test_loss_that_is_not_finite_fails(run_check: CheckRunner) -> None:

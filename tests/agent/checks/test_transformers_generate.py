@@ -215,15 +215,15 @@ def test_weights_that_are_not_finite_fail(run_check: CheckRunner, tiny_models: P
         from transformers import GPT2LMHeadModel
         load = GPT2LMHeadModel.from_pretrained.__func__
         def spoiled(cls, *arguments, **options):
-            model = load(cls, *arguments, **options)
+            model, loading = load(cls, *arguments, **options)
             model.transformer.wpe.weight.data[0, 0] = float("nan")
-            return model
+            return model, loading
         GPT2LMHeadModel.from_pretrained = classmethod(spoiled)
     """
     model = str(tiny_models / "gpt2")
     observed = run_check("transformers_generate", {"model": model, "prompt": "w1 w2"}, planted=planted)
     assert observed.status == "fail"
-    assert observed.unmet == ["weights_finite", "logits_finite", "logits_match"]
+    assert observed.unmet == ["weights_finite", "greedy_follows_logits", "logits_finite", "logits_match"]
 
 
 def test_generation_that_changes_fails(run_check: CheckRunner, tiny_models: Path) -> None:
@@ -240,4 +240,49 @@ def test_generation_that_changes_fails(run_check: CheckRunner, tiny_models: Path
     """
     model = str(tiny_models / "gpt2")
     observed = run_check("transformers_generate", {"model": model, "prompt": "w1 w2"}, planted=planted)
-    assert observed.unmet == ["greedy_repeats"]
+    assert observed.unmet == ["greedy_repeats", "greedy_follows_logits"]
+
+
+@pytest.mark.parametrize(
+    ("unmet", "change"),
+    [
+        ("greedy_follows_logits", "output[0, -1] = (output[0, -1] + 1) % 100"),
+        ("prompt_kept", "output[0, 0] = 99"),
+    ],
+)
+def test_text_that_the_logits_do_not_say_fails(
+    run_check: CheckRunner, tiny_models: Path, unmet: str, change: str
+) -> None:
+    """A wrong key-value cache repeats itself and leaves the prompt's logits right; the text is wrong."""
+    planted = f"""
+        from transformers import GPT2LMHeadModel
+        generate = GPT2LMHeadModel.generate
+        def wrong(self, *arguments, **options):
+            output = generate(self, *arguments, **options)
+            {change}
+            return output
+        GPT2LMHeadModel.generate = wrong
+    """
+    model = str(tiny_models / "gpt2")
+    observed = run_check("transformers_generate", {"model": model, "prompt": "w1 w2"}, planted=planted)
+    assert observed.status == "fail"
+    assert unmet in observed.unmet
+
+
+def test_checkpoint_that_lacks_a_tensor_fails(
+    run_check: CheckRunner, tiny_models: Path, tmp_path: Path, training_python: Path
+) -> None:
+    """`from_pretrained` makes up what is missing, finite and random, and the check says so."""
+    model = tmp_path / "incomplete"
+    shutil.copytree(tiny_models / "gpt2", model)
+    code = """if True:
+        import sys, safetensors.torch
+        tensors = safetensors.torch.load_file(sys.argv[1])
+        del tensors["transformer.h.1.mlp.c_fc.weight"]
+        safetensors.torch.save_file(tensors, sys.argv[1], {"format": "pt"})
+    """
+    subprocess.run([training_python, "-c", code, model / "model.safetensors"], check=True)
+    observed = run_check("transformers_generate", {"model": str(model), "prompt": "w1 w2"})
+    assert observed.status == "fail"
+    assert observed.reason.startswith("incomplete lacks 1 of the tensors that transformers wants, ")
+    assert "transformer.h.1.mlp.c_fc.weight first" in observed.reason
