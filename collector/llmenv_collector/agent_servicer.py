@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import grpc.aio
 from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceServicer
 
+from llmenv_collector.errors import GoneError
 from llmenv_collector.gate import MACHINE
 from llmenv_collector.session import House, Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import grpc.aio
-    from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest
+    from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
 
 
 class AgentServicer(AgentServiceServicer):
@@ -23,5 +24,11 @@ class AgentServicer(AgentServiceServicer):
     async def Connect(  # type: ignore[override]  # the stub is that of the synchronous API  # noqa: N802 (gRPC names it)
         self, request_iterator: AsyncIterator[ConnectRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        session = Session(house=self._house, machine_id=MACHINE.get(), send=context.write)
+        async def send(response: ConnectResponse) -> None:
+            try:
+                await context.write(response)
+            except grpc.aio.InternalError as error:
+                raise GoneError("The agent went away while it was written to.") from error
+
+        session = Session(house=self._house, machine_id=MACHINE.get(), send=send)
         await session.serve(aiter(request_iterator))

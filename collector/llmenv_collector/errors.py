@@ -7,6 +7,7 @@ CollectorError
 ├── StatementError             an analyst's SQL is refused or fails
 │   └── StatementLimitError    it needs more memory or time than it may have
 ├── NotFoundError              what was asked for is not here
+├── GoneError                  who was being answered went away
 └── RefusedError               somebody may not do what was asked
     ├── UnauthenticatedError   not known: no, a wrong, a used or an expired token or certificate
     ├── ForbiddenError         known, and not allowed
@@ -43,6 +44,10 @@ class StatementLimitError(StatementError):
 
 
 class NotFoundError(CollectorError):
+    pass
+
+
+class GoneError(CollectorError):
     pass
 
 

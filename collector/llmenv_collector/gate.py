@@ -21,6 +21,7 @@ from llmenv_collector.authority import MACHINE_URI
 from llmenv_collector.errors import (
     CollectorError,
     ForbiddenError,
+    GoneError,
     NotFoundError,
     OutOfSequenceError,
     StatementError,
@@ -119,6 +120,8 @@ async def translated(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterat
     """The collector's errors as status codes."""
     try:
         yield
+    except GoneError as error:
+        logger.info("ended: %s", error)
     except CollectorError as error:
         code = next(
             (STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES),

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import signal
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from llmenv.fleet.v1 import record_pb2
+from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
 from llmenv.ids import new_id
+from llmenv_collector.agent_servicer import AgentServicer
 from llmenv_collector.errors import SupersededError
+from llmenv_collector.gate import MACHINE, translated
+from llmenv_collector.identity import Identity
+from llmenv_collector.session import House
+from llmenv_collector.store import Store
 from llmenv_collector.streams import Streams
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
     from .conftest import EnrolledMachine, RunningCollector
 
 
@@ -177,6 +187,29 @@ def test_heartbeats_go_between_acknowledgements(own_collector: RunningCollector)
         kinds[response.WhichOneof("message") or ""] += 1
     assert kinds["rejected"] == 20_000
     stream.close()
+
+
+def test_an_agent_that_goes_away_is_no_fault_of_the_collector(tmp_path: Path) -> None:
+    """gRPC's word for a message to nobody ends the stream quietly, as a line of the log."""
+
+    class Nobody:
+        async def write(self, _response: ConnectResponse) -> None:
+            raise grpc.aio.InternalError("the connection is gone")
+
+    async def hello(machine_id: str) -> AsyncIterator[ConnectRequest]:
+        yield ConnectRequest(hello={"machine_id": machine_id, "spool_id": new_id(), "protocol_revision": 1})
+
+    async def connect(servicer: AgentServicer, context: Any) -> None:
+        MACHINE.set(machine_id := new_id())
+        async with translated(context):
+            await servicer.Connect(hello(machine_id), context)
+            pytest.fail("it was written to somebody")
+
+    store = Store(tmp_path / "llmenv.duckdb")
+    identity = Identity(tmp_path / "identity.db")
+    house = House(store, identity, Streams(), asyncio.Semaphore(1), heartbeat_seconds=9.0, version="1")
+    asyncio.run(connect(AgentServicer(house), Nobody()))
+    store.close()
 
 
 def test_a_batch_of_too_many_records_is_refused(machine: EnrolledMachine) -> None:
