@@ -153,6 +153,7 @@ def check_run_started(record: record_pb2.Record, _arrival: Arrival) -> None:
     run = record.run_started.run
     require_uuid(run.run_id, "run_started.run.run_id")
     require_time(run.started_at, "run_started.run.started_at")
+    require_time(run.ended_at, "run_started.run.ended_at")
 
 
 def check_check_started(record: record_pb2.Record, _arrival: Arrival) -> None:

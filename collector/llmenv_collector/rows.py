@@ -82,7 +82,7 @@ def of_run_started(started: record_pb2.RunStarted, origin: Origin) -> Iterator[R
             **{name: getattr(run.machine, name) for name in FACT_COLUMNS},
             "gpu_cores": optional(run.machine, "gpu_cores"),
             "memory_bytes": optional(run.machine, "memory_bytes"),
-            "message": without_packages(run).SerializeToString(),
+            "message": run_alone(run).SerializeToString(),
         },
     )
 
@@ -368,10 +368,11 @@ def condition_row(conditions: machine_pb2.Conditions, origin: Origin, result_id:
     }
 
 
-def without_packages(run: run_pb2.Run) -> run_pb2.Run:
-    """The packages are stored once for all runs of an environment."""
+def run_alone(run: run_pb2.Run) -> run_pb2.Run:
+    """Packages are stored once for all runs of an environment, results as records of their own bring them."""
     copy = run_pb2.Run()
     copy.CopyFrom(run)
+    del copy.results[:]
     del copy.environment.packages[:]
     if not run.HasField("environment"):
         copy.ClearField("environment")

@@ -99,6 +99,9 @@ UNACCEPTABLE = {
     "measured_at is outside": record(
         measured_at={"seconds": 10**15}, check_started=started()
     ).SerializeToString(),
+    "run.ended_at is outside": record(
+        run_started={"run": {"run_id": new_id(), "ended_at": {"nanos": -1}}}
+    ).SerializeToString(),
     "at most 1048576 are accepted": b"x" * (1 << 20) + b"x",
     "covers 5 to 4": record(tombstone={"first_sequence": 5, "last_sequence": 4}).SerializeToString(),
 }
@@ -117,6 +120,18 @@ def test_a_reason_is_a_sentence_whatever_it_quotes() -> None:
     for forged in ({"machine_id": "x" * 500_000}, {"record_id": "x" * 500_000}):
         reading = ingest.read(arrival(record(check_started=started(), **forged).SerializeToString()))
         assert 0 < len(reading.reason) + len(reading.record_id) < 300
+
+
+def test_a_run_that_starts_brings_no_results() -> None:
+    """They come as records of their own, each judged by itself."""
+    run = run_pb2.Run(run_id=new_id(), suite="quick", results=[{"result_id": "none"}])
+    (row,) = [
+        row
+        for table, row in ingest.read(arrival(record(run_started={"run": run}).SerializeToString())).rows
+        if table == "run"
+    ]
+    kept = run_pb2.Run.FromString(row["message"])
+    assert (kept.suite, len(kept.results)) == ("quick", 0)
 
 
 def test_a_record_of_empty_rows_is_rejected() -> None:
