@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ AGENT_MODULE = "llmenv_agent.main"
 AGENT_REQUIRES = ("psutil", "cryptography")
 # What `llmenv-agent check` exits with when it has printed a run.
 WITH_A_RUN = (ExitCode.FINE, ExitCode.NOT_READY)
+# It ends a check at once, and waits some seconds for one inside a hung driver.
+AGENT_END_SECONDS = 15.0
 
 
 def check(arguments: Sequence[str]) -> Run:
@@ -30,19 +33,31 @@ def check(arguments: Sequence[str]) -> Run:
     AgentFailedError when it ended without a run.
     """
     _require_agent()
-    process = subprocess.run(
-        [sys.executable, "-m", AGENT_MODULE, "check", "--format", "json", *arguments],
-        stdout=subprocess.PIPE,
-        check=False,
-    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the agent must not outlive this
+    command = [sys.executable, "-m", AGENT_MODULE, "check", "--format", "json", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            output, _ = process.communicate()
+        except KeyboardInterrupt:
+            _end(process)
+            raise
     if process.returncode == ExitCode.USAGE:
         raise UsageError("llmenv-agent refused this; its own sentence above says why.")
     if process.returncode not in WITH_A_RUN:
         raise AgentFailedError(f"llmenv-agent {_ending(process.returncode)} before it had a run to show.")
     try:
-        return parse_run(process.stdout, source="the output of llmenv-agent")
+        return parse_run(output, source="the output of llmenv-agent")
     except UsageError as error:
         raise AgentFailedError(str(error)) from error
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let the agent end its check and remove its folders, where it can."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(AGENT_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _require_agent() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,3 +160,30 @@ def test_the_agent_is_started_with_this_interpreter(
     agent(f"pathlib.Path({str(where)!r}).write_text(sys.executable); " + prints("ready_m2_ultra.json", 0))
     llmenv("check")
     assert where.read_text() == sys.executable
+
+
+def test_an_interrupted_check_waits_for_its_agent(tmp_path: Path) -> None:
+    """The agent, which has folders to remove, is told and ends by itself; code 130."""
+    ended = tmp_path / "ended"
+    (tmp_path / "agent_in_its_place.py").write_text(
+        "import pathlib, sys, time\n"
+        "sys.stderr.write('started\\n'); sys.stderr.flush()\n"
+        "try:\n    time.sleep(60)\n"
+        f"finally:\n    time.sleep(1); pathlib.Path({str(ended)!r}).touch()\n"
+    )
+    program = (
+        "from llmenv_cli import agent_process, main\n"
+        "agent_process.AGENT_MODULE = 'agent_in_its_place'\n"
+        "main.main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "check"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "started\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == ExitCode.INTERRUPTED
+    assert ended.exists()
