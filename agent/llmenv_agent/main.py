@@ -74,7 +74,7 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 # one return an ending
         return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 # the one place: see above
         if isinstance(error, OSError) and error.errno in DENIALS:
-            _say(f"{error.filename or 'The output'} cannot be written: {error.strerror}.")
+            _say(f"{error.filename or 'The output'} cannot be used: {error.strerror}.")
             return ExitCode.FAILED
         if os.environ.get("LLMENV_DEBUG"):
             import traceback

@@ -65,9 +65,13 @@ def target_from(
     Raises TargetError where there is no interpreter.
     """
     path = Path(python).expanduser().absolute()
-    if path.is_dir():
-        path = interpreter_of(path) or path
-    if not path.is_file() or not os.access(path, os.X_OK):
+    try:
+        if path.is_dir():
+            path = interpreter_of(path) or path
+        is_program = path.is_file() and os.access(path, os.X_OK)
+    except OSError as error:
+        raise TargetError(f"{path} cannot be looked at: {error.strerror}.") from error
+    if not is_program:
         raise TargetError(f"{path} is no Python interpreter; name one, or the folder of an environment.")
     return Target(
         name=name or environment_name(environment_folder(path)),

@@ -95,7 +95,7 @@ def _reader_left() -> ExitCode:
 def _explain_fault(error: Exception) -> ExitCode:
     """A fault of llmenv itself (LLMENV_DEBUG shows where), unless the system denied it a file or room."""
     if isinstance(error, OSError) and error.errno in DENIALS:
-        click.echo(f"llmenv: {error.filename or 'The output'} cannot be written: {error.strerror}.", err=True)
+        click.echo(f"llmenv: {error.filename or 'The output'} cannot be used: {error.strerror}.", err=True)
         return ExitCode.USAGE
     if os.environ.get("LLMENV_DEBUG"):
         raise error

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one r
         return ExitCode.FAILED
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DENIALS:
-            say(f"{error.filename or 'The output'} cannot be written: {error.strerror}.")
+            say(f"{error.filename or 'The output'} cannot be used: {error.strerror}.")
             return ExitCode.FAILED
         if os.environ.get("LLMENV_DEBUG"):
             raise

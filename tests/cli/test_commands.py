@@ -158,5 +158,5 @@ def test_a_full_disk_is_no_fault_of_llmenv() -> None:
     done = run_program(f"llmenv run show {RUNS / 'ready_m2_ultra.json'} > /dev/full")
     assert (done.returncode, done.stderr) == (
         ExitCode.USAGE,
-        "llmenv: The output cannot be written: No space left on device.\n",
+        "llmenv: The output cannot be used: No space left on device.\n",
     )
