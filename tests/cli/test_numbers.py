@@ -73,6 +73,12 @@ def test_memory_is_named_as_it_is_sold(byte_count: int, shown: str) -> None:
     assert numbers.memory(byte_count) == shown
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_is_shown_as_that(value: float) -> None:
+    """An agent may send anything; the report of its run is still to be had."""
+    assert (numbers.duration(value), numbers.count(value)) == (str(value), str(value))
+
+
 def test_moment_is_utc_to_the_minute() -> None:
     """A report is read in several time zones."""
     assert numbers.moment(dt.datetime(2026, 2, 15, 16, 20, 59, tzinfo=dt.UTC)) == "2026-02-15 16:20 UTC"

@@ -98,6 +98,13 @@ def test_an_unknown_machine_or_token_is_one_sentence(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
+def test_a_hostname_does_not_steer_the_terminal(own_collector: RunningCollector) -> None:
+    """Whoever lists machines reads what they are called, control characters shown as such."""
+    own_collector.enrol("\x1b[2Jmac")
+    done = run_command("machine", "list", "--data", str(own_collector.folder))
+    assert "\ufffd[2Jmac" in done.stdout
+
+
 def test_a_damaged_database_is_one_sentence(tmp_path: Path) -> None:
     """No traceback reaches a person."""
     run_command("init", "--data", str(tmp_path))

@@ -121,7 +121,7 @@ def _row(summary: RunSummary, texts: Texts) -> Row:
             "environment": summary.environment_name,
             "device": summary.device,
             "suite": summary.suite,
-            "outcome": OUTCOME_WORDS[summary.outcome],
+            "outcome": OUTCOME_WORDS.get(summary.outcome, "unknown"),
             "ready": ready,
             "statuses": ", ".join(f"{word} {count}" for word, count in counts.items()),
         },

@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, TextIO
 
 from llmenv_cli.render.blocks import Column, Grid
+from llmenv_cli.render.harmless import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,7 +85,7 @@ def plain(value: Value) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value.isoformat() if isinstance(value, dt.datetime) else str(value)
+    return value.isoformat() if isinstance(value, dt.datetime) else harmless(str(value))
 
 
 def _json_values(listing: Listing, row: Row) -> dict[str, Value]:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from llmenv_cli.render.blocks import Bullets, Grid, Paragraph
+from llmenv_cli.render.harmless import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,7 +36,7 @@ def grid_lines(grid: Grid) -> Iterator[str]:
 
 def escaped(text: str) -> str:
     """One line in which only code between backticks is markup."""
-    pieces = CODE.split(" ".join(text.split()))
+    pieces = CODE.split(harmless(" ".join(text.split())))
     return "".join(
         piece.replace("|", r"\|") if index % 2 else SPECIAL.sub(r"\\\g<0>", piece)
         for index, piece in enumerate(pieces)
@@ -79,4 +80,4 @@ def _row(cells: Iterable[str]) -> str:
 def _verbatim(text: str) -> Iterator[str]:
     """A fence longer than any run of backticks inside."""
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
-    yield from (f"{fence}text", *text.rstrip("\n").splitlines(), fence)
+    yield from (f"{fence}text", *harmless(text).rstrip("\n").splitlines(), fence)

@@ -16,7 +16,7 @@ SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 def count(value: float) -> str:
     """A whole number with separators, anything else in four digits."""
-    return f"{value:,.0f}" if value == int(value) else significant(value)
+    return f"{value:,.0f}" if math.isfinite(value) and value == int(value) else significant(value)
 
 
 def significant(value: float) -> str:
@@ -40,7 +40,9 @@ def memory(byte_count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Milliseconds below one second, minutes from two minutes on."""
+    """Milliseconds below one second, minutes from two minutes on; nan and inf as they are."""
+    if not math.isfinite(seconds):
+        return str(seconds)
     if seconds >= 120:
         return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     if seconds >= 10:

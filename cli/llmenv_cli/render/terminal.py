@@ -11,14 +11,18 @@ from rich import box
 from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from llmenv_cli.render.blocks import Bullets, Grid, Paragraph
+from llmenv_cli.render.harmless import harmless
 from llmenv_cli.render.wrapping import Wrapped
 
 if TYPE_CHECKING:
-    from rich.console import JustifyMethod, RenderableType
+    from collections.abc import Iterator
+
+    from rich.console import ConsoleOptions, JustifyMethod, RenderableType
 
     from llmenv_cli.render.blocks import Block, Column, Report, Section
 
@@ -43,8 +47,16 @@ def write_grid(grid: Grid, stream: TextIO) -> None:
     console.print(_grid(grid, console.width))
 
 
+class _Terminal(Console):
+    """Only rich itself writes escape sequences to it."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(harmless(segment.text), segment.style)
+
+
 def _console(stream: TextIO) -> Console:
-    return Console(file=stream, highlight=False, markup=False, emoji=False)
+    return _Terminal(file=stream, highlight=False, markup=False, emoji=False)
 
 
 def _write_section(section: Section, console: Console) -> None:

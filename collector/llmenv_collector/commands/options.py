@@ -31,10 +31,14 @@ def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell."""
-    lines = [list(headings), *(list(row) for row in rows)]
+    """Columns as wide as their widest cell; what a machine says of itself cannot steer the terminal."""
+    lines = [list(headings), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def printable(text: str) -> str:
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from llmenv_cli.render.blocks import Bullets, Section
@@ -116,10 +117,9 @@ def _repairs(view: RunView, texts: Texts) -> Iterator[str]:
 
 
 def _unknowns(view: RunView, texts: Texts) -> Iterator[str]:
-    names = [check.name for check in view.checks if check.word == "unknown"]
-    if names:
-        command = "llmenv check " + " ".join(f"--check {name}" for name in names)
-        yield texts.say("steps.unknown", command=command)
+    if any(check.word == "unknown" for check in view.checks):
+        # The whole suite, since readiness is said of one run.
+        yield texts.say("steps.unknown", command=_command(view))
     if view.silent_issues:
         ids = texts.say("word.list_separator").join(issue.id for issue in view.silent_issues)
         yield texts.say("steps.silent", issues=ids)
@@ -128,9 +128,17 @@ def _unknowns(view: RunView, texts: Texts) -> Iterator[str]:
 def _always(view: RunView, texts: Texts) -> Iterator[str]:
     random = [check.name for check in view.executed if _had_random_weights(check)]
     if random:
-        command = "llmenv check " + " ".join(f"--check {name} --set {name}.model=FOLDER" for name in random)
-        yield texts.say("steps.real_weights", command=command)
-    yield texts.say("steps.again")
+        settings = " ".join(f"--set {name}.model=FOLDER" for name in random)
+        yield texts.say("steps.real_weights", command=f"{_command(view)} {settings}")
+    yield texts.say("steps.again", command=_command(view))
+
+
+def _command(view: RunView) -> str:
+    """What checks the same environment on the same device again."""
+    python = view.run.environment.python_path
+    default = "mps" if view.run.machine.is_apple_silicon else "cpu"
+    words = ["llmenv", "check", *(["--target", shlex.quote(python)] if python else [])]
+    return " ".join(words + (["--device", view.run.device] if view.run.device != default else []))
 
 
 def _had_random_weights(check: CheckView) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmenv.catalog.status import OUTCOME_WORDS
+
 from llmenv_cli.render import numbers
 from llmenv_cli.render.blocks import Column, Grid, Paragraph, Section
 from llmenv_cli.render.sections.wording import when
@@ -40,7 +42,7 @@ def _facts(run: Run, texts: Texts) -> Iterator[tuple[str, str]]:
     yield "device", run.device
     yield "suite", f"{run.suite} {run.suite_version}".strip()
     yield "duration", numbers.duration(run.wall_seconds) if run.wall_seconds else ""
-    yield "outcome", texts.say(f"outcome.{run.outcome}")
+    yield "outcome", texts.say(f"outcome.{run.outcome if run.outcome in OUTCOME_WORDS else 0}")
     yield "run", run.run_id
     yield "agent", run.agent_version
 
