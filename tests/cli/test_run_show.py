@@ -183,3 +183,11 @@ def test_a_newer_agent_is_understood(llmenv: Callable[..., Any], tmp_path: Path)
     file = tmp_path / "newer.json"
     file.write_text(json.dumps(content))
     assert llmenv("run", "show", str(file)).code == 0
+
+
+def test_next_steps_check_the_same_environment_again(ready_run: Run) -> None:
+    """A command without the target would check another environment, one without the device another device."""
+    ready_run.environment.python_path = "/Volumes/my models/bin/python"
+    ready_run.device = "cpu"
+    steps = section(markdown(whole_report(ready_run, language="en")), "Next steps")
+    assert "`llmenv check --target '/Volumes/my models/bin/python' --device cpu`" in steps
