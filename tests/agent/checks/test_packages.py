@@ -50,6 +50,8 @@ def test_every_installed_package_works(run_check: CheckRunner, training_python: 
     (installed,) = site.glob("torch-*.dist-info")
     assert facts == {"version": installed.stem.partition("-")[2], "imports": True, "works": True}
     assert [each.name for each in torch.measurements] == ["import_seconds"]
+    (accelerate,) = (each for each in observed.result.cases if each.name == "accelerate")
+    assert not accelerate.measurements, "transformers has imported it: that is no import to time"
     assert observed.facts["python_version"].count(".") == 2
 
 
