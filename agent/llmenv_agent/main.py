@@ -51,6 +51,8 @@ def cli() -> None:
 
 
 def main() -> None:
+    if sys.stdin is None:  # closed by who started this: the same as empty
+        sys.stdin = io.TextIOWrapper(io.BytesIO())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not every terminal has every character
             stream.reconfigure(errors="backslashreplace")

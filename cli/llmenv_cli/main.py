@@ -64,6 +64,8 @@ def main() -> None:
     """Run the program and exit with a code of ExitCode."""
     # gRPC reads it when it is imported, and would log failed handshakes between our sentences.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    if sys.stdin is None:  # closed by who started this: the same as empty
+        sys.stdin = io.TextIOWrapper(io.BytesIO())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not every terminal has every character
             stream.reconfigure(errors="backslashreplace")

@@ -160,3 +160,11 @@ def test_a_full_disk_is_no_fault_of_llmenv() -> None:
         ExitCode.USAGE,
         "llmenv: The output cannot be used: No space left on device.\n",
     )
+
+
+def test_a_closed_stdin_is_an_empty_one() -> None:
+    """As some supervisors start a program; both programs that read a token from it say what is missing."""
+    for script in ("llmenv login <&-", "llmenv-agent enroll <&-"):
+        done = run_program(script, LLMENV_CONFIG_DIR="/nonexistent", LLMENV_STATE_DIR="/nonexistent")
+        assert done.returncode == ExitCode.USAGE
+        assert "This is no token" in done.stderr
