@@ -53,6 +53,8 @@ class AgentServiceServicer(object):
         PERMISSION_DENIED: revoked. RESOURCE_EXHAUSTED: see RetryInfo.
         ABORTED: a newer stream of the same spool took over.
         FAILED_PRECONDITION: the revision is not spoken here.
+        OUT_OF_RANGE: sequences do not follow the watermark; reconnect and resume.
+        INVALID_ARGUMENT: the first message is no Hello, or a message is malformed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,6 +40,8 @@ class AgentServiceStub:
     PERMISSION_DENIED: revoked. RESOURCE_EXHAUSTED: see RetryInfo.
     ABORTED: a newer stream of the same spool took over.
     FAILED_PRECONDITION: the revision is not spoken here.
+    OUT_OF_RANGE: sequences do not follow the watermark; reconnect and resume.
+    INVALID_ARGUMENT: the first message is no Hello, or a message is malformed.
     """
 
 @_typing.type_check_only
@@ -54,6 +56,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     PERMISSION_DENIED: revoked. RESOURCE_EXHAUSTED: see RetryInfo.
     ABORTED: a newer stream of the same spool took over.
     FAILED_PRECONDITION: the revision is not spoken here.
+    OUT_OF_RANGE: sequences do not follow the watermark; reconnect and resume.
+    INVALID_ARGUMENT: the first message is no Hello, or a message is malformed.
     """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -71,6 +75,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         PERMISSION_DENIED: revoked. RESOURCE_EXHAUSTED: see RetryInfo.
         ABORTED: a newer stream of the same spool took over.
         FAILED_PRECONDITION: the revision is not spoken here.
+        OUT_OF_RANGE: sequences do not follow the watermark; reconnect and resume.
+        INVALID_ARGUMENT: the first message is no Hello, or a message is malformed.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
