@@ -167,8 +167,7 @@ def test_an_interrupted_check_waits_for_its_agent(tmp_path: Path) -> None:
     ended = tmp_path / "ended"
     (tmp_path / "agent_in_its_place.py").write_text(
         "import pathlib, sys, time\n"
-        "sys.stderr.write('started\\n'); sys.stderr.flush()\n"
-        "try:\n    time.sleep(60)\n"
+        "try:\n    sys.stderr.write('started\\n'); sys.stderr.flush(); time.sleep(60)\n"
         f"finally:\n    time.sleep(1); pathlib.Path({str(ended)!r}).touch()\n"
     )
     program = (
