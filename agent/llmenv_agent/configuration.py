@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ from llmenv_agent.errors import UsageError
 from llmenv_agent.toml_document import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DEVICES = ("mps", "cuda", "cpu")
 LOG_FORMATS = ("text", "json")
@@ -47,8 +47,8 @@ class TargetSettings:
 
     name: str
     python: str
-    variables: Mapping[str, str]
-    env_file: str | None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    env_file: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,13 @@ class Configuration:
     targets: tuple[TargetSettings, ...] = ()
     schedules: tuple[ScheduleSettings, ...] = (DAILY_QUICK,)
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def with_targets(self, pythons: Sequence[str]) -> Configuration:
+        """The same with these interpreters or environment folders alone as targets, where there are any."""
+        if not pythons:
+            return self
+        targets = tuple(TargetSettings(name="", python=python) for python in pythons)
+        return replace(self, targets=targets, discover=())
 
 
 def load_configuration(path: Path | None = None, *, state_dir: Path | None = None) -> Configuration:

@@ -50,7 +50,8 @@ class Definition:
     def complete(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Every parameter with its value: the default, or what `overrides` says.
 
-        Raises DefinitionError for a name or a type that the check does not have.
+        Raises DefinitionError for a name or a type that the check does not have, and for a count (a whole
+        number above 0 by default) that would leave nothing to do.
         """
         for name, value in overrides.items():
             self._require_parameter(name, value)
@@ -61,10 +62,16 @@ class Definition:
             known = ", ".join(sorted(self.parameters)) or "none"
             raise DefinitionError(f"{self.name} has no parameter {name!r}; it has: {known}.")
         default = self.parameters[name]
+        if _is_count(default) and isinstance(value, int) and value < 1:
+            raise DefinitionError(f"{self.name}: parameter {name} must be at least 1, not {value}.")
         if default is None or value is None or _same_kind(default, value):
             return
         kinds = type(default).__name__, type(value).__name__
         raise DefinitionError(f"{self.name}: parameter {name} is {kinds[0]}, and {value!r} is {kinds[1]}.")
+
+
+def _is_count(default: object) -> bool:
+    return isinstance(default, int) and not isinstance(default, bool) and default > 0
 
 
 def _same_kind(default: object, value: object) -> bool:

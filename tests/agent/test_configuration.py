@@ -103,3 +103,13 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
     """The usual file may be missing; one that somebody named may not."""
     with pytest.raises(UsageError, match="There is no configuration file"):
         load_configuration(tmp_path / "missing.toml")
+
+
+def test_targets_on_the_command_line_are_the_only_ones(tmp_path: Path) -> None:
+    """Those of the file and the discovered ones give way; without any, the file's stay."""
+    text = '[agent]\ndiscover = ["~/projects"]\n[[target]]\npython = "/opt/env"\n'
+    configuration = parse_configuration(text, path=tmp_path / "agent.toml", state_dir=tmp_path)
+    assert configuration.with_targets(()) == configuration
+    told = configuration.with_targets(("/a/bin/python", "/b"))
+    assert [target.python for target in told.targets] == ["/a/bin/python", "/b"]
+    assert told.discover == ()

@@ -95,6 +95,13 @@ def write_checks(folder: Path) -> None:
     (folder / "__init__.py").write_text("")
 
 
+@pytest.mark.parametrize("steps", [0, -1])
+def test_a_count_leaves_something_to_do(steps: int) -> None:
+    """Nothing trained in no steps: that is no question to a check."""
+    with pytest.raises(DefinitionError, match=f"parameter steps must be at least 1, not {steps}"):
+        parsed().complete({"steps": steps})
+
+
 def test_suite_runs_in_a_stable_order(tmp_path: Path) -> None:
     """ORDER first, then the name; the folder is the registry."""
     write_checks(tmp_path)

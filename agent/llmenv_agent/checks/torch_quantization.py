@@ -47,11 +47,23 @@ def run(probe: Probe) -> None:
     probe.fact("torch_version", torch.__version__)
     quantize, api = _choose_quantization(probe)
     _quantize_tinynet(probe, quantize)
+    converted = total = 0
     if importlib.util.find_spec("transformers") is not None:
-        _quantize_gpt2(probe, quantize)
-    if _operator_works(probe):
+        converted, total = _quantize_gpt2(probe, quantize)
+    if not _operator_works(probe):
+        return
+    if total:
         probe.passed(
-            "Dynamic quantization works with {api} on the CPU, and quantize_per_tensor on {device}.",
+            "Dynamic quantization with {api} works on the CPU, where it converts {converted} of GPT-2's "
+            "{total} modules with weights; quantize_per_tensor works on {device}.",
+            api=api,
+            converted=converted,
+            total=total,
+            device=device,
+        )
+    else:
+        probe.passed(
+            "Dynamic quantization with {api} works on the CPU, and quantize_per_tensor on {device}.",
             api=api,
             device=device,
         )
@@ -115,8 +127,11 @@ def _quantize_tinynet(probe: Probe, quantize: "Callable[[Any], Any]") -> None:
     probe.expect("tinynet_converted", converted == 4, "4 of 4 linear layers", f"{converted} of {linear}")
 
 
-def _quantize_gpt2(probe: Probe, quantize: "Callable[[Any], Any]") -> None:
-    """GPT-2's module structure at a tenth of its width: what is converted depends on the structure alone."""
+def _quantize_gpt2(probe: Probe, quantize: "Callable[[Any], Any]") -> "tuple[int, int]":
+    """Modules converted, of how many.
+
+    GPT-2's module structure at a tenth of its width: what is converted depends on the structure alone.
+    """
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -125,6 +140,7 @@ def _quantize_gpt2(probe: Probe, quantize: "Callable[[Any], Any]") -> None:
     ids = torch.arange(1, 9)[None]
     converted, total, error = _quantize(model, quantize, lambda model: model(ids).logits)
     _record(probe, "gpt2", converted, total, error)
+    return converted, total
 
 
 def _quantize(

@@ -20,6 +20,13 @@ EXPIRY_WARNING_DAYS = 7
 @click.command("run")
 @options.config_option
 @options.state_dir_option
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="PYTHON",
+    help="Interpreter or environment to check; may be repeated.  [default: those of the configuration]",
+)
 @click.option("--once", is_flag=True, help="Run the schedule's suites once, deliver everything, and end.")
 @click.option(
     "--deliver-within",
@@ -34,7 +41,13 @@ EXPIRY_WARNING_DAYS = 7
     help="How to log on stderr.  [default: log_format of the configuration]",
 )
 def command(
-    *, config: Path | None, state_dir: Path | None, log_format: str | None, deliver_within: str, once: bool
+    *,
+    config: Path | None,
+    state_dir: Path | None,
+    targets: tuple[str, ...],
+    log_format: str | None,
+    deliver_within: str,
+    once: bool,
 ) -> int:
     """Run suites when they are due and stream the results.
 
@@ -53,7 +66,7 @@ def command(
         seconds = parse_duration(deliver_within)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--deliver-within") from error
-    configuration = load_configuration(config, state_dir=state_dir)
+    configuration = load_configuration(config, state_dir=state_dir).with_targets(targets)
     identity = load_identity(configuration.state_dir)
     configure_logging(log_format or configuration.log_format, machine_id=identity.machine_id)
     days = identity.remaining().days

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -34,6 +35,8 @@ def command(folder: DataFolder, **flags: str | None) -> None:
     Says "ready" on stderr once both ports listen.  Port 0 lets the system choose;
     serving.json in the data folder says what it chose.  SIGTERM ends it in order.
     """
+    # gRPC's own lines about a stranger's handshake mean nothing to people.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from llmenv_collector import settings
     from llmenv_collector.server import serve
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llmenv_cli.render.run_view import CheckView, RunView
 
 LOG_LINES = 15
+LEAST_IMPORT_SECONDS = 0.001
 
 
 def detailed(view: RunView, texts: Texts) -> Section:
@@ -130,8 +131,10 @@ def _cases(cases: Sequence[Case], texts: Texts) -> Iterator[Block]:
 
 
 def _times(result: Result, texts: Texts) -> str:
+    """A check that requires nothing imports within its own work, or not at all."""
+    has_imports = result.import_seconds >= LEAST_IMPORT_SECONDS
     return texts.say(
-        "checks.times",
+        "checks.times" if has_imports else "checks.times_without_imports",
         device=result.device,
         parameters=_parameters(result.parameters_json) or texts.say("word.none"),
         imports=numbers.duration(result.import_seconds),

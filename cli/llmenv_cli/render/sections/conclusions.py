@@ -92,7 +92,8 @@ def _capability(capability: str, check: CheckView, device: str, texts: Texts) ->
     said = texts.say(f"capability.{capability}", device=device)
     status = texts.say(f"status.{check.word}")
     if check.word == "pass":
-        return texts.say("ready.passed", capability=said, check=title(check.name, texts))
+        how = "ready.random" if _had_random_weights(check) else "ready.passed"
+        return texts.say(how, capability=said, check=title(check.name, texts))
     return texts.say(
         "ready.otherwise",
         capability=said,
