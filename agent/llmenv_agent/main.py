@@ -44,7 +44,7 @@ class Commands(click.Group):
             return ExitCode.FAILED
 
 
-@click.command("llmenv-agent", cls=Commands)
+@click.command("llmenv-agent", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="llmenv", prog_name="llmenv-agent")
 def cli() -> None:
     """Checks training environments of this machine and delivers what it saw."""

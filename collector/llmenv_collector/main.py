@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup)
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="llmenv", message="llmenv-collector %(version)s")
 def cli() -> None:
     """Keeps what the agents of a fleet deliver, and compares it."""

@@ -179,7 +179,7 @@ def test_sql(llmenv: Callable[..., Any], golden: Any, logged_in: Any, output_for
     answered = llmenv("sql", "SELECT * FROM v1.machines", "--format", output_format)
     assert answered.code == 0
     assert answered.out == golden(name=f"sql-{output_format}")
-    assert answered.err == "3 rows, as of 2026-02-15 16:30:00 UTC.\n"
+    assert answered.err == "Rows: 3, as of 2026-02-15 16:30:00 UTC.\n"
 
 
 def test_sql_cut_by_the_cap(llmenv: Callable[..., Any], logged_in: Any) -> None:

@@ -191,3 +191,14 @@ def test_next_steps_check_the_same_environment_again(ready_run: Run) -> None:
     ready_run.device = "cpu"
     steps = section(markdown(whole_report(ready_run, language="en")), "Next steps")
     assert "`llmenv check --target '/Volumes/my models/bin/python' --device cpu`" in steps
+
+
+def test_a_missing_package_is_to_be_installed_once(ready_run: Run) -> None:
+    """However many checks wait for it."""
+    for name in ("torch_basics", "torch_training"):
+        result = next(each for each in ready_run.results if each.check_name == name)
+        result.status = result_pb2.STATUS_ERROR
+        result.error.type, result.error.missing = "ModuleNotFoundError", "torch"
+    steps = section(markdown(whole_report(ready_run, language="en")), "Next steps")
+    assert steps.count("pip install torch") == 1
+    assert "PyTorch basics, Network training: install what is missing" in steps

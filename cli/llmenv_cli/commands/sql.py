@@ -40,7 +40,7 @@ def sql(context: click.Context, *, statement: str, max_rows: int, output_format:
     with FleetClient(Credentials.load(), timeout_seconds=settings.load().timeout_seconds) as client:
         answer = take(client.query(statement, max_rows=max_rows))
     write_listing(_listing(answer), output_format=output_format, stream=sys.stdout)
-    click.echo(f"{answer.table.num_rows:,} rows, as of {answer.snapshot:%Y-%m-%d %H:%M:%S} UTC.", err=True)
+    click.echo(f"Rows: {answer.table.num_rows:,}, as of {answer.snapshot:%Y-%m-%d %H:%M:%S} UTC.", err=True)
     if answer.is_truncated:
         click.echo("The collector's cap cut the answer: ask for less, or raise --max-rows.", err=True)
         context.exit(ExitCode.PARTIAL)

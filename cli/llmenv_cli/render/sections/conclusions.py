@@ -54,7 +54,11 @@ def ready_for_use(view: RunView, texts: Texts) -> Section:
 
 def next_steps(view: RunView, texts: Texts) -> Section:
     """What blocks first, then other remedies, then what never ran."""
-    steps = tuple(dict.fromkeys((*_repairs(view, texts), *_unknowns(view, texts), *_always(view, texts))))
+    steps = tuple(
+        dict.fromkeys(
+            (*_repairs(view, texts), *_installs(view, texts), *_unknowns(view, texts), *_always(view, texts))
+        )
+    )
     return Section(texts.say("steps.title"), (Bullets(steps, ordered=True),))
 
 
@@ -107,14 +111,27 @@ def _repairs(view: RunView, texts: Texts) -> Iterator[str]:
     for check in sorted(view.executed, key=lambda check: check.name not in view.blocking):
         if check.word in {"pass", "skip"}:
             continue
-        missing = check.result.error.missing if check.result else ""
         if helps := remedy(check, texts):
             yield texts.say("steps.remedy", check=title(check.name, texts), remedy=helps)
-        elif missing and check.result and check.result.error.type == MISSING_PACKAGE:
-            command = f"{view.run.environment.python_path or 'python'} -m pip install {missing}"
-            yield texts.say("steps.install", check=title(check.name, texts), command=command)
-        elif not check.works:
+        elif not check.works and not _missing_package(check):
             yield texts.say("steps.look", check=title(check.name, texts), reason=reason(check, texts))
+
+
+def _installs(view: RunView, texts: Texts) -> Iterator[str]:
+    """Each missing package once, with the checks that wait for it."""
+    waiting: dict[str, list[str]] = {}
+    for check in view.executed:
+        if (package := _missing_package(check)) and not remedy(check, texts):
+            waiting.setdefault(package, []).append(title(check.name, texts))
+    for package, names in waiting.items():
+        command = f"{view.run.environment.python_path or 'python'} -m pip install {package}"
+        checks = texts.say("word.list_separator").join(names)
+        yield texts.say("steps.install", check=checks, command=command)
+
+
+def _missing_package(check: CheckView) -> str:
+    error = check.result.error if check.result and check.word not in {"pass", "skip"} else None
+    return error.missing if error and error.type == MISSING_PACKAGE else ""
 
 
 def _unknowns(view: RunView, texts: Texts) -> Iterator[str]:
