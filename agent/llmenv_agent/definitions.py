@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CHECKS = Path(__file__).parent / "checks"
 
-_OPTIONAL: dict[str, Any] = {"ENVIRONMENT": {}, "ORDER": 100, "CASE_TIMEOUT_SECONDS": None}
+_OPTIONAL: dict[str, Any] = {"COUNTS": (), "ENVIRONMENT": {}, "ORDER": 100, "CASE_TIMEOUT_SECONDS": None}
 
 
 class DefinitionError(UsageError):
@@ -43,6 +43,7 @@ class Definition:
     timeout_seconds: float
     case_timeout_seconds: float
     parameters: Mapping[str, Any]
+    counts: tuple[str, ...]
     environment: Mapping[str, str]
     order: int
     definition_hash: str
@@ -50,8 +51,7 @@ class Definition:
     def complete(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Every parameter with its value: the default, or what `overrides` says.
 
-        Raises DefinitionError for a name or a type that the check does not have, and for a count (a whole
-        number above 0 by default) that would leave nothing to do.
+        Raises DefinitionError for a name or a type that the check does not have, and for a count below 1.
         """
         for name, value in overrides.items():
             self._require_parameter(name, value)
@@ -62,16 +62,12 @@ class Definition:
             known = ", ".join(sorted(self.parameters)) or "none"
             raise DefinitionError(f"{self.name} has no parameter {name!r}; it has: {known}.")
         default = self.parameters[name]
-        if _is_count(default) and isinstance(value, int) and value < 1:
+        if name in self.counts and isinstance(value, int) and value < 1:
             raise DefinitionError(f"{self.name}: parameter {name} must be at least 1, not {value}.")
         if default is None or value is None or _same_kind(default, value):
             return
         kinds = type(default).__name__, type(value).__name__
         raise DefinitionError(f"{self.name}: parameter {name} is {kinds[0]}, and {value!r} is {kinds[1]}.")
-
-
-def _is_count(default: object) -> bool:
-    return isinstance(default, int) and not isinstance(default, bool) and default > 0
 
 
 def _same_kind(default: object, value: object) -> bool:
@@ -123,6 +119,7 @@ def parse_definition(path: Path, source: bytes) -> Definition:
         # A hanging case must leave time for the rows after it.
         case_timeout_seconds=constants.seconds("CASE_TIMEOUT_SECONDS", default=timeout / 4),
         parameters=constants.json_object("PARAMETERS"),
+        counts=constants.names("COUNTS"),
         environment=constants.variables("ENVIRONMENT"),
         order=constants.whole_number("ORDER"),
         definition_hash=hashlib.sha256(source).hexdigest()[:16],

@@ -16,7 +16,8 @@ More words.
 SUITES = ("quick", "nightly")
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 120
-PARAMETERS = {"steps": 100, "rate": 0.5, "model": None, "deep": False, "sizes": [1, 2]}
+PARAMETERS = {"steps": 100, "seed": 7, "rate": 0.5, "model": None, "deep": False, "sizes": [1, 2]}
+COUNTS = ("steps",)
 
 
 def run(probe):
@@ -50,7 +51,7 @@ def test_hash_follows_the_source() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("def run(probe):", "def run(probe:", r"checks/adds_up\.py:12: is not Python: "),
+        ("def run(probe):", "def run(probe:", r"checks/adds_up\.py:13: is not Python: "),
         ("def run(probe)", "def run()", r"checks/adds_up\.py:1: define run\(probe\)"),
         ('"""Does', '1\n"""Does', r"checks/adds_up\.py:1: begin with a docstring"),
         ("TIMEOUT_SECONDS = 120", "", r"checks/adds_up\.py:1: TIMEOUT_SECONDS is missing"),
@@ -97,9 +98,10 @@ def write_checks(folder: Path) -> None:
 
 @pytest.mark.parametrize("steps", [0, -1])
 def test_a_count_leaves_something_to_do(steps: int) -> None:
-    """Nothing trained in no steps: that is no question to a check."""
+    """Nothing trained in no steps: that is no question to a check. Other whole numbers may be 0."""
     with pytest.raises(DefinitionError, match=f"parameter steps must be at least 1, not {steps}"):
         parsed().complete({"steps": steps})
+    assert parsed().complete({"seed": steps})["seed"] == steps
 
 
 def test_suite_runs_in_a_stable_order(tmp_path: Path) -> None:

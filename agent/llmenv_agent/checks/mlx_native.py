@@ -31,6 +31,7 @@ SUITES = ("quick",)
 REQUIRES = ()
 TIMEOUT_SECONDS = 120
 PARAMETERS = {"size": 64, "steps": 100, "batch_size": 32, "learning_rate": 1e-3, "steps_per_trial": 10}
+COUNTS = ("size", "steps", "batch_size", "steps_per_trial")
 
 EXPECTED_BY_SCRIPTS = (
     "list_devices",

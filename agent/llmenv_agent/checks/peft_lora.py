@@ -37,6 +37,7 @@ PARAMETERS = {
     "batch_size": 2,
     "sequence_length": 32,
 }
+COUNTS = ("rank", "steps", "batch_size", "sequence_length")
 
 # The modules of attention and MLP, by the model's type; others are named in the parameters.
 TARGETS = {"gpt2": ("c_attn", "c_proj", "c_fc")}

@@ -29,6 +29,7 @@ SUITES = ("quick",)
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 120
 PARAMETERS = {"size": 1000, "trials": 5, "warmups": 2}
+COUNTS = ("size", "trials")
 
 BOUNDS = {"float32": 5e-5, "float16": 5e-3, "bfloat16": 2e-2}
 BOUND_SOURCE = "float64 on the CPU from the same rounded operands; pytorch #193487 and unit roundoff"

@@ -29,6 +29,7 @@ SUITES = ("quick",)
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 180
 PARAMETERS = {"steps": 100, "batch_size": 32, "learning_rate": 1e-3, "steps_per_trial": 10}
+COUNTS = ("steps", "batch_size", "steps_per_trial")
 
 FEATURES, CLASSES, HELD_OUT = 128, 10, 1000
 # Classes this noisy overlap a little: an easy target hides a network that learns in its last layer only.

@@ -36,6 +36,7 @@ PARAMETERS = {
     "new_tokens": 20,
     "trials": 3,
 }
+COUNTS = ("new_tokens", "trials")
 
 GPT2_PARAMETERS = 124_439_808
 BOUNDS = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}

@@ -51,6 +51,8 @@ class Findings:
         `better` is "higher", "lower" or None. `trials` are raw values in the
         order taken; `warmups` are kept apart and never count.
         """
+        if value is None and not trials:
+            self.error("{measurement} was not measured: the parameters leave no trial.", measurement=name)
         if value is None:
             import statistics
 
