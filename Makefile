@@ -37,7 +37,8 @@ check: $(VENV)/.ready $(PROTO)/.ready
 	$(BIN)/python docs/generate.py --check
 
 # buf breaking compares with the last release, or with main before there is one.
-BREAKING_REF = $(shell tag=$$(git describe --tags --abbrev=0 2>/dev/null); if [ -n "$$tag" ]; then echo "tag=$$tag"; else echo "branch=$$(git rev-parse --verify --quiet main >/dev/null && echo main || git rev-parse --abbrev-ref HEAD)"; fi)
+BREAKING_REF = $(shell git describe --tags --abbrev=0 2>/dev/null | sed 's/^/tag=/' | grep . || \
+  for ref in refs/heads/main refs/remotes/origin/main; do git show-ref --quiet $$ref && echo "ref=$$ref" && break; done)
 
 proto: $(PROTO)/.ready
 	PATH="$(CURDIR)/$(PROTO)/bin:$$PATH" $(PROTO)/bin/python proto/generate.py
