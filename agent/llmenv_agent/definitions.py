@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmenv_agent.errors import UsageError
+from llmenv_agent.probe_sources import probe_sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,8 +123,16 @@ def parse_definition(path: Path, source: bytes) -> Definition:
         counts=constants.names("COUNTS"),
         environment=constants.variables("ENVIRONMENT"),
         order=constants.whole_number("ORDER"),
-        definition_hash=hashlib.sha256(source).hexdigest()[:16],
+        definition_hash=_hash(tree, source),
     )
+
+
+def _hash(tree: ast.Module, source: bytes) -> str:
+    """SHA-256 over the check and the modules of the probe that it imports, first 16 hex digits."""
+    digest = hashlib.sha256(source)
+    for module in probe_sources(tree):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _require_run(path: Path, tree: ast.Module) -> None:

@@ -132,6 +132,7 @@ def _execute_check(execution: Execution, definition: Definition, run: run_pb2.Ru
         target=execution.target,
         device=execution.device,
         parameters=execution.parameters.get(definition.name),
+        machine=execution.machine,
         result_id=result_id,
         read_conditions=execution.read_conditions,
         find_remedy=functools.partial(_find_remedy, execution),

@@ -21,6 +21,7 @@ from llmenv.ids import new_id
 
 from llmenv_agent import leftover, verdict
 from llmenv_agent.case_file import CaseFile
+from llmenv_agent.machine_limits import machine_limits
 from llmenv_agent.memory_kills import read_memory_kills
 from llmenv_agent.process import LOG_TAIL_BYTES, Ended, Stop, run_process
 
@@ -48,6 +49,8 @@ def run_check(
     target: Target,
     device: str,
     parameters: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    machine: machine_pb2.Machine | None = None,
     result_id: str | None = None,
     read_conditions: Callable[[], machine_pb2.Conditions] = machine_pb2.Conditions,
     find_remedy: Callable[[str], str] = lambda _: "",
@@ -57,6 +60,7 @@ def run_check(
 ) -> result_pb2.Result:
     """Run `definition` in `target` on `device` ("mps", "cuda" or "cpu").
 
+    `seed` is that of every random number, `machine` what the check may size itself by.
     `find_remedy` maps the text of what went wrong to the id of a known issue or
     "".  `on_progress` is given the name of each case as it begins.
     `leftover_file` lets the next agent end the check if this one dies.  Raises
@@ -69,7 +73,10 @@ def run_check(
     result.started_at.GetCurrentTime()
     result.conditions_before.CopyFrom(read_conditions())
     with _private_folder() as folder, leftover.noted(leftover_file) as note:
-        check = _Check(definition, target, device, complete, folder, note, on_progress, cancelled)
+        limits = machine_limits(machine or machine_pb2.Machine(), result.conditions_before)
+        check = _Check(
+            definition, target, device, complete, seed, limits, folder, note, on_progress, cancelled
+        )
         result.MergeFrom(check.run())
     result.conditions_after.CopyFrom(read_conditions())
     result.result_id = result_id or new_id()
@@ -77,6 +84,7 @@ def run_check(
     result.definition_hash = definition.definition_hash
     result.parameters_json = json.dumps(complete, sort_keys=True)
     result.device = device
+    result.seed = seed
     if not result.wall_seconds:
         result.wall_seconds = time.monotonic() - start
     _add_remedy(result, find_remedy)
@@ -107,6 +115,8 @@ class _Check:
     target: Target
     device: str
     parameters: Mapping[str, Any]
+    seed: int
+    machine: Mapping[str, Any]
     folder: Path
     note: leftover.Note
     on_progress: Callable[[str], None]
@@ -186,6 +196,8 @@ class _Process:
         request = {
             "device": self._check.device,
             "parameters": dict(self._check.parameters),
+            "seed": self._check.seed,
+            "machine": dict(self._check.machine),
             "completed_cases": {case.name: WORDS[case.status] for case in self._check.cases},
             "watch_stdin": True,
         }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 from pathlib import Path
 
 import pytest
 from llmenv_agent import suites
 from llmenv_agent.definitions import Definition, DefinitionError, parse_definition, read_definitions
+from llmenv_agent.probe_sources import probe_sources
 
 GOOD = '''"""Does one and one make two?
 
@@ -144,3 +147,19 @@ def test_every_check_of_the_product_is_readable() -> None:
     definitions = read_definitions()
     assert all(definition.summary.endswith("?") for definition in definitions.values())
     assert suites.suite("quick", definitions).definitions
+
+
+def test_hash_covers_the_modules_of_the_probe_that_a_check_imports(tmp_path: Path) -> None:
+    """A table or a way of timing that changes makes another definition; the rest of the probe does not."""
+    alone, with_table = ast.parse("import os\n"), ast.parse("from llmenv_probe.sentences import sentence\n")
+    assert probe_sources(alone) == []
+    assert [path.name for path in probe_sources(with_table)] == ["sentences.py"]
+    through = probe_sources(ast.parse("import llmenv_probe.cases\n"))
+    assert {"cases.py", "findings.py", "sentences.py"} <= {path.name for path in through}
+    path = tmp_path / "own.py"
+    constants = "SUITES = ()\nREQUIRES = ()\nTIMEOUT_SECONDS = 1\nPARAMETERS = {}\n"
+    source = f'"""Does it?"""\nfrom llmenv_probe import sentences\n{constants}def run(probe): pass\n'
+    assert (
+        parse_definition(path, source.encode()).definition_hash
+        != hashlib.sha256(source.encode()).hexdigest()[:16]
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from llmenv.fleet.v1 import result_pb2
+from llmenv.fleet.v1 import machine_pb2, result_pb2
 from llmenv_agent.definitions import read_definition
 from llmenv_agent.probe import memory, missing
 from llmenv_agent.probe.sentences import sentence, shortened
@@ -296,3 +296,55 @@ def test_macos_record_has_the_kernels_size() -> None:
     record = memory._RusageInfoV4
     assert ctypes.sizeof(record) == 296
     assert record.ri_lifetime_max_phys_footprint.offset == 240
+
+
+def test_case_with_a_limitation_makes_the_check_warn_with_its_remedy(check: RunBody) -> None:
+    """A row that only works with a limitation shows in the check's own verdict."""
+    result = check(
+        'with probe.case("fine") as case:\n'
+        '    case.passed("Right.")\n'
+        'with probe.case("limited") as case:\n'
+        '    case.warn("Missing here.", remedy="KI069")'
+    )
+    assert words(result) == ("warn", "1 of 2 cases work with a limitation, first limited.")
+    assert (result.remedy_id, result.cases[1].remedy_id) == ("KI069", "KI069")
+
+
+def test_failed_case_hands_its_remedy_to_the_check(check: RunBody) -> None:
+    """The first failed row that knows a remedy names it for the check."""
+    result = check('with probe.case("wrong") as case:\n    case.fail("Wrong.", remedy="KI039")')
+    assert words(result) == ("fail", "1 of 1 cases failed, first wrong.")
+    assert result.remedy_id == "KI039"
+
+
+def test_what_does_not_fit_is_skipped_with_the_arithmetic(tmp_path: Path) -> None:
+    """A check is told what the machine has, and skips instead of ending it."""
+    path = tmp_path / "large.py"
+    path.write_text(HEADER + 'def run(probe):\n    probe.require_memory(9e9, "3 tensors of 3 GB")\n')
+    conditions = machine_pb2.Conditions(available_memory_bytes=5_300_000_000)
+    result = run_check(
+        read_definition(path),
+        target=target_from(sys.executable),
+        device="cpu",
+        seed=7,
+        read_conditions=lambda: conditions,
+    )
+    assert words(result) == (
+        "skip",
+        "Does not fit: it needs 9.00 GB (3 tensors of 3 GB) and has 5.30 GB (available memory).",
+    )
+    assert result.seed == 7
+
+
+def test_check_knows_the_variant_of_its_chip(tmp_path: Path) -> None:
+    """Bandwidth and peak rate come from the catalogue by the chip's name and cores."""
+    path = tmp_path / "knows.py"
+    path.write_text(
+        HEADER + 'def run(probe):\n    probe.fact("bandwidth", probe.machine.bandwidth_gb_per_s)\n'
+        '    probe.fact("seed", probe.seed)\n    probe.passed("Told.")\n'
+    )
+    machine = machine_pb2.Machine(chip="Apple M2 Ultra", gpu_cores=60)
+    result = run_check(
+        read_definition(path), target=target_from(sys.executable), device="cpu", seed=3, machine=machine
+    )
+    assert [fact.number for fact in result.facts] == [800, 3]

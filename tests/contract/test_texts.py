@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from llmenv.catalog.status import WORDS
-from llmenv.catalog.texts import SENTENCES, tables, texts
+from llmenv.catalog.texts import LANGUAGES, SENTENCES, files, tables, texts
 from llmenv.fleet.v1.result_pb2 import Sentence
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 AGENT = Path(__file__).resolve().parents[2] / "agent" / "llmenv_agent"
 CHECKS = sorted((AGENT / "checks").glob("[!_]*.py"))
 # Where checks and the probe speak; of the agent itself, only what says sentences of results.
-SPEAKERS = [*CHECKS, *sorted((AGENT / "probe").glob("*.py")), AGENT / "verdict.py", AGENT / "runner.py"]
+SPEAKERS = [*CHECKS, *sorted((AGENT / "probe").rglob("*.py")), AGENT / "verdict.py", AGENT / "runner.py"]
 # The function, and which argument is the template.
 TEMPLATE_ARGUMENT = {
     "passed": 0,
@@ -118,6 +118,17 @@ def test_both_languages_fill_in_the_same_values(table: str, key: str) -> None:
     assert placeholders(CHINESE[table][key]) == placeholders(ENGLISH[table][key])
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_two_files_say_the_same_thing_differently(language: str) -> None:
+    """A key stands in one file, or says the same in each: else the order of files would decide."""
+    said: dict[tuple[str, str], set[str]] = {}
+    for content in files(language).values():
+        for table, entries in content.items():
+            for key, text in entries.items():
+                said.setdefault((table, key), set()).add(text)
+    assert [key for key, texts_of_key in said.items() if len(texts_of_key) > 1] == []
+
+
 def test_every_status_has_a_word() -> None:
     """A status without a word could not be shown."""
     assert set(ENGLISH["status"]) == set(WORDS.values())
@@ -133,7 +144,9 @@ def test_the_checks_speak() -> None:
 def test_every_sentence_of_a_check_is_said_in_chinese(speaker: str, template: str) -> None:
     """The English template is the key, with the same names in braces."""
     key = stripped(template)
-    assert key in CHINESE[SENTENCES], f"{speaker}.py says {key!r}: add it to [sentences] of zh.toml"
+    assert key in CHINESE[SENTENCES], (
+        f"{speaker}.py says {key!r}: add it to [sentences] of a file in texts/zh"
+    )
     assert placeholders(CHINESE[SENTENCES][key]) == placeholders(key)
 
 
@@ -144,7 +157,9 @@ def test_what_a_check_expects_is_said_in_chinese(check: str, phrase: str) -> Non
         len(word.strip(".,;:()")) > 1 and word.strip(".,;:()").isalpha() for word in phrase.split()
     )
     is_translated = texts("zh").phrase(phrase) != phrase
-    assert is_translated or not has_words, f"{check}.py says {phrase!r}: add it to [sentences] of zh.toml"
+    assert is_translated or not has_words, (
+        f"{check}.py says {phrase!r}: add it to [sentences] of a file in texts/zh"
+    )
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda path: path.stem)

@@ -84,6 +84,17 @@ class Accelerator:
             return _mps_peak(sys.modules["torch"], self._highest_driver_bytes)
         return _mlx_peak()
 
+    def memory_room(self) -> Dict[str, Any]:
+        """Bytes that the device still has, by the name of the figure; empty where the library cannot say."""
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return {}
+        if self._device == "cuda" and torch.cuda.is_available():
+            return {"torch.cuda.mem_get_info": torch.cuda.mem_get_info()[0]}
+        if self._device == "mps" and self._in_use and hasattr(torch.mps, "recommended_max_memory"):
+            return {"recommended working set": torch.mps.recommended_max_memory()}
+        return {}
+
     def _note_driver_memory(self) -> None:
         if self._device == "mps":
             now = float(sys.modules["torch"].mps.driver_allocated_memory())

@@ -80,4 +80,5 @@ class Case(Findings):
             "reason": self.reason,
             "measurements": self.measurements,
             "facts": self.facts,
+            "remedy_id": self.remedy,
         }

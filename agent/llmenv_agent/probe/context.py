@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
-from . import memory
+from . import machine, memory
 from .accelerator import Accelerator
 from .cases import Case, CaseLog
 from .findings import Findings
@@ -20,10 +20,11 @@ class Probe(Findings):
     """One check in progress.
 
     `device` is "mps", "cuda" or "cpu".  `parameters` is complete: the check's
-    defaults with what the agent was told to change.  `scratch` is a private
-    folder that the agent removes afterwards.  `case_statuses` maps the names of
-    all cases that have ended, also in an earlier process of the same check, to
-    their status words.
+    defaults with what the agent was told to change.  `seed` is what every random
+    number of the check has to come from.  `machine` is what the agent knows of
+    this machine.  `scratch` is a private folder that the agent removes
+    afterwards.  `case_statuses` maps the names of all cases that have ended,
+    also in an earlier process of the same check, to their status words.
     """
 
     def __init__(self, check_path: Path, request: Mapping[str, Any], result_path: Path) -> None:
@@ -31,6 +32,8 @@ class Probe(Findings):
         self.check_path = check_path
         self.device: str = request["device"]
         self.parameters: Dict[str, Any] = dict(request["parameters"])
+        self.seed: int = request.get("seed", 0)
+        self.machine = machine.from_request(request.get("machine") or {})
         self.scratch = result_path.parent / "scratch"
         self.scratch.mkdir(exist_ok=True)
         self.expectations: List[Dict[str, Any]] = []
@@ -107,11 +110,42 @@ class Probe(Findings):
         return second_process.run(
             self.check_path,
             "run_" + name,
-            request={"device": self.device, "parameters": {**self.parameters, **(parameters or {})}},
+            request={
+                "device": self.device,
+                "parameters": {**self.parameters, **(parameters or {})},
+                "seed": self.seed,
+                "machine": self.machine._asdict(),
+            },
             environment=environment or {},
             scratch=self.scratch,
             timeout_seconds=timeout_seconds,
         )
+
+    def memory_room(self) -> Tuple[Optional[float], str]:
+        """Bytes that this check may still take on its device, and where the figure comes from.
+
+        None where nothing is known.  A GPU that shares the machine's memory is bound by both.
+        """
+        rooms = {"available memory": self.machine.available_bytes, **self.accelerator.memory_room()}
+        if self.device == "mps":
+            rooms.setdefault("recommended working set", self.machine.working_set_bytes)
+        known = {source: float(room) for source, room in rooms.items() if room is not None}
+        source = min(known, key=lambda each: known[each], default="")
+        return known.get(source), source
+
+    def require_memory(
+        self, needed_bytes: float, arithmetic: str, *, findings: Optional[Findings] = None
+    ) -> None:
+        """Skip, with the arithmetic, what would not fit: the check, or the case given as `findings`."""
+        room, source = self.memory_room()
+        if room is not None and needed_bytes > room:
+            (findings or self).skip(
+                "Does not fit: it needs {needed:.2f} GB ({arithmetic}) and has {room:.2f} GB ({source}).",
+                needed=needed_bytes / 1e9,
+                arithmetic=arithmetic,
+                room=room / 1e9,
+                source=source,
+            )
 
     def peak_memory(self) -> Dict[str, Any]:
         """The keys of `llmenv.fleet.v1.PeakMemory` so far: the process's, and the accelerator's if used."""
@@ -132,12 +166,22 @@ class Probe(Findings):
         elif failed:
             counts = {"failed": len(failed), "total": len(self.case_statuses), "first": failed[0]}
             self.settle("fail", "{failed} of {total} cases failed, first {first}.", counts)
+            self.remedy = self._remedy_of(failed)
         elif not self.status:
             self._conclude_unspoken()
 
+    def _remedy_of(self, names: List[str]) -> str:
+        """The remedy of the first of these cases that has one; those of earlier processes are not known."""
+        return next((case.remedy for case in self._cases if case.name in names and case.remedy), "")
+
     def _conclude_unspoken(self) -> None:
         met = sum(expectation["met"] for expectation in self.expectations)
-        if met:
+        limited = [name for name, word in self.case_statuses.items() if word == "warn"]
+        if limited:
+            counts = {"limited": len(limited), "total": len(self.case_statuses), "first": limited[0]}
+            template = "{limited} of {total} cases work with a limitation, first {first}."
+            self.settle("warn", template, counts, remedy=self._remedy_of(limited))
+        elif met:
             self.settle("pass", "All {count} expectations were met.", {"count": met})
         elif "pass" in self.case_statuses.values():
             self.settle("pass", "None of {count} cases failed.", {"count": len(self.case_statuses)})

@@ -11,6 +11,12 @@ from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Union
 from .result_file import number
 from .sentences import sentence
 
+STABILITIES = {
+    None: "STABILITY_UNSPECIFIED",
+    "stable": "STABILITY_STABLE",
+    "unstable": "STABILITY_UNSTABLE",
+    "declining": "STABILITY_DECLINING",
+}
 DIRECTIONS = {
     None: "DIRECTION_UNSPECIFIED",
     "higher": "DIRECTION_HIGHER_IS_BETTER",
@@ -45,11 +51,13 @@ class Findings:
         *,
         trials: Sequence[float] = (),
         warmups: Sequence[float] = (),
+        stability: Optional[str] = None,
     ) -> float:
         """Record a number in `unit`; without `value` it is the median of `trials`. Returns the value.
 
         `better` is "higher", "lower" or None. `trials` are raw values in the
-        order taken; `warmups` are kept apart and never count.
+        order taken; `warmups` are kept apart and never count.  `stability` is what
+        was judged of the series: "stable", "unstable", "declining", or None.
         """
         if value is None and not trials:
             self.error("{measurement} was not measured: the parameters leave no trial.", measurement=name)
@@ -65,6 +73,7 @@ class Findings:
                 "direction": DIRECTIONS[better],
                 "trials": [number(trial) for trial in trials],
                 "warmups": [number(warmup) for warmup in warmups],
+                "stability": STABILITIES[stability],
             }
         )
         return float(value)

@@ -1,8 +1,9 @@
 """The words of reports in English and Chinese.
 
-Both languages lie in texts/<language>.toml with the same keys, read at the first question.
-Sentences of checks come as an English template and its values; texts/zh.toml maps the template
-to Chinese in its table `sentences`, as gettext does.  What has no translation is said in English.
+Both languages lie in texts/<language>/*.toml with the same keys, read at the first question:
+report.toml for the report itself, and beside it a file for a check or a family of checks.
+Sentences of checks come as an English template and its values; the files in texts/zh map the template
+to Chinese in their table `sentences`, as gettext does.  What has no translation is said in English.
 """
 
 from __future__ import annotations
@@ -86,11 +87,23 @@ def texts(language: str) -> Texts:
 
 
 def tables(language: str) -> Mapping[str, Mapping[str, Any]]:
-    """The file of one language as it is; ValueError for a language that there is not."""
+    """The tables of one language, those of all its files together; ValueError for an unknown language."""
     if language not in LANGUAGES:
         raise ValueError(f"no texts in {language!r}, only in {', '.join(LANGUAGES)}")
-    file = resources.files(__package__).joinpath("texts", f"{language}.toml")
-    return tomllib.loads(file.read_text("utf-8"))
+    merged: dict[str, dict[str, Any]] = {}
+    for content in files(language).values():
+        for table, entries in content.items():
+            merged.setdefault(table, {}).update(entries)
+    return merged
+
+
+def files(language: str) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
+    """The tables of each file of one language, by the file's name."""
+    folder = resources.files(__package__).joinpath("texts", language)
+    paths = sorted(
+        (path for path in folder.iterdir() if path.name.endswith(".toml")), key=lambda path: path.name
+    )
+    return {path.name: tomllib.loads(path.read_text("utf-8")) for path in paths}
 
 
 def _literal(template: str) -> str:

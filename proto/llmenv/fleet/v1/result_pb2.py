@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from llmenv.fleet.v1 import machine_pb2 as llmenv_dot_fleet_dot_v1_dot_machine__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cllmenv/fleet/v1/result.proto\x12\x0fllmenv.fleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dllmenv/fleet/v1/machine.proto\"\x90\x01\n\x08Sentence\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08template\x18\x02 \x01(\t\x12\x35\n\x06values\x18\x03 \x03(\x0b\x32%.llmenv.fleet.v1.Sentence.ValuesEntry\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x88\x01\n\x0bMeasurement\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12-\n\tdirection\x18\x04 \x01(\x0e\x32\x1a.llmenv.fleet.v1.Direction\x12\x0e\n\x06trials\x18\x05 \x03(\x01\x12\x0f\n\x07warmups\x18\x06 \x03(\x01\"]\n\x04\x46\x61\x63t\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04\x66lag\x18\x04 \x01(\x08H\x00\x12\x0c\n\x04unit\x18\x05 \x01(\tB\x07\n\x05value\"\\\n\x0b\x45xpectation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03met\x18\x02 \x01(\x08\x12\x10\n\x08\x65xpected\x18\x03 \x01(\t\x12\x10\n\x08observed\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\"\xf5\x01\n\x04\x43\x61se\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fparameters_json\x18\x02 \x01(\t\x12\'\n\x06status\x18\x03 \x01(\x0e\x32\x17.llmenv.fleet.v1.Status\x12)\n\x06reason\x18\x04 \x01(\x0b\x32\x19.llmenv.fleet.v1.Sentence\x12\x32\n\x0cmeasurements\x18\x05 \x03(\x0b\x32\x1c.llmenv.fleet.v1.Measurement\x12$\n\x05\x66\x61\x63ts\x18\x06 \x03(\x0b\x32\x15.llmenv.fleet.v1.Fact\x12\x18\n\x10\x64uration_seconds\x18\x07 \x01(\x01\"\xaf\x01\n\nProcessEnd\x12\x16\n\texit_code\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1a\n\rsignal_number\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x0bsignal_name\x18\x03 \x01(\t\x12\x1a\n\x12killed_at_deadline\x18\x04 \x01(\x08\x12\x1c\n\x14\x63hildren_left_behind\x18\x05 \x01(\rB\x0c\n\n_exit_codeB\x10\n\x0e_signal_number\"O\n\nCheckError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07missing\x18\x03 \x01(\t\x12\x11\n\ttraceback\x18\x04 \x01(\t\"\x9e\x01\n\nPeakMemory\x12\x15\n\rprocess_bytes\x18\x01 \x01(\x01\x12\x16\n\x0eprocess_source\x18\x02 \x01(\t\x12#\n\x1b\x61\x63\x63\x65lerator_allocated_bytes\x18\x03 \x01(\x01\x12 \n\x18\x61\x63\x63\x65lerator_driver_bytes\x18\x04 \x01(\x01\x12\x1a\n\x12\x61\x63\x63\x65lerator_source\x18\x05 \x01(\t\"\xb4\x06\n\x06Result\x12\x11\n\tresult_id\x18\x01 \x01(\t\x12\x12\n\ncheck_name\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\x03 \x01(\t\x12\x17\n\x0fparameters_json\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\'\n\x06status\x18\x06 \x01(\x0e\x32\x17.llmenv.fleet.v1.Status\x12)\n\x06reason\x18\x07 \x01(\x0b\x32\x19.llmenv.fleet.v1.Sentence\x12\x32\n\x0c\x65xpectations\x18\x08 \x03(\x0b\x32\x1c.llmenv.fleet.v1.Expectation\x12\x32\n\x0cmeasurements\x18\t \x03(\x0b\x32\x1c.llmenv.fleet.v1.Measurement\x12$\n\x05\x66\x61\x63ts\x18\n \x03(\x0b\x32\x15.llmenv.fleet.v1.Fact\x12$\n\x05\x63\x61ses\x18\x0b \x03(\x0b\x32\x15.llmenv.fleet.v1.Case\x12\x11\n\tremedy_id\x18\x0c \x01(\t\x12*\n\x05\x65rror\x18\r \x01(\x0b\x32\x1b.llmenv.fleet.v1.CheckError\x12\x30\n\x0bprocess_end\x18\x0e \x01(\x0b\x32\x1b.llmenv.fleet.v1.ProcessEnd\x12\x30\n\x0bpeak_memory\x18\x0f \x01(\x0b\x32\x1b.llmenv.fleet.v1.PeakMemory\x12\x16\n\x0eimport_seconds\x18\x10 \x01(\x01\x12\x13\n\x0brun_seconds\x18\x11 \x01(\x01\x12\x14\n\x0cwall_seconds\x18\x12 \x01(\x01\x12.\n\nstarted_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x11\x63onditions_before\x18\x14 \x01(\x0b\x32\x1b.llmenv.fleet.v1.Conditions\x12\x35\n\x10\x63onditions_after\x18\x15 \x01(\x0b\x32\x1b.llmenv.fleet.v1.Conditions\x12\x10\n\x08log_tail\x18\x16 \x01(\t\x12\x15\n\rlog_bytes_cut\x18\x17 \x01(\x04\x12\x0b\n\x03\x63ut\x18\x18 \x03(\t*\x9c\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATUS_PASS\x10\x01\x12\x0f\n\x0bSTATUS_WARN\x10\x02\x12\x0f\n\x0bSTATUS_FAIL\x10\x03\x12\x0f\n\x0bSTATUS_SKIP\x10\x04\x12\x10\n\x0cSTATUS_ERROR\x10\x05\x12\x12\n\x0eSTATUS_TIMEOUT\x10\x06\x12\x10\n\x0cSTATUS_CRASH\x10\x07*e\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44IRECTION_HIGHER_IS_BETTER\x10\x01\x12\x1d\n\x19\x44IRECTION_LOWER_IS_BETTER\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cllmenv/fleet/v1/result.proto\x12\x0fllmenv.fleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dllmenv/fleet/v1/machine.proto\"\x90\x01\n\x08Sentence\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08template\x18\x02 \x01(\t\x12\x35\n\x06values\x18\x03 \x03(\x0b\x32%.llmenv.fleet.v1.Sentence.ValuesEntry\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb7\x01\n\x0bMeasurement\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12-\n\tdirection\x18\x04 \x01(\x0e\x32\x1a.llmenv.fleet.v1.Direction\x12\x0e\n\x06trials\x18\x05 \x03(\x01\x12\x0f\n\x07warmups\x18\x06 \x03(\x01\x12-\n\tstability\x18\x07 \x01(\x0e\x32\x1a.llmenv.fleet.v1.Stability\"]\n\x04\x46\x61\x63t\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04\x66lag\x18\x04 \x01(\x08H\x00\x12\x0c\n\x04unit\x18\x05 \x01(\tB\x07\n\x05value\"\\\n\x0b\x45xpectation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03met\x18\x02 \x01(\x08\x12\x10\n\x08\x65xpected\x18\x03 \x01(\t\x12\x10\n\x08observed\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\"\x88\x02\n\x04\x43\x61se\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fparameters_json\x18\x02 \x01(\t\x12\'\n\x06status\x18\x03 \x01(\x0e\x32\x17.llmenv.fleet.v1.Status\x12)\n\x06reason\x18\x04 \x01(\x0b\x32\x19.llmenv.fleet.v1.Sentence\x12\x32\n\x0cmeasurements\x18\x05 \x03(\x0b\x32\x1c.llmenv.fleet.v1.Measurement\x12$\n\x05\x66\x61\x63ts\x18\x06 \x03(\x0b\x32\x15.llmenv.fleet.v1.Fact\x12\x18\n\x10\x64uration_seconds\x18\x07 \x01(\x01\x12\x11\n\tremedy_id\x18\x08 \x01(\t\"\xaf\x01\n\nProcessEnd\x12\x16\n\texit_code\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1a\n\rsignal_number\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x0bsignal_name\x18\x03 \x01(\t\x12\x1a\n\x12killed_at_deadline\x18\x04 \x01(\x08\x12\x1c\n\x14\x63hildren_left_behind\x18\x05 \x01(\rB\x0c\n\n_exit_codeB\x10\n\x0e_signal_number\"O\n\nCheckError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07missing\x18\x03 \x01(\t\x12\x11\n\ttraceback\x18\x04 \x01(\t\"\xc2\x02\n\x0bRemedyTrial\x12\x11\n\tremedy_id\x18\x01 \x01(\t\x12U\n\x15\x65nvironment_variables\x18\x02 \x03(\x0b\x32\x36.llmenv.fleet.v1.RemedyTrial.EnvironmentVariablesEntry\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\'\n\x06status\x18\x04 \x01(\x0e\x32\x17.llmenv.fleet.v1.Status\x12)\n\x06reason\x18\x05 \x01(\x0b\x32\x19.llmenv.fleet.v1.Sentence\x12\x12\n\ncase_names\x18\x06 \x03(\t\x12\x14\n\x0cwall_seconds\x18\x07 \x01(\x01\x1a;\n\x19\x45nvironmentVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9e\x01\n\nPeakMemory\x12\x15\n\rprocess_bytes\x18\x01 \x01(\x01\x12\x16\n\x0eprocess_source\x18\x02 \x01(\t\x12#\n\x1b\x61\x63\x63\x65lerator_allocated_bytes\x18\x03 \x01(\x01\x12 \n\x18\x61\x63\x63\x65lerator_driver_bytes\x18\x04 \x01(\x01\x12\x1a\n\x12\x61\x63\x63\x65lerator_source\x18\x05 \x01(\t\"\x86\x08\n\x06Result\x12\x11\n\tresult_id\x18\x01 \x01(\t\x12\x12\n\ncheck_name\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\x03 \x01(\t\x12\x17\n\x0fparameters_json\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\'\n\x06status\x18\x06 \x01(\x0e\x32\x17.llmenv.fleet.v1.Status\x12)\n\x06reason\x18\x07 \x01(\x0b\x32\x19.llmenv.fleet.v1.Sentence\x12\x32\n\x0c\x65xpectations\x18\x08 \x03(\x0b\x32\x1c.llmenv.fleet.v1.Expectation\x12\x32\n\x0cmeasurements\x18\t \x03(\x0b\x32\x1c.llmenv.fleet.v1.Measurement\x12$\n\x05\x66\x61\x63ts\x18\n \x03(\x0b\x32\x15.llmenv.fleet.v1.Fact\x12$\n\x05\x63\x61ses\x18\x0b \x03(\x0b\x32\x15.llmenv.fleet.v1.Case\x12\x11\n\tremedy_id\x18\x0c \x01(\t\x12*\n\x05\x65rror\x18\r \x01(\x0b\x32\x1b.llmenv.fleet.v1.CheckError\x12\x30\n\x0bprocess_end\x18\x0e \x01(\x0b\x32\x1b.llmenv.fleet.v1.ProcessEnd\x12\x30\n\x0bpeak_memory\x18\x0f \x01(\x0b\x32\x1b.llmenv.fleet.v1.PeakMemory\x12\x16\n\x0eimport_seconds\x18\x10 \x01(\x01\x12\x13\n\x0brun_seconds\x18\x11 \x01(\x01\x12\x14\n\x0cwall_seconds\x18\x12 \x01(\x01\x12.\n\nstarted_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x11\x63onditions_before\x18\x14 \x01(\x0b\x32\x1b.llmenv.fleet.v1.Conditions\x12\x35\n\x10\x63onditions_after\x18\x15 \x01(\x0b\x32\x1b.llmenv.fleet.v1.Conditions\x12\x10\n\x08log_tail\x18\x16 \x01(\t\x12\x15\n\rlog_bytes_cut\x18\x17 \x01(\x04\x12\x0b\n\x03\x63ut\x18\x18 \x03(\t\x12\x0c\n\x04seed\x18\x19 \x01(\r\x12P\n\x15\x65nvironment_variables\x18\x1a \x03(\x0b\x32\x31.llmenv.fleet.v1.Result.EnvironmentVariablesEntry\x12\x33\n\rremedy_trials\x18\x1b \x03(\x0b\x32\x1c.llmenv.fleet.v1.RemedyTrial\x1a;\n\x19\x45nvironmentVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x9c\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATUS_PASS\x10\x01\x12\x0f\n\x0bSTATUS_WARN\x10\x02\x12\x0f\n\x0bSTATUS_FAIL\x10\x03\x12\x0f\n\x0bSTATUS_SKIP\x10\x04\x12\x10\n\x0cSTATUS_ERROR\x10\x05\x12\x12\n\x0eSTATUS_TIMEOUT\x10\x06\x12\x10\n\x0cSTATUS_CRASH\x10\x07*e\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44IRECTION_HIGHER_IS_BETTER\x10\x01\x12\x1d\n\x19\x44IRECTION_LOWER_IS_BETTER\x10\x02*m\n\tStability\x12\x19\n\x15STABILITY_UNSPECIFIED\x10\x00\x12\x14\n\x10STABILITY_STABLE\x10\x01\x12\x16\n\x12STABILITY_UNSTABLE\x10\x02\x12\x17\n\x13STABILITY_DECLINING\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,28 +35,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SENTENCE_VALUESENTRY']._loaded_options = None
   _globals['_SENTENCE_VALUESENTRY']._serialized_options = b'8\001'
-  _globals['_STATUS']._serialized_start=2080
-  _globals['_STATUS']._serialized_end=2236
-  _globals['_DIRECTION']._serialized_start=2238
-  _globals['_DIRECTION']._serialized_end=2339
+  _globals['_REMEDYTRIAL_ENVIRONMENTVARIABLESENTRY']._loaded_options = None
+  _globals['_REMEDYTRIAL_ENVIRONMENTVARIABLESENTRY']._serialized_options = b'8\001'
+  _globals['_RESULT_ENVIRONMENTVARIABLESENTRY']._loaded_options = None
+  _globals['_RESULT_ENVIRONMENTVARIABLESENTRY']._serialized_options = b'8\001'
+  _globals['_STATUS']._serialized_start=2681
+  _globals['_STATUS']._serialized_end=2837
+  _globals['_DIRECTION']._serialized_start=2839
+  _globals['_DIRECTION']._serialized_end=2940
+  _globals['_STABILITY']._serialized_start=2942
+  _globals['_STABILITY']._serialized_end=3051
   _globals['_SENTENCE']._serialized_start=114
   _globals['_SENTENCE']._serialized_end=258
   _globals['_SENTENCE_VALUESENTRY']._serialized_start=213
   _globals['_SENTENCE_VALUESENTRY']._serialized_end=258
   _globals['_MEASUREMENT']._serialized_start=261
-  _globals['_MEASUREMENT']._serialized_end=397
-  _globals['_FACT']._serialized_start=399
-  _globals['_FACT']._serialized_end=492
-  _globals['_EXPECTATION']._serialized_start=494
-  _globals['_EXPECTATION']._serialized_end=586
-  _globals['_CASE']._serialized_start=589
-  _globals['_CASE']._serialized_end=834
-  _globals['_PROCESSEND']._serialized_start=837
-  _globals['_PROCESSEND']._serialized_end=1012
-  _globals['_CHECKERROR']._serialized_start=1014
-  _globals['_CHECKERROR']._serialized_end=1093
-  _globals['_PEAKMEMORY']._serialized_start=1096
-  _globals['_PEAKMEMORY']._serialized_end=1254
-  _globals['_RESULT']._serialized_start=1257
-  _globals['_RESULT']._serialized_end=2077
+  _globals['_MEASUREMENT']._serialized_end=444
+  _globals['_FACT']._serialized_start=446
+  _globals['_FACT']._serialized_end=539
+  _globals['_EXPECTATION']._serialized_start=541
+  _globals['_EXPECTATION']._serialized_end=633
+  _globals['_CASE']._serialized_start=636
+  _globals['_CASE']._serialized_end=900
+  _globals['_PROCESSEND']._serialized_start=903
+  _globals['_PROCESSEND']._serialized_end=1078
+  _globals['_CHECKERROR']._serialized_start=1080
+  _globals['_CHECKERROR']._serialized_end=1159
+  _globals['_REMEDYTRIAL']._serialized_start=1162
+  _globals['_REMEDYTRIAL']._serialized_end=1484
+  _globals['_REMEDYTRIAL_ENVIRONMENTVARIABLESENTRY']._serialized_start=1425
+  _globals['_REMEDYTRIAL_ENVIRONMENTVARIABLESENTRY']._serialized_end=1484
+  _globals['_PEAKMEMORY']._serialized_start=1487
+  _globals['_PEAKMEMORY']._serialized_end=1645
+  _globals['_RESULT']._serialized_start=1648
+  _globals['_RESULT']._serialized_end=2678
+  _globals['_RESULT_ENVIRONMENTVARIABLESENTRY']._serialized_start=1425
+  _globals['_RESULT_ENVIRONMENTVARIABLESENTRY']._serialized_end=1484
 # @@protoc_insertion_point(module_scope)

@@ -89,6 +89,34 @@ DIRECTION_LOWER_IS_BETTER: Direction.ValueType  # 2
 """Such as seconds."""
 Global___Direction: _TypeAlias = Direction  # noqa: Y015
 
+class _Stability:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stability.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STABILITY_UNSPECIFIED: _Stability.ValueType  # 0
+    """Not judged: a single value, or too few trials."""
+    STABILITY_STABLE: _Stability.ValueType  # 1
+    """The trials agree."""
+    STABILITY_UNSTABLE: _Stability.ValueType  # 2
+    """The trials disagree too much for the median to be compared."""
+    STABILITY_DECLINING: _Stability.ValueType  # 3
+    """The trials grow steadily slower: the machine throttles."""
+
+class Stability(_Stability, metaclass=_StabilityEnumTypeWrapper):
+    """What the raw values of a series say about its median."""
+
+STABILITY_UNSPECIFIED: Stability.ValueType  # 0
+"""Not judged: a single value, or too few trials."""
+STABILITY_STABLE: Stability.ValueType  # 1
+"""The trials agree."""
+STABILITY_UNSTABLE: Stability.ValueType  # 2
+"""The trials disagree too much for the median to be compared."""
+STABILITY_DECLINING: Stability.ValueType  # 3
+"""The trials grow steadily slower: the machine throttles."""
+Global___Stability: _TypeAlias = Stability  # noqa: Y015
+
 @_typing.final
 class Sentence(_message.Message):
     """One sentence for people, kept as a template so that it can be said in
@@ -155,6 +183,7 @@ class Measurement(_message.Message):
     DIRECTION_FIELD_NUMBER: _builtins.int
     TRIALS_FIELD_NUMBER: _builtins.int
     WARMUPS_FIELD_NUMBER: _builtins.int
+    STABILITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Standard term of the field in snake_case, such as "steps_per_second"."""
     unit: _builtins.str
@@ -163,6 +192,8 @@ class Measurement(_message.Message):
     """The value reported: the median of `trials` where there are any."""
     direction: Global___Direction.ValueType
     """Which way is better."""
+    stability: Global___Stability.ValueType
+    """What was judged of the trials."""
     @_builtins.property
     def trials(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Raw values in the order they were taken, in `unit`; warm-ups apart."""
@@ -180,10 +211,11 @@ class Measurement(_message.Message):
         direction: Global___Direction.ValueType = ...,
         trials: _abc.Iterable[_builtins.float] | None = ...,
         warmups: _abc.Iterable[_builtins.float] | None = ...,
+        stability: Global___Stability.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["direction", b"direction", "name", b"name", "trials", b"trials", "unit", b"unit", "value", b"value", "warmups", b"warmups"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["direction", b"direction", "name", b"name", "stability", b"stability", "trials", b"trials", "unit", b"unit", "value", b"value", "warmups", b"warmups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -280,6 +312,7 @@ class Case(_message.Message):
     MEASUREMENTS_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
     DURATION_SECONDS_FIELD_NUMBER: _builtins.int
+    REMEDY_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique within its check, such as "softmax/fp16/transposed"."""
     parameters_json: _builtins.str
@@ -288,6 +321,8 @@ class Case(_message.Message):
     """The verdict."""
     duration_seconds: _builtins.float
     """Wall time of this case, seconds."""
+    remedy_id: _builtins.str
+    """Key in the catalogue of known issues, such as "KI039"; may be empty."""
     @_builtins.property
     def reason(self) -> Global___Sentence:
         """One sentence why."""
@@ -310,10 +345,11 @@ class Case(_message.Message):
         measurements: _abc.Iterable[Global___Measurement] | None = ...,
         facts: _abc.Iterable[Global___Fact] | None = ...,
         duration_seconds: _builtins.float = ...,
+        remedy_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_seconds", b"duration_seconds", "facts", b"facts", "measurements", b"measurements", "name", b"name", "parameters_json", b"parameters_json", "reason", b"reason", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_seconds", b"duration_seconds", "facts", b"facts", "measurements", b"measurements", "name", b"name", "parameters_json", b"parameters_json", "reason", b"reason", "remedy_id", b"remedy_id", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -399,6 +435,80 @@ class CheckError(_message.Message):
 Global___CheckError: _TypeAlias = CheckError  # noqa: Y015
 
 @_typing.final
+class RemedyTrial(_message.Message):
+    """A remedy that was tried: the same check again in a process of its own, with
+    what the remedy changes. Says whether it helped by what was observed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EnvironmentVariablesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REMEDY_ID_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_VARIABLES_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CASE_NAMES_FIELD_NUMBER: _builtins.int
+    WALL_SECONDS_FIELD_NUMBER: _builtins.int
+    remedy_id: _builtins.str
+    """Key in the catalogue of known issues, such as "KI039"."""
+    device: _builtins.str
+    """Device that it was tried on: that of the result, or "cpu"."""
+    status: Global___Status.ValueType
+    """The verdict with the remedy applied."""
+    wall_seconds: _builtins.float
+    """Wall time, seconds."""
+    @_builtins.property
+    def environment_variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Environment variables that the remedy sets; empty when it sets none."""
+
+    @_builtins.property
+    def reason(self) -> Global___Sentence:
+        """One sentence why."""
+
+    @_builtins.property
+    def case_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Cases that were run again; empty when the whole check was."""
+
+    def __init__(
+        self,
+        *,
+        remedy_id: _builtins.str = ...,
+        environment_variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        device: _builtins.str = ...,
+        status: Global___Status.ValueType = ...,
+        reason: Global___Sentence | None = ...,
+        case_names: _abc.Iterable[_builtins.str] | None = ...,
+        wall_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_names", b"case_names", "device", b"device", "environment_variables", b"environment_variables", "reason", b"reason", "remedy_id", b"remedy_id", "status", b"status", "wall_seconds", b"wall_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemedyTrial: _TypeAlias = RemedyTrial  # noqa: Y015
+
+@_typing.final
 class PeakMemory(_message.Message):
     """Peak memory of the process that ran the check; 0 where not measured."""
 
@@ -446,6 +556,26 @@ class Result(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class EnvironmentVariablesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RESULT_ID_FIELD_NUMBER: _builtins.int
     CHECK_NAME_FIELD_NUMBER: _builtins.int
     DEFINITION_HASH_FIELD_NUMBER: _builtins.int
@@ -470,6 +600,9 @@ class Result(_message.Message):
     LOG_TAIL_FIELD_NUMBER: _builtins.int
     LOG_BYTES_CUT_FIELD_NUMBER: _builtins.int
     CUT_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_VARIABLES_FIELD_NUMBER: _builtins.int
+    REMEDY_TRIALS_FIELD_NUMBER: _builtins.int
     result_id: _builtins.str
     """UUIDv7 of this result."""
     check_name: _builtins.str
@@ -494,6 +627,8 @@ class Result(_message.Message):
     """End of stdout and stderr together, at most 64 KiB of UTF-8."""
     log_bytes_cut: _builtins.int
     """Bytes of log that were not kept."""
+    seed: _builtins.int
+    """Of every random number the check drew."""
     @_builtins.property
     def reason(self) -> Global___Sentence:
         """One sentence why."""
@@ -542,6 +677,16 @@ class Result(_message.Message):
     def cut(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was left out to keep the record within 1 MiB; empty when whole."""
 
+    @_builtins.property
+    def environment_variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Environment variables that can change what was observed, as its process
+        had them: only names on the agent's allow-list, never secrets.
+        """
+
+    @_builtins.property
+    def remedy_trials(self) -> _containers.RepeatedCompositeFieldContainer[Global___RemedyTrial]:
+        """Remedies that were tried after it, in order."""
+
     def __init__(
         self,
         *,
@@ -569,10 +714,13 @@ class Result(_message.Message):
         log_tail: _builtins.str = ...,
         log_bytes_cut: _builtins.int = ...,
         cut: _abc.Iterable[_builtins.str] | None = ...,
+        seed: _builtins.int = ...,
+        environment_variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        remedy_trials: _abc.Iterable[Global___RemedyTrial] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "error", b"error", "peak_memory", b"peak_memory", "process_end", b"process_end", "reason", b"reason", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cases", b"cases", "check_name", b"check_name", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "cut", b"cut", "definition_hash", b"definition_hash", "device", b"device", "error", b"error", "expectations", b"expectations", "facts", b"facts", "import_seconds", b"import_seconds", "log_bytes_cut", b"log_bytes_cut", "log_tail", b"log_tail", "measurements", b"measurements", "parameters_json", b"parameters_json", "peak_memory", b"peak_memory", "process_end", b"process_end", "reason", b"reason", "remedy_id", b"remedy_id", "result_id", b"result_id", "run_seconds", b"run_seconds", "started_at", b"started_at", "status", b"status", "wall_seconds", b"wall_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cases", b"cases", "check_name", b"check_name", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "cut", b"cut", "definition_hash", b"definition_hash", "device", b"device", "environment_variables", b"environment_variables", "error", b"error", "expectations", b"expectations", "facts", b"facts", "import_seconds", b"import_seconds", "log_bytes_cut", b"log_bytes_cut", "log_tail", b"log_tail", "measurements", b"measurements", "parameters_json", b"parameters_json", "peak_memory", b"peak_memory", "process_end", b"process_end", "reason", b"reason", "remedy_id", b"remedy_id", "remedy_trials", b"remedy_trials", "result_id", b"result_id", "run_seconds", b"run_seconds", "seed", b"seed", "started_at", b"started_at", "status", b"status", "wall_seconds", b"wall_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
