@@ -104,9 +104,9 @@ def test_never_run_is_never_shown_as_healthy(not_ready_run: Run) -> None:
 
 
 def test_what_no_check_measures_is_unknown(ready_run: Run) -> None:
-    """QLoRA, mixed precision and checkpointing are never claimed from other results."""
+    """What other suites measure is never claimed from the results of this one."""
     ready = section(markdown(whole_report(ready_run, language="en")), "Ready for use")
-    assert "- [ ] 4-bit QLoRA: unknown" in ready
+    assert "- [ ] 4-bit QLoRA with PyTorch: unknown" in ready
     assert "- [ ] Mixed-precision training: unknown" in ready
 
 

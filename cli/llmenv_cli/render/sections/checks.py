@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import collections
 import json
 from typing import TYPE_CHECKING
-
-from llmenv.catalog.status import WORDS
 
 from llmenv_cli.render import numbers
 from llmenv_cli.render.blocks import Column, Grid, Paragraph, Section, Verbatim
 from llmenv_cli.render.run_view import ENDED_BADLY
+from llmenv_cli.render.sections.cases import case_blocks
+from llmenv_cli.render.sections.measured import measurement_grid
 from llmenv_cli.render.sections.wording import PROBLEM_MARK, reason, remedy, title_with_name, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from llmenv.catalog.texts import Texts
-    from llmenv.fleet.v1.result_pb2 import Case, Measurement, Result
+    from llmenv.fleet.v1.result_pb2 import Result
 
     from llmenv_cli.render.blocks import Block
     from llmenv_cli.render.run_view import CheckView, RunView
@@ -52,12 +51,12 @@ def _blocks(check: CheckView, texts: Texts) -> Iterator[Block]:
         yield Paragraph(texts.say("checks.remedy", issue=result.remedy_id, remedy=helps))
     for grid in (
         _expectations(result, texts),
-        _measurements(result.measurements, texts),
+        measurement_grid(result.measurements, texts),
         _facts(result, texts),
     ):
         if grid.rows:
             yield grid
-    yield from _cases(result.cases, texts)
+    yield from case_blocks(result.cases, texts)
     yield Paragraph(_times(result, texts))
     if check.word in ENDED_BADLY:
         yield from _end(result, texts)
@@ -80,54 +79,9 @@ def _expectations(result: Result, texts: Texts) -> Grid:
     return Grid(tuple(Column(texts.say(f"column.{key}")) for key in keys), rows)
 
 
-def _measurements(measurements: Sequence[Measurement], texts: Texts) -> Grid:
-    columns = (
-        Column(texts.say("column.measurement")),
-        Column(texts.say("column.value"), is_number=True),
-        Column(texts.say("column.trials")),
-    )
-    rows = tuple(
-        (
-            texts.name_of("name", measured.name),
-            numbers.quantity(measured.value, measured.unit, texts),
-            _spread(measured, texts),
-        )
-        for measured in measurements
-    )
-    return Grid(columns, rows)
-
-
-def _spread(measured: Measurement, texts: Texts) -> str:
-    """How many trials, and from where to where; empty for a single value."""
-    if not measured.trials:
-        return ""
-    return texts.say(
-        "checks.trials",
-        count=len(measured.trials),
-        low=numbers.quantity(min(measured.trials), measured.unit, texts),
-        high=numbers.quantity(max(measured.trials), measured.unit, texts),
-    )
-
-
 def _facts(result: Result, texts: Texts) -> Grid:
     rows = tuple((texts.name_of("name", fact.name), numbers.fact(fact, texts)) for fact in result.facts)
     return Grid((Column(texts.say("column.fact")), Column(texts.say("column.value"))), rows)
-
-
-def _cases(cases: Sequence[Case], texts: Texts) -> Iterator[Block]:
-    if not cases:
-        return
-    counts = collections.Counter(WORDS.get(case.status, "unknown") for case in cases)
-    counted = texts.say("word.list_separator").join(
-        f"{texts.say(f'status.{word}')} {count}" for word, count in counts.items()
-    )
-    yield Paragraph(texts.say("checks.cases", count=len(cases), counted=counted))
-    columns = tuple(Column(texts.say(f"column.{key}")) for key in ("case", "status", "finding"))
-    rows = tuple(
-        (case.name, verdict(WORDS.get(case.status, "unknown"), texts), texts.sentence(case.reason))
-        for case in cases
-    )
-    yield Grid(columns, rows)
 
 
 def _times(result: Result, texts: Texts) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmenv_cli.render.blocks import Bullets, Section
 from llmenv_cli.render.run_view import STATUS_WORDS
+from llmenv_cli.render.sections.measured import DOUBTFUL
 from llmenv_cli.render.sections.summary import readiness
 from llmenv_cli.render.sections.wording import reason, remedy, title, titles
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from llmenv.catalog.texts import Texts
     from llmenv.fleet.v1.machine_pb2 import Conditions
+    from llmenv.fleet.v1.result_pb2 import Measurement
 
     from llmenv_cli.render.run_view import CheckView, RunView
 
@@ -27,9 +29,17 @@ CAPABILITIES = (
     ("lora", "peft_lora"),
     ("mlx", "mlx_native"),
     ("quantization", "torch_quantization"),
+    ("correct_operations", "ops"),
+    ("mixed_precision", "mixed_precision"),
+    ("checkpointing", "gradient_checkpointing"),
+    ("accumulation", "gradient_accumulation"),
+    ("resume", "checkpoint_resume"),
+    ("qlora", "qlora_torch"),
+    ("mlx_qlora", "qlora_mlx"),
+    ("processes", "accelerate_launch"),
 )
-# Widely claimed beside them, and measured by no check of these.
-UNMEASURED = ("qlora", "mixed_precision", "checkpointing", "large_models")
+# Widely claimed beside them, and measured by no check.
+UNMEASURED = (("large_models", ""),)
 
 
 def conclusions(view: RunView, texts: Texts) -> Section:
@@ -40,15 +50,16 @@ def conclusions(view: RunView, texts: Texts) -> Section:
 
 def ready_for_use(view: RunView, texts: Texts) -> Section:
     """A ticked box stands for a check that passed, or works with the limitation it names."""
+    known = {check.name: check for check in view.checks}
     items, ticks = [], []
-    for capability, name in CAPABILITIES:
-        check = view.check(name)
-        items.append(_capability(capability, check, view.run.device, texts))
-        ticks.append(check.works)
-    for capability in UNMEASURED:
-        said = texts.say(f"capability.{capability}")
-        items.append(texts.say("ready.unmeasured", capability=said))
-        ticks.append(False)
+    for capability, name in (*CAPABILITIES, *UNMEASURED):
+        check = known.get(name)
+        if check is None:
+            said = texts.say(f"capability.{capability}", device=view.run.device)
+            items.append(texts.say("ready.unmeasured", capability=said))
+        else:
+            items.append(_capability(capability, check, view.run.device, texts))
+        ticks.append(check is not None and check.works)
     return Section(texts.say("ready.title"), (Bullets(tuple(items), ticks=tuple(ticks)),))
 
 
@@ -79,6 +90,27 @@ def _comparability(view: RunView, texts: Texts) -> Iterator[str]:
             )
     for disturbance in sorted(seen):
         yield texts.say(f"conditions.{disturbance}")
+    yield from _doubtful_series(view, texts)
+
+
+def _doubtful_series(view: RunView, texts: Texts) -> Iterator[str]:
+    """Series whose median says little, each kind once with its names."""
+    named: dict[str, list[str]] = {}
+    for check in view.executed:
+        for case_name, measured in _all_measured(check):
+            if doubt := DOUBTFUL.get(measured.stability):
+                parts = (title(check.name, texts), case_name, texts.name_of("name", measured.name))
+                named.setdefault(doubt, []).append(": ".join(filter(None, parts)))
+    for doubt, names in named.items():
+        listed = texts.say("word.list_separator").join(names)
+        yield texts.say(f"conditions.{doubt}", count=len(names), series=listed)
+
+
+def _all_measured(check: CheckView) -> Iterator[tuple[str, Measurement]]:
+    if check.result is not None:
+        yield from (("", measured) for measured in check.result.measurements)
+        for case in check.result.cases:
+            yield from ((case.name, measured) for measured in case.measurements)
 
 
 def _disturbances(conditions: Conditions) -> set[str]:

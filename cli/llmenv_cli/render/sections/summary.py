@@ -9,6 +9,8 @@ from llmenv.catalog.status import core_checks
 from llmenv_cli.render import numbers
 from llmenv_cli.render.blocks import Bullets, Column, Grid, Paragraph, Section
 from llmenv_cli.render.run_view import STATUS_WORDS
+from llmenv_cli.render.sections.cases import MOST_ROWS
+from llmenv_cli.render.sections.measured import value_in_words
 from llmenv_cli.render.sections.wording import reason, title, titles, verdict
 
 if TYPE_CHECKING:
@@ -84,13 +86,18 @@ def figures(view: RunView, texts: Texts) -> Section:
 
 
 def _figures_of(check: CheckView, texts: Texts) -> Iterator[tuple[str, ...]]:
-    """The check is named in its first row only."""
+    """The check is named in its first row only; cases speak for themselves where they are few."""
+    if check.result is None:
+        return
     name = title(check.name, texts)
-    for measured in check.result.measurements if check.result else ():
-        if measured.direction:
-            value = numbers.quantity(measured.value, measured.unit, texts)
-            yield name, texts.name_of("name", measured.name), value
-            name = ""
+    cases = check.result.cases if len(check.result.cases) <= MOST_ROWS else ()
+    measured_by = [("", check.result.measurements), *((case.name, case.measurements) for case in cases)]
+    for case_name, measurements in measured_by:
+        for measured in measurements:
+            if measured.direction:
+                said = texts.name_of("name", measured.name)
+                yield name, f"{case_name}: {said}" if case_name else said, value_in_words(measured, texts)
+                name = ""
 
 
 def _overall(view: RunView, texts: Texts) -> str:
