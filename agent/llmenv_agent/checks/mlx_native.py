@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llmenv_agent.probe.context import Probe
 
 ORDER = 50
-SUITES = ("quick",)
+SUITES = ("quick", "full")
 # mlx.core is imported by `run`: away from Apple Silicon its absence is no error.
 REQUIRES = ()
 TIMEOUT_SECONDS = 120

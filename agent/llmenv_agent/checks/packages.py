@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llmenv_agent.probe.context import Probe
 
 ORDER = 5
-SUITES = ("quick",)
+SUITES = ("quick", "full")
 REQUIRES = ()
 TIMEOUT_SECONDS = 300
 PARAMETERS: "dict[str, Any]" = {}

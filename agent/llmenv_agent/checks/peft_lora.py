@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llmenv_agent.probe.context import Probe
 
 ORDER = 40
-SUITES = ("quick",)
+SUITES = ("quick", "full")
 REQUIRES = ("torch", "transformers", "peft")
 TIMEOUT_SECONDS = 600
 PARAMETERS = {

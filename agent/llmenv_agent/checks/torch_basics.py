@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmenv_agent.probe.context import Probe
 
 ORDER = 10
-SUITES = ("quick",)
+SUITES = ("quick", "full")
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 120
 PARAMETERS = {"size": 1000, "trials": 5, "warmups": 2}

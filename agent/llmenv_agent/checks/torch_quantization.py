@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llmenv_agent.probe.context import Probe
 
 ORDER = 60
-SUITES = ("quick",)
+SUITES = ("quick", "full")
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 300
 # `operator_device`, where given, is where the operator is called in place of the check's own device.

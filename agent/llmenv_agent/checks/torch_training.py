@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmenv_agent.probe.context import Probe
 
 ORDER = 20
-SUITES = ("quick",)
+SUITES = ("quick", "full")
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 180
 PARAMETERS = {"steps": 100, "batch_size": 32, "learning_rate": 1e-3, "steps_per_trial": 10}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llmenv_agent.probe.language_model import Weights
 
 ORDER = 30
-SUITES = ("quick",)
+SUITES = ("quick", "full")
 REQUIRES = ("torch", "transformers")
 TIMEOUT_SECONDS = 600
 PARAMETERS = {
