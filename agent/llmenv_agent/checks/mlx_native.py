@@ -113,7 +113,8 @@ def _arithmetic(probe: Probe, bound: float) -> None:
     from mlx import nn
 
     size = probe.parameters["size"]
-    left, right = (mx.random.normal((size, size), key=mx.random.key(seed)) for seed in (1, 2))
+    keys = mx.random.split(mx.random.key(probe.seed))
+    left, right = (mx.random.normal((size, size), key=key) for key in keys)
     exact_left, exact_right = left.tolist(), right.tolist()
     product = _product(exact_left, exact_right)
     gradient = mx.grad(lambda weights: 0.5 * mx.sum(mx.square(left @ weights)))(right)
@@ -160,7 +161,7 @@ def _random_numbers(probe: Probe) -> None:
     import mlx.core as mx
 
     count = 100_000
-    drawn = mx.random.normal((count,), key=mx.random.key(0))
+    drawn = mx.random.normal((count,), key=mx.random.key(probe.seed))
     mean, variance = mx.mean(drawn).item(), mx.var(drawn).item()
     met = abs(mean) < 5 / math.sqrt(count) and abs(variance - 1) < 5 * math.sqrt(2 / count)
     probe.expect(
@@ -177,7 +178,7 @@ def _learn(probe: Probe) -> "tuple[float, float]":
     from mlx import nn
     from mlx.utils import tree_flatten
 
-    mx.random.seed(0)
+    mx.random.seed(probe.seed)
     sizes = (FEATURES, 256, 128, 64)
     hidden = [
         layer for wide, narrow in zip(sizes, sizes[1:]) for layer in (nn.Linear(wide, narrow), nn.ReLU())

@@ -106,7 +106,7 @@ def _with_adapter(probe: Probe, base: Any, targets: "tuple[str, ...]") -> Any:
     import torch
     from peft import LoraConfig, TaskType, get_peft_model
 
-    torch.manual_seed(0)
+    torch.manual_seed(probe.seed)
     configuration = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=probe.parameters["rank"],
@@ -143,12 +143,12 @@ def _count(probe: Probe, model: Any, expected_trainable: int) -> None:
 
 
 def _batch(probe: Probe, model: Any) -> Any:
-    """Token ids (batch, tokens) from a fixed seed: any vocabulary has them."""
+    """Token ids (batch, tokens) from the run's seed: any vocabulary has them."""
     import torch
 
     shape = probe.parameters["batch_size"], probe.parameters["sequence_length"]
     vocabulary = model.config.get_text_config().vocab_size
-    return torch.randint(vocabulary, shape, generator=torch.Generator().manual_seed(0))
+    return torch.randint(vocabulary, shape, generator=torch.Generator().manual_seed(probe.seed))
 
 
 def _train(probe: Probe, model: Any, batch: Any) -> "tuple[float, float]":

@@ -76,7 +76,7 @@ def _matmul(probe: Probe, dtype_name: str, device: Any) -> float:
     import torch
 
     size, dtype = probe.parameters["size"], getattr(torch, dtype_name)
-    left, right = (operand.to(dtype) for operand in _operands(size))
+    left, right = (operand.to(dtype) for operand in _operands(size, seed=probe.seed))
     here_left, here_right = left.to(device), right.to(device)
     error = _relative_error(torch.matmul(here_left, here_right), left.double() @ right.double())
     _expect_close(probe, "matmul_" + dtype_name, error, BOUNDS[dtype_name])
@@ -123,7 +123,7 @@ def _gradients(probe: Probe, device: Any) -> float:
     """
     import torch
 
-    inputs, weights = _operands(probe.parameters["size"])
+    inputs, weights = _operands(probe.parameters["size"], seed=probe.seed)
     exact = inputs.double()
     closed_forms = {
         "gradient_square": (lambda y: 0.5 * (y * y).sum(), exact.T @ (exact @ weights.double())),
@@ -139,11 +139,11 @@ def _gradients(probe: Probe, device: Any) -> float:
     return max(errors)
 
 
-def _operands(size: int) -> Any:
-    """The same two matrices on every device: drawn on the CPU from a fixed seed."""
+def _operands(size: int, *, seed: int) -> Any:
+    """The same two matrices on every device: drawn on the CPU from the run's seed."""
     import torch
 
-    generator = torch.Generator().manual_seed(1000)
+    generator = torch.Generator().manual_seed(seed)
     return [torch.randn(size, size, generator=generator) for _ in range(2)]
 
 

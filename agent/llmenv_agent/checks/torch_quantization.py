@@ -115,7 +115,7 @@ def _quantize_tinynet(probe: Probe, quantize: "Callable[[Any], Any]") -> None:
     import torch
     from torch import nn
 
-    torch.manual_seed(0)
+    torch.manual_seed(probe.seed)
     sizes = (128, 256, 128, 64)
     hidden = [
         layer for wide, narrow in zip(sizes, sizes[1:]) for layer in (nn.Linear(wide, narrow), nn.ReLU())
@@ -135,7 +135,7 @@ def _quantize_gpt2(probe: Probe, quantize: "Callable[[Any], Any]") -> "tuple[int
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    torch.manual_seed(0)
+    torch.manual_seed(probe.seed)
     model = GPT2LMHeadModel(GPT2Config(n_embd=72)).eval()
     ids = torch.arange(1, 9)[None]
     converted, total, error = _quantize(model, quantize, lambda model: model(ids).logits)

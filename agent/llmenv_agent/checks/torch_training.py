@@ -7,7 +7,7 @@ labels it stays at ln(10) = 2.303 whatever the device does, which is why "no exc
 
 Beside it stands the loss of the best constant prediction, the entropy of the label frequencies -sum p ln p:
 a network that has learned nothing from its inputs cannot go below it. Inputs, labels and initial weights
-are drawn on the CPU from a fixed seed, the same for every device.
+are drawn on the CPU from the run's seed, the same for every device.
 
 A loss that falls may still be a wrong number, and a network may learn although a layer never moves, because
 the optimizer's write to it is lost (addcdiv on MPS, pytorch #118115). So both losses are compared with the
@@ -44,8 +44,9 @@ def run(probe: Probe) -> None:
     import torch
 
     device = probe.accelerator.torch_device()
-    inputs, labels = _examples(probe.parameters["steps"] * probe.parameters["batch_size"] + HELD_OUT)
-    network = _tinynet().to(device)
+    count = probe.parameters["steps"] * probe.parameters["batch_size"] + HELD_OUT
+    inputs, labels = _examples(count, seed=probe.seed)
+    network = _tinynet(seed=probe.seed).to(device)
     held_out = inputs[:HELD_OUT].to(device), labels[:HELD_OUT].to(device)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     probe.fact("device", str(device))
@@ -78,21 +79,21 @@ def run(probe: Probe) -> None:
     )
 
 
-def _examples(count: int) -> "tuple[Any, Any]":
+def _examples(count: int, *, seed: int) -> "tuple[Any, Any]":
     """`count` inputs (count, 128) around ten class centres, and their labels (count,)."""
     import torch
 
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(CLASSES, FEATURES, generator=generator)
     labels = torch.randint(CLASSES, (count,), generator=generator)
     return centres[labels] + NOISE * torch.randn(count, FEATURES, generator=generator), labels
 
 
-def _tinynet() -> Any:
+def _tinynet(*, seed: int) -> Any:
     import torch
     from torch import nn
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return nn.Sequential(
         nn.Linear(FEATURES, 256),
         nn.ReLU(),

@@ -158,7 +158,7 @@ class LanguageModel:
 
         folder = self._probe.scratch / "random-weights"
         if not folder.exists():
-            torch.manual_seed(0)
+            torch.manual_seed(self._probe.seed)
             configuration = getattr(transformers, PUBLISHED_CONFIGURATIONS[name])()
             transformers.AutoModelForCausalLM.from_config(configuration).save_pretrained(folder)
         return Weights(name, "random", folder, hub_state=hub_state)

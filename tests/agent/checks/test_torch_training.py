@@ -42,8 +42,8 @@ def test_random_labels_fail(run_check: CheckRunner) -> None:
         import torch
         global _examples
         draw = _examples
-        def _examples(count):
-            inputs, labels = draw(count)
+        def _examples(count, *, seed):
+            inputs, labels = draw(count, seed=seed)
             return inputs, labels[torch.randperm(count)]
     """
     observed = run_check("torch_training", planted=planted)
