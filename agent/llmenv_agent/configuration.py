@@ -5,12 +5,18 @@
     device = "mps"                         # mps, cuda or cpu; LLMENV_DEVICE; the machine's own by default
     discover = ["~/projects"]              # folders below which venv, conda and uv environments are found
     log_format = "json"                    # text or json; LLMENV_LOG_FORMAT
+    checks_folders = ["~/llm-checks"]      # checks of the lab's own, one file each
 
     [[target]]
     name = "training"
     python = "~/projects/llm/.venv"        # an interpreter, or the folder of an environment
     variables = { HF_HOME = "/Volumes/models" }
     env_file = "~/projects/llm/.env"
+
+    [suite.nightly]                        # a suite of the lab's own
+    checks = ["torch_training", "my_check"]
+    [suite.nightly.parameters.my_check]    # what the suite sets; wins over [checks.my_check]
+    repeats = 3
 
     [schedule.quick]                       # by suite; quick every 24h where there is none
     every = "24h"
@@ -32,10 +38,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmenv_agent.errors import UsageError
+from llmenv_agent.suite_settings import parse_suite_settings
 from llmenv_agent.toml_document import Document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from llmenv_agent.suites import NamedSuite
 
 DEVICES = ("mps", "cuda", "cpu")
 LOG_FORMATS = ("text", "json")
@@ -74,6 +83,8 @@ class Configuration:
     targets: tuple[TargetSettings, ...] = ()
     schedules: tuple[ScheduleSettings, ...] = (DAILY_QUICK,)
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    checks_folders: tuple[Path, ...] = ()
+    suites: tuple[NamedSuite, ...] = ()
 
     def with_targets(self, pythons: Sequence[str]) -> Configuration:
         """The same with these interpreters or environment folders alone as targets, where there are any."""
@@ -83,8 +94,13 @@ class Configuration:
         return replace(self, targets=targets, discover=())
 
 
-def load_configuration(path: Path | None = None, *, state_dir: Path | None = None) -> Configuration:
-    """Read the file (or the usual one, if it is there). Raises UsageError naming file and line."""
+def load_configuration(
+    path: Path | None = None, *, state_dir: Path | None = None, checks_folders: tuple[Path, ...] = ()
+) -> Configuration:
+    """Read the file (or the usual one, if it is there). Raises UsageError naming file and line.
+
+    `checks_folders` are those of the command line, beside the file's.
+    """
     named = path or (Path(value) if (value := os.environ.get("LLMENV_CONFIG")) else None)
     source = named or _usual_file()
     try:
@@ -97,20 +113,23 @@ def load_configuration(path: Path | None = None, *, state_dir: Path | None = Non
         raise UsageError(f"The configuration file {source} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"The configuration file {source} is not UTF-8 at byte {error.start}.") from error
-    return parse_configuration(text, path=source, state_dir=state_dir)
+    return parse_configuration(text, path=source, state_dir=state_dir, checks_folders=checks_folders)
 
 
-def parse_configuration(text: str, *, path: Path, state_dir: Path | None = None) -> Configuration:
+def parse_configuration(
+    text: str, *, path: Path, state_dir: Path | None = None, checks_folders: tuple[Path, ...] = ()
+) -> Configuration:
     """`path` is for messages only."""
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}.") from error
     document = Document(path, text)
-    document.allow(content, (), {"agent", "target", "schedule", "checks"})
+    document.allow(content, (), {"agent", "target", "schedule", "checks", "suite"})
     agent = document.table(content, "agent")
-    document.allow(agent, ("agent",), {"state_dir", "device", "discover", "log_format"})
+    document.allow(agent, ("agent",), {"state_dir", "device", "discover", "log_format", "checks_folders"})
     schedules = document.table(content, "schedule")
+    own = parse_suite_settings(document, content, more_folders=checks_folders)
     return Configuration(
         state_dir=state_dir or _state_dir(document.text(agent, ("agent", "state_dir"))),
         device=document.choice(agent, ("agent", "device"), DEVICES, variable="LLMENV_DEVICE"),
@@ -119,27 +138,10 @@ def parse_configuration(text: str, *, path: Path, state_dir: Path | None = None)
         discover=tuple(Path(each).expanduser() for each in document.texts(agent, ("agent", "discover"))),
         targets=_targets(document, content),
         schedules=tuple(_schedule(document, name, schedules) for name in schedules) or (DAILY_QUICK,),
-        parameters=_parameters(document, content),
+        parameters=own.parameters,
+        checks_folders=own.folders,
+        suites=own.suites,
     )
-
-
-def _parameters(document: Document, content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    parameters = {
-        name: document.table(content["checks"], name, below="checks") for name in content.get("checks", {})
-    }
-    if parameters:
-        from llmenv_agent.definitions import DefinitionError, read_definitions
-
-        definitions = read_definitions()
-        for name, values in parameters.items():
-            if name not in definitions:
-                raise document.error(("checks", name), f"is no check; there are {', '.join(definitions)}")
-            for key in values:
-                try:
-                    definitions[name].complete({key: values[key]})
-                except DefinitionError as error:
-                    raise document.error(("checks", name, key), f"is refused: {error}"[:-1]) from error
-    return parameters
 
 
 def _usual_file() -> Path:

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING
 
 from llmenv.fleet.v1 import agent_service_pb2, machine_pb2, record_pb2
 
-from llmenv_agent import suites
-from llmenv_agent.definitions import read_definitions
 from llmenv_agent.errors import AgentError, AlreadyRunningError, DeliveryError, UsageError
 from llmenv_agent.facts import read_machine
 from llmenv_agent.recovery import close_unfinished
+from llmenv_agent.repertoire import read_repertoire
 from llmenv_agent.reporter import Reporter
 from llmenv_agent.schedule import Schedule
 from llmenv_agent.spool import Spool
@@ -86,14 +85,14 @@ class Daemon:
         self._configuration = configuration
         self._identity = identity
         self._spool = spool
-        self._definitions = read_definitions()
+        self._repertoire = read_repertoire(configuration.checks_folders, configuration.suites)
         self._work = Work(spool, configuration, read_machine=self._read_machine)
         self._schedule = Schedule(configuration.schedules, path=configuration.state_dir / "schedule.json")
         self._commanded: asyncio.Queue[Commanded] = asyncio.Queue()
         self._stopping = asyncio.Event()
         self._accelerator = ""
         self._for_schedule = {
-            each.suite: suites.suite(each.suite, self._definitions) for each in configuration.schedules
+            each.suite: self._repertoire.suite(each.suite) for each in configuration.schedules
         }
 
     async def run(self, *, once: bool, deliver_within: float) -> bool:
@@ -229,9 +228,7 @@ class Daemon:
     def _request(self, command: agent_service_pb2.Command) -> Request:
         asked = command.run_checks
         chosen = (
-            suites.custom(asked.checks, self._definitions)
-            if asked.checks
-            else suites.suite(asked.suite, self._definitions)
+            self._repertoire.custom(asked.checks) if asked.checks else self._repertoire.suite(asked.suite)
         )
         try:
             parameters = json.loads(asked.parameters_json or "{}")

@@ -17,11 +17,17 @@ from llmenv_agent.errors import UsageError
 from llmenv_agent.probe_sources import probe_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 CHECKS = Path(__file__).parent / "checks"
 
-_OPTIONAL: dict[str, Any] = {"COUNTS": (), "ENVIRONMENT": {}, "ORDER": 100, "CASE_TIMEOUT_SECONDS": None}
+_OPTIONAL: dict[str, Any] = {
+    "COUNTS": (),
+    "ENVIRONMENT": {},
+    "ORDER": 100,
+    "CASE_TIMEOUT_SECONDS": None,
+    "TYPICAL_SECONDS": None,
+}
 
 
 class DefinitionError(UsageError):
@@ -33,7 +39,8 @@ class Definition:
     """One check: a question, what it needs, and its bounds.
 
     `timeout_seconds` covers the whole check, `case_timeout_seconds` one of its
-    cases.  `order` sorts a suite, lowest first.
+    cases.  `typical_seconds` is what it took alone on an idle x86-64 CPU of two
+    cores, None where its author did not measure it.  `order` sorts a suite, lowest first.
     """
 
     name: str
@@ -43,6 +50,7 @@ class Definition:
     requires: tuple[str, ...]
     timeout_seconds: float
     case_timeout_seconds: float
+    typical_seconds: float | None
     parameters: Mapping[str, Any]
     counts: tuple[str, ...]
     environment: Mapping[str, str]
@@ -82,10 +90,13 @@ def _same_kind(default: object, value: object) -> bool:
 
 
 def read_definitions(folder: Path = CHECKS) -> dict[str, Definition]:
-    """All checks of `folder` by name, in the order a suite runs them."""
-    paths = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
-    found = sorted((read_definition(path) for path in paths), key=lambda each: (each.order, each.name))
-    return {definition.name: definition for definition in found}
+    """All checks of `folder` by name, in the order a suite runs them; `_name.py` is no check."""
+    return by_name(read_definition(path) for path in folder.glob("[!_]*.py"))
+
+
+def by_name(definitions: Iterable[Definition]) -> dict[str, Definition]:
+    """In the order a suite runs them."""
+    return {each.name: each for each in sorted(definitions, key=lambda each: (each.order, each.name))}
 
 
 def read_definition(path: Path) -> Definition:
@@ -109,7 +120,7 @@ def parse_definition(path: Path, source: bytes) -> Definition:
         raise DefinitionError(f"{path}:1: begin with a docstring whose first line is the check's question.")
     _require_run(path, tree)
     constants = _Constants(path, tree)
-    timeout = constants.seconds("TIMEOUT_SECONDS")
+    timeout = constants.required_seconds("TIMEOUT_SECONDS")
     return Definition(
         name=path.stem,
         path=path.resolve(),
@@ -118,7 +129,8 @@ def parse_definition(path: Path, source: bytes) -> Definition:
         requires=constants.names("REQUIRES"),
         timeout_seconds=timeout,
         # A hanging case must leave time for the rows after it.
-        case_timeout_seconds=constants.seconds("CASE_TIMEOUT_SECONDS", default=timeout / 4),
+        case_timeout_seconds=constants.seconds("CASE_TIMEOUT_SECONDS") or timeout / 4,
+        typical_seconds=constants.seconds("TYPICAL_SECONDS"),
         parameters=constants.json_object("PARAMETERS"),
         counts=constants.names("COUNTS"),
         environment=constants.variables("ENVIRONMENT"),
@@ -161,10 +173,12 @@ class _Constants:
             raise self._error(constant, 'a tuple of names, such as ("quick",)')
         return tuple(value)
 
-    def seconds(self, constant: str, *, default: float | None = None) -> float:
+    def seconds(self, constant: str) -> float | None:
+        """None where an optional constant is left out."""
+        return None if self._literal(constant) is None else self.required_seconds(constant)
+
+    def required_seconds(self, constant: str) -> float:
         value = self._literal(constant)
-        if value is None and default is not None:
-            return default
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
             raise self._error(constant, "a number of seconds above 0")
         return float(value)

@@ -14,6 +14,7 @@ from llmenv.ids import new_id
 
 from llmenv_agent import record_size
 from llmenv_agent.runner import CheckCancelledError, run_check
+from llmenv_agent.surroundings import bad_combinations
 
 if TYPE_CHECKING:
     import threading
@@ -41,8 +42,8 @@ class Execution:
 
     `emit` is given each message of record.proto in order, `CheckStarted` before
     the process of its check starts.  `parameters` maps check names to what
-    differs from their defaults.  `on_case` is given the names of a check and of
-    its case that begins.
+    differs from their defaults.  `seed` is that of every random number.
+    `on_case` is given the names of a check and of its case that begins.
     """
 
     suite: Suite
@@ -53,6 +54,7 @@ class Execution:
     emit: Callable[[Event], None]
     trigger: run_pb2.Trigger.ValueType = run_pb2.TRIGGER_LOCAL
     parameters: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    seed: int = 0
     read_conditions: Callable[[], machine_pb2.Conditions] = machine_pb2.Conditions
     on_case: Callable[[str, str], None] = lambda _check, _case: None
     cancelled: threading.Event | None = None
@@ -132,7 +134,9 @@ def _execute_check(execution: Execution, definition: Definition, run: run_pb2.Ru
         target=execution.target,
         device=execution.device,
         parameters=execution.parameters.get(definition.name),
+        seed=execution.seed,
         machine=execution.machine,
+        bad_combinations=bad_combinations(execution.machine, execution.environment),
         result_id=result_id,
         read_conditions=execution.read_conditions,
         find_remedy=functools.partial(_find_remedy, execution),

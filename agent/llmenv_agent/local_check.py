@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmenv_agent import suites
-from llmenv_agent.definitions import Definition, read_definitions
 from llmenv_agent.environments import describe
 from llmenv_agent.errors import UsageError
 from llmenv_agent.leftover import end_leftover
+from llmenv_agent.repertoire import read_repertoire
 from llmenv_agent.run_lock import Holder, LockCancelledError, run_lock
+from llmenv_agent.suites import merged
 from llmenv_agent.targets import Target, target_from
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from llmenv.fleet.v1 import run_pb2
 
     from llmenv_agent.configuration import Configuration, TargetSettings
+    from llmenv_agent.definitions import Definition
     from llmenv_agent.execution import Event
     from llmenv_agent.suites import Suite
 
@@ -44,15 +45,15 @@ class LocalCheck:
     target: str
     device: str
     settings: tuple[str, ...]
+    seed: int = 0
 
 
 def run_locally(asked: LocalCheck, configuration: Configuration) -> run_pb2.Run | None:
     """The run with its results; None when it was interrupted. Raises UsageError for what is asked wrongly."""
-    definitions = read_definitions()
-    suite = suites.custom(asked.names, definitions) if asked.names else suites.suite(asked.suite, definitions)
-    parameters = {**configuration.parameters}
-    for name, values in parse_settings(asked.settings, definitions).items():
-        parameters[name] = {**parameters.get(name, {}), **values}
+    known = read_repertoire(configuration.checks_folders, configuration.suites)
+    suite = known.custom(asked.names) if asked.names else known.suite(asked.suite)
+    settings = parse_settings(asked.settings, known.definitions)
+    parameters = merged(configuration.parameters, suite.parameters, settings)
     target = choose_target(asked.target, configuration.targets)
     cancelled = threading.Event()
     _cancel_on_signals(cancelled)
@@ -63,6 +64,7 @@ def run_locally(asked: LocalCheck, configuration: Configuration) -> run_pb2.Run 
                 target,
                 device=asked.device or configuration.device,
                 parameters=parameters,
+                seed=asked.seed,
                 cancelled=cancelled,
                 leftover_file=configuration.state_dir / LEFTOVER_NAME,
             )
@@ -80,6 +82,7 @@ def _execute(
     *,
     device: str,
     parameters: Mapping[str, Mapping[str, Any]],
+    seed: int,
     cancelled: threading.Event,
     leftover_file: Path,
 ) -> run_pb2.Run | None:
@@ -103,6 +106,7 @@ def _execute(
             environment=environment.result(),
             emit=Progress(total=len(suite.definitions)).show,
             parameters=parameters,
+            seed=seed,
             read_conditions=read_conditions,
             cancelled=cancelled,
             leftover_file=leftover_file,

@@ -20,6 +20,7 @@ from llmenv_agent.execution import Event, Execution, default_device, execute
 from llmenv_agent.facts import read_conditions
 from llmenv_agent.leftover import end_leftover
 from llmenv_agent.run_lock import Holder, LockCancelledError, run_lock
+from llmenv_agent.suites import merged
 from llmenv_agent.targets import Target, TargetError, target_from
 
 if TYPE_CHECKING:
@@ -163,7 +164,9 @@ class Work:
                 environment=environment,
                 emit=lambda event: self._emit(event, request),
                 trigger=trigger,
-                parameters={**self._configuration.parameters, **request.parameters},
+                parameters=merged(
+                    self._configuration.parameters, request.suite.parameters, request.parameters
+                ),
                 read_conditions=read_conditions,
                 cancelled=self._cancelled,
                 leftover_file=self._leftover,

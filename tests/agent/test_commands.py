@@ -54,12 +54,32 @@ def test_every_command_explains_itself(agent: AgentFolder, name: str) -> None:
 
 
 def test_checks_lists_the_folder(agent: AgentFolder) -> None:
-    """Each check file is a row, with the question it asks."""
+    """Each check file is listed with the question it asks, and each suite with its version."""
     listed = json.loads(agent.call("checks", "--format", "json").stdout)
-    assert list(read_definitions()) == [each["name"] for each in listed]
-    table = agent.call("checks").stdout.splitlines()
-    assert table[0].split() == ["CHECK", "SUITES", "DEADLINE", "NEEDS", "QUESTION"]
-    assert len(listed) + 1 == len(table)
+    assert list(read_definitions()) == [each["name"] for each in listed["checks"]]
+    quick = next(each for each in listed["suites"] if each["name"] == "quick")
+    assert "torch_basics" in quick["checks"]
+    table = agent.call("checks").stdout
+    assert f"\nquick  {quick['version']}" in table
+    assert [each["name"] for each in listed["checks"] if f"    {each['summary'][:60]}" not in table] == []
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_list_of_checks_fits_the_terminal(agent: AgentFolder, width: int) -> None:
+    """No line is wider than what the person has."""
+    lines = agent.call("checks", COLUMNS=str(width)).stdout.splitlines()
+    assert [line for line in lines if len(line) > width] == []
+
+
+def test_one_suite_is_listed_alone(agent: AgentFolder) -> None:
+    """With `--suite` the others and their checks are left out; CSV has one row a check."""
+    rows = agent.call("checks", "--suite", "quick", "--format", "csv").stdout.splitlines()
+    assert rows[0] == "check,suites,typical_seconds,deadline_seconds,needs,question"
+    assert [row.split(",")[0] for row in rows[1:]] == [
+        name for name, each in read_definitions().items() if "quick" in each.suites
+    ]
+    assert "| quick |" in agent.call("checks", "--suite", "quick", "--format", "md").stdout
+    assert "There is no suite 'night'" in agent.call("checks", "--suite", "night").stderr
 
 
 def test_check_prints_the_run_and_nothing_else(agent: AgentFolder) -> None:

@@ -41,9 +41,8 @@ def run(probe):
 WITH_OTHER_CHECKS = """
 import sys
 from pathlib import Path
-from llmenv_agent import daemon, definitions, main
-folder = Path(sys.argv[1])
-daemon.read_definitions = lambda: definitions.read_definitions(folder)
+from llmenv_agent import main, repertoire
+repertoire.CHECKS = Path(sys.argv[1])
 sys.argv = ["llmenv-agent", *sys.argv[2:]]
 main.main()
 """

@@ -127,7 +127,7 @@ def test_unknown_suite_and_check_name_the_known(tmp_path: Path) -> None:
     """A wrong name is answered with those that exist."""
     write_checks(tmp_path)
     definitions = read_definitions(tmp_path)
-    with pytest.raises(DefinitionError, match="There is no suite 'slow'; there are: nightly, quick"):
+    with pytest.raises(DefinitionError, match="There is no suite 'slow'; there are: quick, nightly"):
         suites.suite("slow", definitions)
     with pytest.raises(
         DefinitionError, match="There is no check 'gama'; there are: alpha, beta, first, late"

@@ -13,6 +13,8 @@ from llmenv_agent.exit_codes import ExitCode
 if TYPE_CHECKING:
     from pathlib import Path
 
+MOST_SEED = 2**32 - 1  # numpy takes no larger one, and the contract carries 32 bits
+
 
 @click.command("check")
 @click.option("--suite", metavar="NAME", help="Suite to run.  [default: quick]")
@@ -33,6 +35,14 @@ if TYPE_CHECKING:
     help="Set a parameter; VALUE is JSON, else text.",
 )
 @click.option(
+    "--seed",
+    type=click.IntRange(0, MOST_SEED),
+    default=0,
+    show_default=True,
+    help="Seed of every random number that a check draws.",
+)
+@options.checks_option
+@click.option(
     "--format", type=click.Choice(["json"]), default="json", expose_value=False, help="What stdout carries."
 )
 @options.config_option
@@ -43,6 +53,8 @@ def command(
     target: str | None,
     device: str | None,
     settings: tuple[str, ...],
+    seed: int,
+    folders: tuple[Path, ...],
     config: Path | None,
 ) -> int:
     """Run checks in a training environment and print the run as JSON.
@@ -57,9 +69,14 @@ def command(
         raise click.UsageError("--suite and --check exclude each other.")
     run = run_locally(
         LocalCheck(
-            suite=suite or "quick", names=names, target=target or "", device=device or "", settings=settings
+            suite=suite or "quick",
+            names=names,
+            target=target or "",
+            device=device or "",
+            settings=settings,
+            seed=seed,
         ),
-        load_configuration(config),
+        load_configuration(config, checks_folders=folders),
     )
     if run is None:
         return ExitCode.INTERRUPTED

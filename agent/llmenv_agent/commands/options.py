@@ -30,3 +30,15 @@ def state_dir_option(command: Command) -> Command:
         help="Where the agent keeps its identity and spool.  "
         "[default: LLMENV_STATE_DIR, else state_dir of the configuration]",
     )(command)
+
+
+def checks_option(command: Command) -> Command:
+    """--checks FOLDER, beside the folders of the configuration."""
+    return click.option(
+        "--checks",
+        "folders",
+        multiple=True,
+        metavar="FOLDER",
+        type=click.Path(path_type=Path),
+        help="Folder with checks of your own, one file each; may be repeated.",
+    )(command)
