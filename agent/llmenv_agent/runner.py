@@ -24,10 +24,11 @@ from llmenv_agent.case_file import CaseFile
 from llmenv_agent.machine_limits import machine_limits
 from llmenv_agent.memory_kills import read_memory_kills
 from llmenv_agent.process import LOG_TAIL_BYTES, Ended, Stop, run_process
+from llmenv_agent.surroundings import surroundings
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from llmenv_agent.definitions import Definition
     from llmenv_agent.targets import Target
@@ -51,6 +52,7 @@ def run_check(
     parameters: Mapping[str, Any] | None = None,
     seed: int = 0,
     machine: machine_pb2.Machine | None = None,
+    bad_combinations: Sequence[Mapping[str, str]] = (),
     result_id: str | None = None,
     read_conditions: Callable[[], machine_pb2.Conditions] = machine_pb2.Conditions,
     find_remedy: Callable[[str], str] = lambda _: "",
@@ -60,7 +62,8 @@ def run_check(
 ) -> result_pb2.Result:
     """Run `definition` in `target` on `device` ("mps", "cuda" or "cpu").
 
-    `seed` is that of every random number, `machine` what the check may size itself by.
+    `seed` is that of every random number, `machine` what the check may size itself by,
+    `bad_combinations` what is known to go wrong with these versions here.
     `find_remedy` maps the text of what went wrong to the id of a known issue or
     "".  `on_progress` is given the name of each case as it begins.
     `leftover_file` lets the next agent end the check if this one dies.  Raises
@@ -74,8 +77,9 @@ def run_check(
     result.conditions_before.CopyFrom(read_conditions())
     with _private_folder() as folder, leftover.noted(leftover_file) as note:
         limits = machine_limits(machine or machine_pb2.Machine(), result.conditions_before)
+        around = surroundings(target, result.conditions_before, bad_combinations)
         check = _Check(
-            definition, target, device, complete, seed, limits, folder, note, on_progress, cancelled
+            definition, target, device, complete, seed, limits, around, folder, note, on_progress, cancelled
         )
         result.MergeFrom(check.run())
     result.conditions_after.CopyFrom(read_conditions())
@@ -117,6 +121,7 @@ class _Check:
     parameters: Mapping[str, Any]
     seed: int
     machine: Mapping[str, Any]
+    surroundings: Mapping[str, Any]
     folder: Path
     note: leftover.Note
     on_progress: Callable[[str], None]
@@ -198,6 +203,7 @@ class _Process:
             "parameters": dict(self._check.parameters),
             "seed": self._check.seed,
             "machine": dict(self._check.machine),
+            "surroundings": dict(self._check.surroundings),
             "completed_cases": {case.name: WORDS[case.status] for case in self._check.cases},
             "watch_stdin": True,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
-from . import machine, memory
+from . import machine, memory, surroundings
 from .accelerator import Accelerator
 from .cases import Case, CaseLog
 from .findings import Findings
@@ -22,9 +22,10 @@ class Probe(Findings):
     `device` is "mps", "cuda" or "cpu".  `parameters` is complete: the check's
     defaults with what the agent was told to change.  `seed` is what every random
     number of the check has to come from.  `machine` is what the agent knows of
-    this machine.  `scratch` is a private folder that the agent removes
-    afterwards.  `case_statuses` maps the names of all cases that have ended,
-    also in an earlier process of the same check, to their status words.
+    this machine, and `surroundings` of how it was started itself.  `scratch` is a
+    private folder that the agent removes afterwards.  `case_statuses` maps the
+    names of all cases that have ended, also in an earlier process of the same
+    check, to their status words.
     """
 
     def __init__(self, check_path: Path, request: Mapping[str, Any], result_path: Path) -> None:
@@ -34,6 +35,7 @@ class Probe(Findings):
         self.parameters: Dict[str, Any] = dict(request["parameters"])
         self.seed: int = request.get("seed", 0)
         self.machine = machine.from_request(request.get("machine") or {})
+        self.surroundings = surroundings.from_request(request.get("surroundings") or {})
         self.scratch = result_path.parent / "scratch"
         self.scratch.mkdir(exist_ok=True)
         self.expectations: List[Dict[str, Any]] = []
