@@ -74,7 +74,7 @@ def masked_rows(bench: Workbench) -> Problem:
         there = [each.to(bench.device) for each in operands]
         return [_attend(*there, attn_mask=mask.to(bench.device))]
 
-    return Problem(observe, [exact_attention(*operands, mask=mask)], COARSE)
+    return Problem(observe, [exact_attention(*operands, mask)], COARSE)
 
 
 def mask_broadcast_in_part(bench: Workbench) -> Problem:
@@ -89,7 +89,7 @@ def mask_broadcast_in_part(bench: Workbench) -> Problem:
         there = [each.to(bench.device) for each in operands]
         return [_attend(*there, attn_mask=mask.to(bench.device))]
 
-    return Problem(observe, [exact_attention(*operands, mask=mask)], COARSE)
+    return Problem(observe, [exact_attention(*operands, mask)], COARSE)
 
 
 def causal_and_mask(bench: Workbench) -> Problem:
@@ -106,9 +106,7 @@ def causal_and_mask(bench: Workbench) -> Problem:
         return [_attend(*there, attn_mask=mask.to(bench.device), is_causal=True)]
 
     causal = torch.ones(4, 16, dtype=torch.bool).tril()
-    return Problem(
-        observe, [exact_attention(*operands, mask=mask & causal)], COARSE, (RuntimeError, ValueError)
-    )
+    return Problem(observe, [exact_attention(*operands, mask & causal)], COARSE, (RuntimeError, ValueError))
 
 
 def long_bfloat16(bench: Workbench) -> Problem:

@@ -101,9 +101,8 @@ class Workbench:
         """Give what the allocator keeps back to the system: what comes next is mostly zeroed memory."""
         import torch
 
-        library = getattr(torch, self.device.type, None)
-        if self.device.type != "cpu" and hasattr(library, "empty_cache"):
-            library.empty_cache()
+        if self.device.type in ("cuda", "mps"):
+            getattr(torch, self.device.type).empty_cache()
 
     def churn(self) -> None:
         """Leave the allocator full of freed blocks that are not zero: who reads too far finds them."""
