@@ -13,6 +13,7 @@ from llmenv.fleet.v1 import machine_pb2, record_pb2, run_pb2
 from llmenv.ids import new_id
 
 from llmenv_agent import record_size
+from llmenv_agent.remedy_trials import RemedyTrials
 from llmenv_agent.runner import CheckCancelledError, run_check
 from llmenv_agent.surroundings import bad_combinations
 
@@ -109,17 +110,20 @@ def _planned(execution: Execution) -> run_pb2.Run:
 
 
 def _execute_checks(execution: Execution, run: run_pb2.Run) -> run_pb2.RunOutcome.ValueType:
+    trials = RemedyTrials()
     for definition in execution.suite.definitions:
         if execution.cancelled is not None and execution.cancelled.is_set():
             return run_pb2.RUN_OUTCOME_CANCELLED
         try:
-            _execute_check(execution, definition, run)
+            _execute_check(execution, definition, run, trials)
         except CheckCancelledError:
             return run_pb2.RUN_OUTCOME_CANCELLED
     return run_pb2.RUN_OUTCOME_COMPLETED
 
 
-def _execute_check(execution: Execution, definition: Definition, run: run_pb2.Run) -> None:
+def _execute_check(
+    execution: Execution, definition: Definition, run: run_pb2.Run, trials: RemedyTrials
+) -> None:
     result_id = new_id()
     execution.emit(
         record_pb2.CheckStarted(
@@ -129,21 +133,25 @@ def _execute_check(execution: Execution, definition: Definition, run: run_pb2.Ru
             timeout_seconds=definition.timeout_seconds,
         )
     )
-    result = run_check(
-        definition,
+    run_again = functools.partial(
+        run_check,
         target=execution.target,
+        machine=execution.machine,
+        cancelled=execution.cancelled,
+        leftover_file=execution.leftover_file,
+    )
+    result = run_again(
+        definition,
         device=execution.device,
         parameters=execution.parameters.get(definition.name),
         seed=execution.seed,
-        machine=execution.machine,
         bad_combinations=bad_combinations(execution.machine, execution.environment),
         result_id=result_id,
         read_conditions=execution.read_conditions,
         find_remedy=functools.partial(_find_remedy, execution),
         on_progress=functools.partial(execution.on_case, definition.name),
-        cancelled=execution.cancelled,
-        leftover_file=execution.leftover_file,
     )
+    result.remedy_trials.extend(trials.of(result, definition, run_again))
     records = record_size.split(run.run_id, result)
     execution.emit(records.finished)
     for batch in records.batches:

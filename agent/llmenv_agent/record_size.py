@@ -110,6 +110,11 @@ def _cut_texts(result: result_pb2.Result) -> None:
     _note(result, _shorten_texts(result), "the ends of {count} texts")
 
 
+def _cut_variables(result: result_pb2.Result) -> None:
+    _note(result, len(result.environment_variables), "{count} environment variables")
+    result.environment_variables.clear()
+
+
 def _cut_entries(name: str) -> Callable[[result_pb2.Result], None]:
     def cut(result: result_pb2.Result) -> None:
         entries: Any = getattr(result, name)
@@ -127,6 +132,8 @@ _CUTS: tuple[Callable[[result_pb2.Result], None], ...] = (
     _cut_trials,
     _cut_log,
     _cut_texts,
+    _cut_variables,
+    _cut_entries("remedy_trials"),
     _cut_entries("facts"),
     _cut_entries("expectations"),
     _cut_entries("measurements"),
@@ -152,7 +159,7 @@ def _shorten_texts(message: Message) -> int:
                 shortened += 1
         elif isinstance(value, result_pb2.Sentence):
             shortened += _shorten_sentence(value)
-        elif field.message_type is not None:
+        elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
             entries = [value] if isinstance(value, Message) else value
             shortened += sum(_shorten_texts(entry) for entry in entries)
     return shortened

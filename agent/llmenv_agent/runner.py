@@ -21,6 +21,7 @@ from llmenv.ids import new_id
 
 from llmenv_agent import leftover, verdict
 from llmenv_agent.case_file import CaseFile
+from llmenv_agent.environment_variables import allowed, replaced
 from llmenv_agent.machine_limits import machine_limits
 from llmenv_agent.memory_kills import read_memory_kills
 from llmenv_agent.process import LOG_TAIL_BYTES, Ended, Stop, run_process
@@ -38,6 +39,7 @@ PROBE = Path(__file__).parent / "probe" / "__main__.py"
 MOST_PROCESSES = 20
 _MOST_RESULT_BYTES = 64 * 1024 * 1024
 _REMEDY_LOG_CHARACTERS = 8 * 1024
+_HEALTHY = (result_pb2.STATUS_PASS, result_pb2.STATUS_SKIP)
 
 
 class CheckCancelledError(Exception):
@@ -51,6 +53,8 @@ def run_check(
     device: str,
     parameters: Mapping[str, Any] | None = None,
     seed: int = 0,
+    variables: Mapping[str, str] | None = None,
+    only_cases: Sequence[str] = (),
     machine: machine_pb2.Machine | None = None,
     bad_combinations: Sequence[Mapping[str, str]] = (),
     result_id: str | None = None,
@@ -64,6 +68,8 @@ def run_check(
 
     `seed` is that of every random number, `machine` what the check may size itself by,
     `bad_combinations` what is known to go wrong with these versions here.
+    `variables` stand in place of all recorded variables (environment_variables.py)
+    that its process would have had; of a table `only_cases` are run where there are any.
     `find_remedy` maps the text of what went wrong to the id of a known issue or
     "".  `on_progress` is given the name of each case as it begins.
     `leftover_file` lets the next agent end the check if this one dies.  Raises
@@ -79,9 +85,22 @@ def run_check(
         limits = machine_limits(machine or machine_pb2.Machine(), result.conditions_before)
         around = surroundings(target, result.conditions_before, bad_combinations)
         check = _Check(
-            definition, target, device, complete, seed, limits, around, folder, note, on_progress, cancelled
+            definition=definition,
+            target=target,
+            environment=_environment(definition, target, variables),
+            device=device,
+            parameters=complete,
+            seed=seed,
+            only_cases=only_cases,
+            machine=limits,
+            surroundings=around,
+            folder=folder,
+            note=note,
+            on_progress=on_progress,
+            cancelled=cancelled,
         )
         result.MergeFrom(check.run())
+        result.environment_variables.update(allowed(check.environment))
     result.conditions_after.CopyFrom(read_conditions())
     result.result_id = result_id or new_id()
     result.check_name = definition.name
@@ -91,7 +110,7 @@ def run_check(
     result.seed = seed
     if not result.wall_seconds:
         result.wall_seconds = time.monotonic() - start
-    _add_remedy(result, find_remedy)
+    _add_remedies(result, find_remedy)
     return result
 
 
@@ -104,22 +123,33 @@ def _private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _add_remedy(result: result_pb2.Result, find_remedy: Callable[[str], str]) -> None:
-    if result.remedy_id or result.status in (result_pb2.STATUS_PASS, result_pb2.STATUS_SKIP):
-        return
-    log = result.log_tail[-_REMEDY_LOG_CHARACTERS:]
-    result.remedy_id = find_remedy(f"{result.reason.text}\n{result.error.message}\n{log}")
+def _environment(
+    definition: Definition, target: Target, variables: Mapping[str, str] | None
+) -> dict[str, str]:
+    environment = target.environment(definition.environment)
+    return environment if variables is None else replaced(environment, variables)
 
 
-@dataclasses.dataclass
+def _add_remedies(result: result_pb2.Result, find_remedy: Callable[[str], str]) -> None:
+    for case in result.cases:
+        if not case.remedy_id and case.status not in _HEALTHY:
+            case.remedy_id = find_remedy(case.reason.text)
+    if not result.remedy_id and result.status not in _HEALTHY:
+        log = result.log_tail[-_REMEDY_LOG_CHARACTERS:]
+        result.remedy_id = find_remedy(f"{result.reason.text}\n{result.error.message}\n{log}")
+
+
+@dataclasses.dataclass(kw_only=True)
 class _Check:
     """One check in progress, over as many processes as its cases need."""
 
     definition: Definition
     target: Target
+    environment: Mapping[str, str]
     device: str
     parameters: Mapping[str, Any]
     seed: int
+    only_cases: Sequence[str]
     machine: Mapping[str, Any]
     surroundings: Mapping[str, Any]
     folder: Path
@@ -187,7 +217,7 @@ class _Process:
         kills_before = read_memory_kills()
         ended = run_process(
             self._command(),
-            environment=self._check.target.environment(self._check.definition.environment),
+            environment=self._check.environment,
             folder=self._folder,
             should_stop=self._should_stop,
             on_start=lambda pid: self._check.note.write(pid, self._folder.parent),
@@ -204,6 +234,7 @@ class _Process:
             "seed": self._check.seed,
             "machine": dict(self._check.machine),
             "surroundings": dict(self._check.surroundings),
+            "only_cases": list(self._check.only_cases),
             "completed_cases": {case.name: WORDS[case.status] for case in self._check.cases},
             "watch_stdin": True,
         }

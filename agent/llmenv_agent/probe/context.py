@@ -41,6 +41,7 @@ class Probe(Findings):
         self.expectations: List[Dict[str, Any]] = []
         self.accelerator = Accelerator(self.device, self)
         self._earlier_cases: Dict[str, str] = dict(request.get("completed_cases") or {})
+        self._only_cases = frozenset(request.get("only_cases") or ())
         self._cases: List[Case] = []
         self._case_log = CaseLog(result_path)
         self._first_unmet: Optional[Dict[str, Any]] = None
@@ -79,8 +80,10 @@ class Probe(Findings):
         return Case(name, parameters, log=self._case_log, ended=self._cases)
 
     def is_completed(self, name: str) -> bool:
-        """Whether the case ran in an earlier process of this check, or ended that process."""
-        return name in self._earlier_cases
+        """Whether the case is not to be run: it ran in an earlier process of this check, or ended that
+        process, or others alone are asked for.
+        """
+        return name in self._earlier_cases or bool(self._only_cases and name not in self._only_cases)
 
     @property
     def case_statuses(self) -> Dict[str, str]:

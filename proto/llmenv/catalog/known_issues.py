@@ -36,6 +36,14 @@ class Translated:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Application:
+    """What of a remedy a process can be started with: variables, another device ("" for the same)."""
+
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    device: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class KnownIssue:
     """One row of the catalogue.
 
@@ -43,7 +51,8 @@ class KnownIssue:
     a regular expression; each empty one does not restrict.  `pattern` is a regular
     expression on error text, empty where nothing is printed (a wrong number, a leak).
     `refines` names the more general issues that this one replaces when both match.
-    `does_not_help` says what is widely advised and was seen to fail.
+    `does_not_help` says what is widely advised and was seen to fail.  `apply` is how its remedy
+    can be tried in a process; None where it is a new version, other code, or dangerous.
     """
 
     id: str
@@ -62,6 +71,7 @@ class KnownIssue:
     pattern: str = ""
     refines: tuple[str, ...] = ()
     does_not_help: Translated | None = None
+    apply: Application | None = None
 
     def conditions_confirmed(
         self, *, package_versions: Mapping[str, str], chip: str, os_version: str
@@ -143,6 +153,8 @@ def _issue(issue_id: str, row: dict[str, Any]) -> KnownIssue:
     for key in row.keys() & {"title", "remedy", "does_not_help"}:
         columns[key] = Translated(**row[key])
     columns["refines"] = tuple(row.get("refines", ()))
+    if "apply" in row:
+        columns["apply"] = Application(**row["apply"])
     return KnownIssue(id=issue_id, **columns)
 
 

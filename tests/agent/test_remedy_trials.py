@@ -1,0 +1,238 @@
+"""Remedies are tried in a second process: with real check files that fail until a variable is set."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from llmenv.catalog import known_issues
+from llmenv.catalog.status import WORDS
+from llmenv.fleet.v1 import environment_pb2, machine_pb2, record_pb2, result_pb2, run_pb2
+from llmenv_agent import remedy_trials
+from llmenv_agent.definitions import read_definition
+from llmenv_agent.execution import Event, Execution, execute
+from llmenv_agent.remedy_trials import RemedyTrials, remedies_of
+from llmenv_agent.suites import Suite
+from llmenv_agent.targets import target_from
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmenv.catalog.known_issues import Application
+
+HEADER = '''"""Does it work with the remedy alone?"""
+
+import os
+import time
+
+SUITES = ()
+REQUIRES = ()
+TIMEOUT_SECONDS = 60
+PARAMETERS = {"rows": 3}
+
+
+def run(probe):
+    tf32 = os.environ.get("MLX_ENABLE_TF32")
+'''
+FAILS = """
+    if tf32 != "0":
+        probe.fail("It is wrong.", remedy="KI065")
+    rows = probe.parameters["rows"]
+    probe.passed("It is right with {rows} rows and seed {seed}.", rows=rows, seed=probe.seed)
+"""
+NEVER_RIGHT = """
+    probe.fail("It is wrong with {tf32}.", remedy="KI065", tf32=tf32)
+"""
+CRASHES = """
+    if os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") != "1":
+        print("The operator 'aten::foo' is not currently implemented for the MPS device", flush=True)
+        os.abort()
+    probe.passed("It is right.")
+"""
+ROWS = """
+    for name in ("sound", "exact", "broken"):
+        if probe.is_completed(name):
+            continue
+        with probe.case(name) as case:
+            if name == "exact" and tf32 != "0":
+                case.fail("Too coarse.", remedy="KI065")
+            if name == "broken":
+                case.fail("Broken.")
+            case.passed("Right.")
+"""
+ON_THE_CPU = """
+    if probe.device != "cpu":
+        probe.warn("It does not work on {device}.", remedy="KI072", device=probe.device)
+        return
+    probe.passed("It works.")
+"""
+HANGS = """
+    if tf32 == "0":
+        time.sleep(60)
+    probe.fail("It is wrong.", remedy="KI065")
+"""
+
+
+def ran(
+    tmp_path: Path, body: str, *, device: str = "cpu", variables: dict[str, str] | None = None
+) -> result_pb2.Result:
+    """The one result of a run of the check with this body."""
+    path = tmp_path / "remedied.py"
+    path.write_text(HEADER + body.strip("\n"))
+    execution = Execution(
+        suite=Suite("custom", (read_definition(path),)),
+        target=target_from(sys.executable, variables=variables),
+        device=device,
+        machine=machine_pb2.Machine(),
+        environment=environment_pb2.Environment(),
+        emit=lambda _event: None,
+        parameters={"remedied": {"rows": 5}},
+        seed=11,
+    )
+    return execute(execution).results[0]
+
+
+def told(trial: result_pb2.RemedyTrial) -> tuple[str, dict[str, str], str, list[str]]:
+    words = WORDS[trial.status]
+    return trial.remedy_id, dict(trial.environment_variables), words, list(trial.case_names)
+
+
+def test_a_remedy_that_helps_is_reported_and_the_verdict_stays(tmp_path: Path) -> None:
+    """With the parameters and the seed of the result."""
+    result = ran(tmp_path, FAILS)
+    assert (WORDS[result.status], result.reason.text) == ("fail", "It is wrong.")
+    assert [told(trial) for trial in result.remedy_trials] == [
+        ("KI065", {"MLX_ENABLE_TF32": "0"}, "pass", [])
+    ]
+    assert result.remedy_trials[0].reason.text == "It is right with 5 rows and seed 11."
+    assert result.remedy_trials[0].device == "cpu"
+    assert 0 < result.remedy_trials[0].wall_seconds < 30
+    assert "MLX_ENABLE_TF32" not in result.environment_variables
+
+
+def test_a_remedy_that_does_not_help_is_reported(tmp_path: Path) -> None:
+    """By what was observed with it."""
+    trial = ran(tmp_path, NEVER_RIGHT).remedy_trials[0]
+    assert (WORDS[trial.status], trial.reason.text) == ("fail", "It is wrong with 0.")
+
+
+def test_a_crash_is_tried_with_the_remedy_of_its_last_words(tmp_path: Path) -> None:
+    """The process aborted; the catalogue knows the message, and what to start the next one with."""
+    result = ran(tmp_path, CRASHES)
+    assert (WORDS[result.status], result.remedy_id) == ("crash", "KI069")
+    assert [told(trial) for trial in result.remedy_trials] == [
+        ("KI069", {"PYTORCH_ENABLE_MPS_FALLBACK": "1"}, "pass", [])
+    ]
+
+
+def test_only_the_cases_that_name_the_remedy_run_again(tmp_path: Path) -> None:
+    """What another case does says nothing about the remedy."""
+    result = ran(tmp_path, ROWS)
+    assert {case.name: WORDS[case.status] for case in result.cases} == {
+        "sound": "pass",
+        "exact": "fail",
+        "broken": "fail",
+    }
+    assert [told(trial) for trial in result.remedy_trials] == [
+        ("KI065", {"MLX_ENABLE_TF32": "0"}, "pass", ["exact"])
+    ]
+    assert result.remedy_trials[0].reason.text == "Right."
+
+
+def test_another_device_is_a_remedy_too(tmp_path: Path) -> None:
+    """A warning on one device is tried on the CPU."""
+    trial = ran(tmp_path, ON_THE_CPU, device="mps").remedy_trials[0]
+    assert (trial.remedy_id, trial.device, WORDS[trial.status]) == ("KI072", "cpu", "pass")
+
+
+def test_what_was_set_anyway_is_not_tried(tmp_path: Path) -> None:
+    """It would be the same process once more."""
+    assert list(ran(tmp_path, NEVER_RIGHT, variables={"MLX_ENABLE_TF32": "0"}).remedy_trials) == []
+
+
+def test_a_trial_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hangs is a timeout, and costs no more than its bound."""
+    monkeypatch.setattr(remedy_trials, "MOST_TRIAL_SECONDS", 12.0)
+    trial = ran(tmp_path, HANGS).remedy_trials[0]
+    assert WORDS[trial.status] == "timeout"
+    assert 12 <= trial.wall_seconds < 30
+
+
+def failed(remedy_id: str) -> result_pb2.Result:
+    return result_pb2.Result(
+        status=result_pb2.STATUS_FAIL, remedy_id=remedy_id, device="mps", parameters_json="{}"
+    )
+
+
+def test_a_run_spends_no_more_than_its_time_on_trials(tmp_path: Path) -> None:
+    """When it is spent, no further remedy is tried."""
+    path = tmp_path / "remedied.py"
+    path.write_text(HEADER + FAILS.strip("\n"))
+    trials = RemedyTrials(run_seconds=remedy_trials.LEAST_TRIAL_SECONDS - 1)
+    assert trials.of(failed("KI065"), read_definition(path), lambda *_, **__: pytest.fail("ran")) == []
+
+
+def test_a_remedy_that_cannot_be_applied_is_not_tried(tmp_path: Path) -> None:
+    """An upgrade, other code, or what may freeze the Mac."""
+    path = tmp_path / "remedied.py"
+    path.write_text(HEADER + FAILS.strip("\n"))
+    definition = read_definition(path)
+    for remedy_id in ("KI009", "KI040", "KI000", ""):
+        assert RemedyTrials().of(failed(remedy_id), definition, lambda *_, **__: pytest.fail("ran")) == []
+
+
+def test_a_healthy_result_has_nothing_to_remedy() -> None:
+    """Though it may name an issue that applies."""
+    assert remedies_of(result_pb2.Result(status=result_pb2.STATUS_PASS, remedy_id="KI065")) == {}
+
+
+def test_cancelled_while_trying_keeps_the_result(tmp_path: Path) -> None:
+    """The verdict is there already; the run ends as cancelled, with it."""
+    path = tmp_path / "remedied.py"
+    path.write_text(HEADER + HANGS.strip("\n"))
+    cancelled = threading.Event()
+    timer = threading.Timer(4.0, cancelled.set)
+    events: list[Event] = []
+    execution = Execution(
+        suite=Suite("custom", (read_definition(path), read_definition(path))),
+        target=target_from(sys.executable),
+        device="cpu",
+        machine=machine_pb2.Machine(),
+        environment=environment_pb2.Environment(),
+        emit=events.append,
+        cancelled=cancelled,
+    )
+    timer.start()
+    run = execute(execution)
+    timer.cancel()
+    assert run.outcome == run_pb2.RUN_OUTCOME_CANCELLED
+    assert [WORDS[result.status] for result in run.results] == ["fail"]
+    assert [type(event) for event in events[1:3]] == [record_pb2.CheckStarted, record_pb2.CheckFinished]
+
+
+def applied() -> dict[str, Application]:
+    return {issue.id: issue.apply for issue in known_issues.catalogue().values() if issue.apply is not None}
+
+
+def test_nothing_dangerous_and_nothing_useless_is_applied() -> None:
+    """No memory limit is lifted, and what is known not to help is not tried."""
+    for issue_id, application in applied().items():
+        issue = known_issues.find(issue_id)
+        assert issue is not None
+        assert "PYTORCH_MPS_HIGH_WATERMARK_RATIO" not in application.environment
+        warned = issue.does_not_help.en if issue.does_not_help else ""
+        assert [name for name in application.environment if name in warned] == []
+
+
+def test_what_is_applied_is_what_the_remedy_says() -> None:
+    """Each variable stands in the sentence with its value, the CPU by its name."""
+    for issue_id, application in applied().items():
+        issue = known_issues.find(issue_id)
+        assert issue is not None
+        assert application.environment or application.device == "cpu"
+        for name, value in application.environment.items():
+            assert f"{name}={value}" in issue.remedy.en
+        if application.device:
+            assert "cpu" in issue.remedy.en.lower()
