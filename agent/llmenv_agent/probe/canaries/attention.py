@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional
 
 from .canary import COARSE, FOUR_ROUNDINGS_BF16, NotOffered, Problem, Workbench
 
@@ -67,46 +67,47 @@ def masked_rows(bench: Workbench) -> Problem:
 
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5):
         raise NotOffered("before torch 2.5 such rows were NaN on every device")
-    operands = [bench.normal(1, 1, 2, 4) for _ in range(3)]
+    query, key, value = (bench.normal(1, 1, 2, 4) for _ in range(3))
     mask = torch.tensor([[[[False, False], [True, True]]]])
 
     def observe() -> List[Any]:
-        there = [each.to(bench.device) for each in operands]
+        there = [each.to(bench.device) for each in (query, key, value)]
         return [_attend(*there, attn_mask=mask.to(bench.device))]
 
-    return Problem(observe, [exact_attention(*operands, mask)], COARSE)
+    return Problem(observe, [exact_attention(query, key, value, mask)], COARSE)
 
 
 def mask_broadcast_in_part(bench: Workbench) -> Problem:
     """KI034: a mask (2, 1, 8, 8) for four heads, which only the first of two batches needs."""
     import torch
 
-    operands = [bench.normal(2, 4, 8, 64) for _ in range(3)]
+    query, key, value = (bench.normal(2, 4, 8, 64) for _ in range(3))
     mask = torch.zeros(2, 1, 8, 8)
     mask[0, 0, 4:, :4] = -math.inf
 
     def observe() -> List[Any]:
-        there = [each.to(bench.device) for each in operands]
+        there = [each.to(bench.device) for each in (query, key, value)]
         return [_attend(*there, attn_mask=mask.to(bench.device))]
 
-    return Problem(observe, [exact_attention(*operands, mask)], COARSE)
+    return Problem(observe, [exact_attention(query, key, value, mask)], COARSE)
 
 
 def causal_and_mask(bench: Workbench) -> Problem:
     """KI035: a mask and is_causal together: refused, or both heeded; on MPS it has ended the process."""
     import torch
 
-    shapes: List[Tuple[int, int, int, int]] = [(1, 2, 4, 64), (1, 2, 16, 64), (1, 2, 16, 64)]
-    operands = [bench.normal(*shape) for shape in shapes]
+    query, key, value = (bench.normal(1, 2, length, 64) for length in (4, 16, 16))
     mask = torch.ones(1, 2, 4, 16, dtype=torch.bool)
     mask[..., 1] = False
 
     def observe() -> List[Any]:
-        there = [each.to(bench.device) for each in operands]
+        there = [each.to(bench.device) for each in (query, key, value)]
         return [_attend(*there, attn_mask=mask.to(bench.device), is_causal=True)]
 
     causal = torch.ones(4, 16, dtype=torch.bool).tril()
-    return Problem(observe, [exact_attention(*operands, mask & causal)], COARSE, (RuntimeError, ValueError))
+    return Problem(
+        observe, [exact_attention(query, key, value, mask & causal)], COARSE, (RuntimeError, ValueError)
+    )
 
 
 def long_bfloat16(bench: Workbench) -> Problem:
