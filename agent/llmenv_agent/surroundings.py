@@ -63,4 +63,5 @@ def bad_combinations(
             ),
         }
         for issue in applying
+        if issue.versions or issue.macos
     ]
