@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ _OPTIONAL: dict[str, Any] = {
     "ENVIRONMENT": {},
     "ORDER": 100,
     "CASE_TIMEOUT_SECONDS": None,
+    "TIMEOUT_PARAMETER": None,
     "TYPICAL_SECONDS": None,
 }
 
@@ -38,7 +40,8 @@ class DefinitionError(UsageError):
 class Definition:
     """One check: a question, what it needs, and its bounds.
 
-    `timeout_seconds` covers the whole check, `case_timeout_seconds` one of its
+    `timeout_seconds` covers the whole check beside the seconds that its parameter
+    `timeout_parameter` asks for, where it has one; `case_timeout_seconds` one of its
     cases.  `typical_seconds` is what it took alone on an idle x86-64 CPU of two
     cores, None where its author did not measure it.  `order` sorts a suite, lowest first.
     """
@@ -49,6 +52,7 @@ class Definition:
     suites: tuple[str, ...]
     requires: tuple[str, ...]
     timeout_seconds: float
+    timeout_parameter: str | None
     case_timeout_seconds: float
     typical_seconds: float | None
     parameters: Mapping[str, Any]
@@ -66,10 +70,19 @@ class Definition:
             self._require_parameter(name, value)
         return {**self.parameters, **overrides}
 
+    def deadline_seconds(self, parameters: Mapping[str, Any]) -> float:
+        """What the whole check may take with these parameters."""
+        asked = parameters[self.timeout_parameter] if self.timeout_parameter else 0.0
+        return self.timeout_seconds + float(asked)
+
     def _require_parameter(self, name: str, value: object) -> None:
         if name not in self.parameters:
             known = ", ".join(sorted(self.parameters)) or "none"
             raise DefinitionError(f"{self.name} has no parameter {name!r}; it has: {known}.")
+        if name == self.timeout_parameter and not _is_seconds(value):
+            raise DefinitionError(
+                f"{self.name}: parameter {name} must be a number of seconds above 0, not {value!r}."
+            )
         default = self.parameters[name]
         if name in self.counts and isinstance(value, int) and value < 1:
             raise DefinitionError(f"{self.name}: parameter {name} must be at least 1, not {value}.")
@@ -77,6 +90,12 @@ class Definition:
             return
         kinds = type(default).__name__, type(value).__name__
         raise DefinitionError(f"{self.name}: parameter {name} is {kinds[0]}, and {value!r} is {kinds[1]}.")
+
+
+def _is_seconds(value: object) -> bool:
+    """Above 0 and finite; yes and no are no numbers."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < float(value) < math.inf  # type: ignore[arg-type]  # a number, as it says above
 
 
 def _same_kind(default: object, value: object) -> bool:
@@ -121,6 +140,7 @@ def parse_definition(path: Path, source: bytes) -> Definition:
     _require_run(path, tree)
     constants = _Constants(path, tree)
     timeout = constants.required_seconds("TIMEOUT_SECONDS")
+    parameters = constants.json_object("PARAMETERS")
     return Definition(
         name=path.stem,
         path=path.resolve(),
@@ -128,10 +148,11 @@ def parse_definition(path: Path, source: bytes) -> Definition:
         suites=constants.names("SUITES"),
         requires=constants.names("REQUIRES"),
         timeout_seconds=timeout,
+        timeout_parameter=constants.name_of_seconds("TIMEOUT_PARAMETER", parameters),
         # A hanging case must leave time for the rows after it.
         case_timeout_seconds=constants.seconds("CASE_TIMEOUT_SECONDS") or timeout / 4,
         typical_seconds=constants.seconds("TYPICAL_SECONDS"),
-        parameters=constants.json_object("PARAMETERS"),
+        parameters=parameters,
         counts=constants.names("COUNTS"),
         environment=constants.variables("ENVIRONMENT"),
         order=constants.whole_number("ORDER"),
@@ -182,6 +203,13 @@ class _Constants:
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
             raise self._error(constant, "a number of seconds above 0")
         return float(value)
+
+    def name_of_seconds(self, constant: str, parameters: Mapping[str, Any]) -> str | None:
+        """None where it is left out."""
+        value = self._literal(constant)
+        if value is not None and not (isinstance(value, str) and _is_seconds(parameters.get(value))):
+            raise self._error(constant, "the name of a parameter that is a number of seconds above 0")
+        return value
 
     def whole_number(self, constant: str) -> int:
         value = self._literal(constant)

@@ -195,9 +195,13 @@ class _Check:
         reason = verdict.spoken(template, python=str(self.target.python), why=error.strerror or str(error))
         return result_pb2.Result(status=result_pb2.STATUS_ERROR, reason=reason)
 
+    @property
+    def deadline_seconds(self) -> float:
+        return self.definition.deadline_seconds(self.parameters)
+
     def bounds(self, memory_kills: int | None = None) -> verdict.Bounds:
         return verdict.Bounds(
-            timeout_seconds=self.definition.timeout_seconds,
+            timeout_seconds=self.deadline_seconds,
             case_timeout_seconds=self.definition.case_timeout_seconds,
             memory_kills=memory_kills,
         )
@@ -246,7 +250,7 @@ class _Process:
     def _should_stop(self, elapsed: float) -> Stop | None:
         if self._check.cancelled is not None and self._check.cancelled.is_set():
             return Stop.CANCELLED
-        if self._check.wall_seconds + elapsed > self._check.definition.timeout_seconds:
+        if self._check.wall_seconds + elapsed > self._check.deadline_seconds:
             return Stop.DEADLINE
         self._cases.look()
         if self._cases.running_seconds() > self._check.definition.case_timeout_seconds:

@@ -45,6 +45,29 @@ def test_definition_is_read_from_the_file_alone() -> None:
     assert definition.order == 100
 
 
+def test_deadline_follows_a_parameter() -> None:
+    """What runs for a time that its caller gives may take that long beside its own."""
+    soaking = parsed(GOOD + 'TIMEOUT_PARAMETER = "rate"\n')
+    assert soaking.deadline_seconds(soaking.complete({})) == 120.5
+    assert soaking.deadline_seconds(soaking.complete({"rate": 3600})) == 3720
+    assert parsed().deadline_seconds(parsed().complete({"rate": 3600})) == 120
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf"), True, None, "long"])
+def test_time_asked_for_is_a_number_of_seconds(seconds: object) -> None:
+    """Neither nothing nor for ever."""
+    soaking = parsed(GOOD + 'TIMEOUT_PARAMETER = "rate"\n')
+    with pytest.raises(DefinitionError, match="rate must be a number of seconds above 0, not "):
+        soaking.complete({"rate": seconds})
+
+
+@pytest.mark.parametrize("name", ['"hours"', '"model"', '"deep"', "5"])
+def test_deadline_follows_no_other_thing(name: str) -> None:
+    """The constant names a parameter, and one that is a number."""
+    with pytest.raises(DefinitionError, match="TIMEOUT_PARAMETER must be the name of a parameter"):
+        parsed(GOOD + f"TIMEOUT_PARAMETER = {name}\n")
+
+
 def test_hash_follows_the_source() -> None:
     """The same source has the same hash, and any change another."""
     assert parsed().definition_hash == parsed().definition_hash

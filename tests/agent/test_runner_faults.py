@@ -142,6 +142,16 @@ def test_hang_is_a_timeout_that_says_where() -> None:
     assert 2 <= result.wall_seconds < 12
 
 
+def test_time_that_was_asked_for_is_given() -> None:
+    """A soak runs past its own deadline, and is still ended when it takes longer than both together."""
+    result = run_fault("long_by_request")
+    assert result.status == result_pb2.STATUS_PASS, result.reason.text
+    assert result.wall_seconds > 2.5
+    result = run_fault("long_by_request", parameters={"longer_seconds": 60.0})
+    assert result.status == result_pb2.STATUS_TIMEOUT
+    assert result.reason.text.startswith("Did not end within 4.5 s")
+
+
 @pytest.mark.parametrize("code", [0, 3])
 def test_immediate_exit_is_a_crash_with_its_code(code: int) -> None:
     """An os._exit without a result is a crash, also with code 0."""
