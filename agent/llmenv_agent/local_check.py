@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
-import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmenv_agent.environments import describe
 from llmenv_agent.errors import UsageError
-from llmenv_agent.leftover import end_leftover
+from llmenv_agent.foreground import LEFTOVER_NAME, InterruptedByPersonError, foreground, say
 from llmenv_agent.repertoire import read_repertoire
-from llmenv_agent.run_lock import Holder, LockCancelledError, run_lock
 from llmenv_agent.suites import merged
 from llmenv_agent.targets import Target, target_from
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
@@ -30,10 +26,6 @@ if TYPE_CHECKING:
     from llmenv_agent.definitions import Definition
     from llmenv_agent.execution import Event
     from llmenv_agent.suites import Suite
-
-
-# Apart from the daemon's, which may belong to an agent that waits for the run lock.
-LEFTOVER_NAME = "local-check.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +47,9 @@ def run_locally(asked: LocalCheck, configuration: Configuration) -> run_pb2.Run 
     settings = parse_settings(asked.settings, known.definitions)
     parameters = merged(configuration.parameters, suite.parameters, settings)
     target = choose_target(asked.target, configuration.targets)
-    cancelled = threading.Event()
-    _cancel_on_signals(cancelled)
+    leftover_file = configuration.state_dir / LEFTOVER_NAME
     try:
-        with run_lock("llmenv-agent check", on_wait=_say_who_runs, cancelled=cancelled):
+        with foreground("llmenv-agent check", leftover_file=leftover_file) as cancelled:
             return _execute(
                 suite,
                 target,
@@ -66,14 +57,10 @@ def run_locally(asked: LocalCheck, configuration: Configuration) -> run_pb2.Run 
                 parameters=parameters,
                 seed=asked.seed,
                 cancelled=cancelled,
-                leftover_file=configuration.state_dir / LEFTOVER_NAME,
+                leftover_file=leftover_file,
             )
-    except LockCancelledError:
+    except InterruptedByPersonError:
         return None
-    except UsageError:
-        if cancelled.is_set():  # Ctrl-C reached the inventory's process too
-            return None
-        raise
 
 
 def _execute(
@@ -86,9 +73,6 @@ def _execute(
     cancelled: threading.Event,
     leftover_file: Path,
 ) -> run_pb2.Run | None:
-    with contextlib.suppress(OSError):  # without the note a check runs all the same
-        leftover_file.parent.mkdir(parents=True, exist_ok=True)
-    end_leftover(leftover_file)
     with ThreadPoolExecutor(1) as pool:
         # The target answers while this process still imports: less time to the first check.
         environment = pool.submit(describe, target)
@@ -174,14 +158,18 @@ class Progress:
         from llmenv.catalog.status import WORDS
         from llmenv.fleet.v1 import record_pb2, run_pb2
 
+        from llmenv_agent.remedy_trials import applied
+
         match event:
             case record_pb2.CheckStarted():
                 self._number += 1
-                _say(f"[{self._number}/{self._total}] {event.check_name} ... ", end="")
+                say(f"[{self._number}/{self._total}] {event.check_name} ... ", end="")
             case record_pb2.CheckFinished(result=result):
-                _say(f"{WORDS[result.status]} ({result.wall_seconds:.1f} s)  {result.reason.text}")
+                say(f"{WORDS[result.status]} ({result.wall_seconds:.1f} s)  {result.reason.text}")
+                for trial in result.remedy_trials:
+                    say(f"      tried {applied(trial)}: {WORDS[trial.status]}  {trial.reason.text}")
             case record_pb2.RunFinished(outcome=run_pb2.RUN_OUTCOME_CANCELLED):
-                _say("interrupted")
+                say("interrupted")
 
 
 def _json_or_text(text: str) -> Any:
@@ -189,17 +177,3 @@ def _json_or_text(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _cancel_on_signals(cancelled: threading.Event) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: cancelled.set())
-
-
-def _say_who_runs(holder: Holder) -> None:
-    _say(f"waits for pid {holder.pid} ({holder.purpose or 'another run'})")
-
-
-def _say(text: str, end: str = "\n") -> None:
-    sys.stderr.write(text + end)
-    sys.stderr.flush()

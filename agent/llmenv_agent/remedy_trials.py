@@ -133,6 +133,12 @@ def _trial(
     )
 
 
+def applied(trial: result_pb2.RemedyTrial) -> str:
+    """What the remedy changed, such as "MLX_ENABLE_TF32=0" or "device cpu"."""
+    variables = [f"{name}={value}" for name, value in sorted(trial.environment_variables.items())]
+    return " ".join(variables or [f"device {trial.device}"])
+
+
 def _judged(again: result_pb2.Result, case_names: list[str]) -> result_pb2.Result | result_pb2.Case:
     """The worst of the cases that were to be run again, if all of them were; else the check."""
     cases = [case for case in again.cases if case.name in case_names]

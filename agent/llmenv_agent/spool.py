@@ -31,7 +31,7 @@ from llmenv_agent.spool_file import SpoolFile
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 GENESIS = bytes(32)
@@ -229,6 +229,13 @@ class Spool:
         """Runs, checks and commands that began and have no end yet."""
         with self._file.reading() as connection:
             return journal.unfinished(connection)
+
+    def records(self) -> Iterator[record_pb2.Record]:
+        """Everything that it still holds, oldest first, but for tombstones."""
+        with self._file.reading() as connection:
+            rows = connection.execute("SELECT record FROM record WHERE dropped = 0 ORDER BY sequence")
+            for row in rows:
+                yield record_pb2.Record.FromString(row["record"])
 
     def dead_letters(self) -> list[DeadLetter]:
         with self._file.reading() as connection:
