@@ -11,9 +11,15 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, Mapping, NamedTuple, Optional
 
+# What is kept of the log's end: warnings that repeat in a loop must not fill the memory.
+MOST_LOG_BYTES = 4 * 1024 * 1024
+
 
 class SecondOutcome(NamedTuple):
-    """How the second process ended; `status` is a word of status, `crash` without a result."""
+    """How the second process ended; `status` is a word of status, `crash` without a result.
+
+    `log` is the end of what it wrote to stdout and stderr, which goes to this process's own stderr as well.
+    """
 
     status: str
     reason: str
@@ -21,6 +27,7 @@ class SecondOutcome(NamedTuple):
     message: str
     facts: Dict[str, Any]
     measurements: Dict[str, float]
+    log: str = ""
 
 
 def run(
@@ -42,16 +49,29 @@ def run(
     command = [sys.executable, "-X", "utf8", "-u", "-I", str(entry)]
     command += [str(check_path), str(folder / "request.json"), str(folder / "result.json")]
     try:
-        ended = subprocess.run(
-            command,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            timeout=timeout_seconds,
-            check=False,
-        )
+        with (folder / "log").open("wb") as log:
+            ended = subprocess.run(
+                command,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=timeout_seconds,
+                check=False,
+            )
+        outcome = _read(folder / "result.json", ended.returncode)
     except subprocess.TimeoutExpired:
-        return _without_result("timeout", f"did not end within {timeout_seconds:g} s")
-    return _read(folder / "result.json", ended.returncode)
+        outcome = _without_result("timeout", f"did not end within {timeout_seconds:g} s")
+    return outcome._replace(log=_passed_on(folder / "log"))
+
+
+def _passed_on(path: Path) -> str:
+    """The end of the log, after it has been written to stderr."""
+    with path.open("rb") as log:
+        log.seek(max(0, path.stat().st_size - MOST_LOG_BYTES))
+        text = log.read().decode("utf-8", errors="replace")
+    sys.stderr.write(text)
+    return text
 
 
 def _read(path: Path, returncode: int) -> SecondOutcome:
