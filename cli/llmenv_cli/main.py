@@ -24,6 +24,7 @@ COMMANDS = {
     "fleet": "llmenv_cli.commands.fleet:fleet",
     "run": "llmenv_cli.commands.run:runs",
     "sql": "llmenv_cli.commands.sql:sql",
+    "plan": "llmenv_cli.commands.plan:plan",
 }
 
 

@@ -1,26 +1,44 @@
-"""What a machine's memory is enough for: the plans people ask about, by formula, against what was read.
+"""Whether a plan fits, and what to change where it does not; and the plans that people ask about first.
 
-The bound is the working set that the system recommends for the GPU, where it was read.  It is never
-computed from the machine's memory, because the share differs by macOS release.  Without it a plan can
-only be ruled out, by the memory itself.
+The bound is memory that somebody may use: of a machine, the working set that its system recommends for the
+GPU, where it was read.  It is never computed from the machine's memory, because the share differs by macOS
+release.  Without it a plan can only be ruled out, by the memory itself.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from llmenv.catalog import memory
+from llmenv.catalog import models
+from llmenv.catalog.memory import DataType, Method, Recipe
+from llmenv.catalog.memory_plan import plan
 
 if TYPE_CHECKING:
-    from llmenv.catalog.memory import Architecture, Footprint
+    from collections.abc import Callable
 
-RANK = 16
+    from llmenv.catalog.architecture import Architecture
+    from llmenv.catalog.memory_plan import Plan
+
+LARGEST_BATCH = 4096
+LORA_BASE = DataType.FLOAT16
+REFERENCE_RECIPES = (
+    ("1.1B", Recipe(method=Method.LORA, dtype=LORA_BASE)),
+    ("3B", Recipe(method=Method.LORA, dtype=LORA_BASE)),
+    ("7B", Recipe(method=Method.QLORA, dtype=LORA_BASE)),
+    ("13B", Recipe(method=Method.QLORA, dtype=LORA_BASE, checkpointing=True)),
+    ("30B", Recipe(method=Method.QLORA, dtype=LORA_BASE, checkpointing=True)),
+    ("30B", Recipe(method=Method.INFERENCE, dtype=LORA_BASE, in_4bit=True)),
+    ("30B", Recipe(method=Method.LORA, dtype=LORA_BASE, checkpointing=True)),
+    ("70B", Recipe(method=Method.QLORA, dtype=LORA_BASE, checkpointing=True)),
+    ("70B", Recipe(method=Method.INFERENCE, dtype=LORA_BASE, in_4bit=True)),
+)
 
 
 class Fit(Enum):
-    """Whether a plan's lower bound leaves room."""
+    """Whether a plan leaves room."""
 
     FITS = "fits"
     TOO_LARGE = "too_large"
@@ -28,62 +46,116 @@ class Fit(Enum):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A way to train or run a model. `method` names it in the texts."""
+class Limit:
+    """Bytes that a plan is compared with: what may be used, and the memory there is; None where unknown."""
 
-    architecture: Architecture
-    method: str
-    footprint: Footprint
+    usable: float | None = None
+    memory: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Advice:
-    """A plan judged for one machine; `room_bytes` is what remains for activations, None when unknown."""
+class Verdict:
+    """`room` is what remains, `machines` how many such limits hold the need together; None where unknown."""
 
-    plan: Plan
     fit: Fit
-    room_bytes: float | None
+    room: float | None = None
+    machines: int | None = None
 
 
-def plans() -> tuple[Plan, ...]:
-    """From 1B to 30B, smallest first."""
-    return (
-        *(_lora(architecture) for architecture in (memory.TINYLLAMA_1B, memory.OPENLLAMA_3B)),
-        _qlora(memory.LLAMA_7B, method="qlora"),
-        _qlora(memory.LLAMA_13B, method="qlora_checkpointing"),
-        _qlora(memory.LLAMA_30B, method="qlora_checkpointing"),
-        Plan(
-            architecture=memory.LLAMA_30B,
-            method="inference_4bit",
-            footprint=memory.qlora(memory.LLAMA_30B.linear_parameters, memory.LLAMA_30B.other_parameters, 0),
-        ),
+def judge(needed: float, limit: Limit) -> Verdict:
+    """A need in bytes against a limit."""
+    if limit.usable is not None:
+        if needed <= limit.usable:
+            return Verdict(fit=Fit.FITS, room=limit.usable - needed, machines=1)
+        return Verdict(fit=Fit.TOO_LARGE, machines=math.ceil(needed / limit.usable))
+    if limit.memory is not None and needed > limit.memory:
+        return Verdict(fit=Fit.TOO_LARGE)
+    return Verdict(fit=Fit.UNKNOWN)
+
+
+def reference_plans() -> tuple[Plan, ...]:
+    """From 1B to 70B, smallest first: one sequence of 1,024 tokens, on MPS."""
+    return tuple(plan(_sized(size), recipe) for size, recipe in REFERENCE_RECIPES)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Change:
+    """Something to change about a recipe so that it fits: `key` names it in the texts."""
+
+    key: str
+    value: int
+    plan: Plan
+
+
+def changes(asked: Plan, usable: float) -> tuple[Change, ...]:
+    """For a plan that fits, how far batch and sequence may grow; for one that does not, what would do.
+
+    Each is computed, none tried: the largest batch and sequence, checkpointing, the methods that need less.
+    """
+    found = (
+        _largest_batch(asked, usable),
+        _longest_sequence(asked, usable),
+        *(() if asked.total <= usable else _cheaper(asked, usable)),
     )
+    return tuple(change for change in found if change is not None)
 
 
-def advise(*, memory_bytes: int | None, working_set_bytes: int | None) -> tuple[Advice, ...]:
-    """Every plan judged against the recommended working set, or ruled out by the memory alone."""
+def _sized(size: str) -> Architecture:
+    known = models.find(size)
+    if known is None:
+        raise LookupError(f"the catalogue has no model of the size {size}")
+    return known.architecture
+
+
+def _largest_batch(asked: Plan, usable: float) -> Change | None:
+    """None where not even one sequence fits, or no limit was found."""
+
+    def at(batch: int) -> Plan:
+        return plan(asked.architecture, dataclasses.replace(asked.recipe, batch=batch))
+
+    batch = _largest(lambda value: at(value).total <= usable, LARGEST_BATCH)
+    return Change(key="batch", value=batch, plan=at(batch)) if batch else None
+
+
+def _longest_sequence(asked: Plan, usable: float) -> Change | None:
+    """At the batch asked for, and no longer than the model was made for."""
+
+    def at(sequence: int) -> Plan:
+        return plan(asked.architecture, dataclasses.replace(asked.recipe, sequence=sequence))
+
+    sequence = _largest(lambda value: at(value).total <= usable, asked.architecture.positions)
+    return Change(key="sequence", value=sequence, plan=at(sequence)) if sequence else None
+
+
+def _cheaper(asked: Plan, usable: float) -> tuple[Change, ...]:
+    """Recipes with the batch and sequence asked for that fit, the smallest change first."""
+    recipe = asked.recipe
+    candidates = []
+    if not recipe.trains and not recipe.in_4bit:
+        candidates.append(("in_4bit", dataclasses.replace(recipe, in_4bit=True)))
+    if recipe.trains and not recipe.checkpointing:
+        candidates.append(("checkpointing", dataclasses.replace(recipe, checkpointing=True)))
+    order = (Method.FULL, Method.LORA, Method.QLORA)
+    for method in order[order.index(recipe.method) + 1 :] if recipe.trains else ():
+        dtype = DataType.BFLOAT16 if recipe.dtype is DataType.FLOAT32 else recipe.dtype
+        cheaper = dataclasses.replace(recipe, method=method, dtype=dtype)
+        candidates.append((method.value, cheaper))
+        if not recipe.checkpointing:
+            candidates.append(
+                (f"{method.value}_checkpointing", dataclasses.replace(cheaper, checkpointing=True))
+            )
+    plans = ((key, plan(asked.architecture, candidate)) for key, candidate in candidates)
     return tuple(
-        _judge(plan, memory_bytes=memory_bytes, working_set_bytes=working_set_bytes) for plan in plans()
+        Change(key=key, value=0, plan=candidate) for key, candidate in plans if candidate.total <= usable
     )
 
 
-def _judge(plan: Plan, *, memory_bytes: int | None, working_set_bytes: int | None) -> Advice:
-    needed = plan.footprint.total
-    if working_set_bytes is not None:
-        fit = Fit.FITS if needed < working_set_bytes else Fit.TOO_LARGE
-        return Advice(plan=plan, fit=fit, room_bytes=max(0.0, working_set_bytes - needed))
-    if memory_bytes is not None and needed >= memory_bytes:
-        return Advice(plan=plan, fit=Fit.TOO_LARGE, room_bytes=0.0)
-    return Advice(plan=plan, fit=Fit.UNKNOWN, room_bytes=None)
-
-
-def _lora(architecture: Architecture) -> Plan:
-    footprint = memory.lora(architecture.parameters, architecture.lora_parameters(RANK))
-    return Plan(architecture=architecture, method="lora", footprint=footprint)
-
-
-def _qlora(architecture: Architecture, *, method: str) -> Plan:
-    footprint = memory.qlora(
-        architecture.linear_parameters, architecture.other_parameters, architecture.lora_parameters(RANK)
-    )
-    return Plan(architecture=architecture, method=method, footprint=footprint)
+def _largest(fits: Callable[[int], bool], most: int) -> int:
+    """The largest number up to `most` that fits, where larger ones need more; 0 when 1 does not fit."""
+    if fits(most):
+        return most
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

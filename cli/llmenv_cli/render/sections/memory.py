@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmenv.catalog.memory_advice import Fit, advise
+from llmenv.catalog.memory_advice import Limit
 
 from llmenv_cli.render import numbers
 from llmenv_cli.render.blocks import Column, Grid, Paragraph, Section
+from llmenv_cli.render.plan_report import reference_blocks
 from llmenv_cli.render.run_view import ENDED_BADLY
 from llmenv_cli.render.sections.wording import title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmenv.catalog.memory_advice import Advice
     from llmenv.catalog.texts import Texts
     from llmenv.fleet.v1.machine_pb2 import Machine
 
@@ -43,25 +43,9 @@ def memory_analysis(view: RunView, texts: Texts) -> Section:
 
 def memory_advice(view: RunView, texts: Texts) -> Section:
     """What fits, by formula, into what the system recommends."""
-    machine = view.run.machine
-    advice = advise(
-        memory_bytes=machine.memory_bytes if machine.HasField("memory_bytes") else None,
-        working_set_bytes=(
-            machine.recommended_working_set_bytes
-            if machine.HasField("recommended_working_set_bytes")
-            else None
-        ),
-    )
-    columns = (
-        Column(texts.say("column.model")),
-        Column(texts.say("column.parameters"), is_number=True),
-        Column(texts.say("column.method")),
-        Column(texts.say("column.needs"), is_number=True),
-        Column(texts.say("column.fit")),
-    )
-    rows = tuple(_advice_row(item, texts) for item in advice)
-    blocks = (Paragraph(_bound(machine, texts)), Grid(columns, rows), Paragraph(texts.say("advice.formulas")))
-    return Section(texts.say("advice.title"), blocks)
+    limit = _limit(view.run.machine)
+    blocks = (Paragraph(_bound(limit, texts)), *reference_blocks(limit, texts))
+    return Section(texts.say("plan.reference_title"), blocks)
 
 
 def _peaks(check: CheckView, texts: Texts) -> tuple[str, ...]:
@@ -91,25 +75,19 @@ def _meaning(view: RunView, texts: Texts) -> Iterator[Block]:
         yield Paragraph(texts.say("memory.highest", check=check, peak=peak))
 
 
-def _bound(machine: Machine, texts: Texts) -> str:
-    """What the table compares with, and how it is known."""
-    if machine.HasField("recommended_working_set_bytes"):
-        return texts.say("advice.working_set", size=numbers.size(machine.recommended_working_set_bytes))
-    if machine.HasField("memory_bytes"):
-        return texts.say("advice.memory_only", size=numbers.size(machine.memory_bytes))
-    return texts.say("advice.nothing_known")
-
-
-def _advice_row(advice: Advice, texts: Texts) -> tuple[str, ...]:
-    plan = advice.plan
-    if advice.fit is Fit.FITS and advice.room_bytes is not None:
-        fit = texts.say("advice.fits", room=numbers.size(advice.room_bytes))
-    else:
-        fit = texts.say(f"advice.{advice.fit.value}")
-    return (
-        plan.architecture.name,
-        f"{plan.architecture.parameters:,}",
-        texts.say(f"method.{plan.method}"),
-        numbers.size(plan.footprint.total),
-        fit,
+def _limit(machine: Machine) -> Limit:
+    """As read; what was not read is not known."""
+    has_set = machine.HasField("recommended_working_set_bytes")
+    return Limit(
+        usable=machine.recommended_working_set_bytes if has_set else None,
+        memory=machine.memory_bytes if machine.HasField("memory_bytes") else None,
     )
+
+
+def _bound(limit: Limit, texts: Texts) -> str:
+    """What the table compares with, and how it is known."""
+    if limit.usable is not None:
+        return texts.say("plan.run_limit", size=numbers.size(limit.usable))
+    if limit.memory is not None:
+        return texts.say("plan.run_limit_unknown", size=numbers.size(limit.memory))
+    return texts.say("plan.run_limit_nothing")
