@@ -59,7 +59,7 @@ def from_spool(spool: Spool, prefix: str) -> Recorded:
     """The result whose id begins with `prefix`. Raises UsageError where there is none, or several."""
     if len(prefix) < SHORTEST_PREFIX:
         raise UsageError(
-            f"A result is named by a file or by {SHORTEST_PREFIX} or more characters of its id, not {prefix!r}."
+            f"A result is a file, or {SHORTEST_PREFIX} or more characters of its id; {prefix!r} is neither."
         )
     found = _found(spool.records(), prefix.lower())
     if not found:

@@ -87,11 +87,14 @@ def test_what_was_asked_for_reaches_the_agent(
             "/env/bin/python",
         ),
         *("--device", "cpu", "--set", "torch_basics.size=10", "--set", "peft_lora.rank=4"),
+        *("--seed", "7", "--checks", "~/llm-checks"),
     )
     assert arguments.read_text().splitlines() == [
         *("check", "--format", "json", "--suite", "quick", "--target", "/env/bin/python", "--device", "cpu"),
+        *("--seed", "7"),
         *("--check", "torch_basics", "--check", "packages"),
         *("--set", "torch_basics.size=10", "--set", "peft_lora.rank=4"),
+        *("--checks", "~/llm-checks"),
     ]
 
 

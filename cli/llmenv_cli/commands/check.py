@@ -32,6 +32,14 @@ from llmenv_cli.exit_codes import ExitCode
     multiple=True,
     help="Change a parameter of a check; may be repeated.",
 )
+@click.option("--seed", metavar="N", help="Seed of every random number that a check draws.  [default: 0]")
+@click.option(
+    "--checks",
+    "folders",
+    metavar="FOLDER",
+    multiple=True,
+    help="Folder with checks of your own, one file each; may be repeated.",
+)
 @options.output_format
 @options.language
 @click.pass_context
@@ -43,6 +51,8 @@ def check(
     target: str,
     device: str | None,
     parameters: tuple[str, ...],
+    seed: str | None,
+    folders: tuple[str, ...],
     output_format: str,
     language: str,
 ) -> None:
@@ -55,11 +65,11 @@ def check(
     from llmenv_cli.render.run_view import RunView
     from llmenv_cli.run_output import print_run
 
-    single = {"--suite": suite, "--target": target, "--device": device}
+    single = {"--suite": suite, "--target": target, "--device": device, "--seed": seed}
+    repeated = {"--check": checks, "--set": parameters, "--checks": folders}
     arguments = [
         *(word for flag, value in single.items() if value for word in (flag, value)),
-        *(word for name in checks for word in ("--check", name)),
-        *(word for assignment in parameters for word in ("--set", assignment)),
+        *(word for flag, values in repeated.items() for value in values for word in (flag, value)),
     ]
     run = agent_process.check(arguments)
     print_run(run, output_format=output_format, language=language)

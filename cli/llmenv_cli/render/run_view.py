@@ -45,6 +45,13 @@ class CheckView:
         """The known issue that its result names."""
         return known_issues.find(self.result.remedy_id) if self.result else None
 
+    @property
+    def remedy_ids(self) -> tuple[str, ...]:
+        """Those that its result and its cases name, in order."""
+        cases = self.result.cases if self.result else ()
+        own = self.result.remedy_id if self.result else ""
+        return tuple(dict.fromkeys(filter(None, (own, *(case.remedy_id for case in cases)))))
+
 
 class RunView:
     """Everything that the sections of a report ask of a run."""
@@ -87,12 +94,13 @@ class RunView:
 
     @functools.cached_property
     def observed_issues(self) -> tuple[tuple[KnownIssue, tuple[str, ...]], ...]:
-        """Known issues that results name, each with the checks that saw it."""
+        """Known issues that results and their cases name, each with the checks that saw it."""
+        catalogue = known_issues.catalogue()
         seen: dict[str, list[str]] = {}
         for check in self.executed:
-            if check.issue is not None:
-                seen.setdefault(check.issue.id, []).append(check.name)
-        catalogue = known_issues.catalogue()
+            for issue_id in check.remedy_ids:
+                if issue_id in catalogue:
+                    seen.setdefault(issue_id, []).append(check.name)
         return tuple((catalogue[issue_id], tuple(names)) for issue_id, names in seen.items())
 
     @functools.cached_property

@@ -9,6 +9,7 @@ from llmenv_cli.render.blocks import Bullets, Section
 from llmenv_cli.render.run_view import STATUS_WORDS
 from llmenv_cli.render.sections.measured import DOUBTFUL
 from llmenv_cli.render.sections.summary import readiness
+from llmenv_cli.render.sections.unexplained import unexplained
 from llmenv_cli.render.sections.wording import reason, remedy, title, titles
 
 if TYPE_CHECKING:
@@ -145,8 +146,13 @@ def _repairs(view: RunView, texts: Texts) -> Iterator[str]:
             continue
         if helps := remedy(check, texts):
             yield texts.say("steps.remedy", check=title(check.name, texts), remedy=helps)
-        elif not check.works and not _missing_package(check):
-            yield texts.say("steps.look", check=title(check.name, texts), reason=reason(check, texts))
+        elif unknown := unexplained(view, check):
+            yield texts.say(
+                "steps.report",
+                check=title(check.name, texts),
+                reason=reason(check, texts),
+                command=unknown[0].command,
+            )
 
 
 def _installs(view: RunView, texts: Texts) -> Iterator[str]:

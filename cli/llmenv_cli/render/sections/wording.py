@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmenv.catalog.status import WORDS
+
 from llmenv_cli.render.numbers import moment, moment_in_column
 
 if TYPE_CHECKING:
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.timestamp_pb2 import Timestamp
     from llmenv.catalog.texts import Texts
+    from llmenv.fleet.v1.result_pb2 import Status
 
     from llmenv_cli.render.run_view import CheckView
 
@@ -21,6 +24,11 @@ PROBLEM_MARK = "✗"
 def verdict(word: str, texts: Texts) -> str:
     """A mark and the word, such as "✓ pass"."""
     return f"{MARKS.get(word, PROBLEM_MARK)} {texts.say(f'status.{word}')}"
+
+
+def status_of(status: Status.ValueType, texts: Texts) -> str:
+    """The word of a status; that of a newer agent is unknown here."""
+    return texts.say(f"status.{WORDS.get(status, 'unknown')}")
 
 
 def title(name: str, texts: Texts) -> str:

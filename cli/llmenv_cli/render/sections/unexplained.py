@@ -1,0 +1,71 @@
+"""What went wrong and no row of the catalogue explains, each with the command that repeats it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from typing import TYPE_CHECKING
+
+from llmenv.catalog.status import WORDS
+from llmenv.fleet.v1.run_pb2 import TRIGGER_COMMAND, TRIGGER_SCHEDULE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llmenv.fleet.v1.result_pb2 import Case, Result, Sentence
+
+    from llmenv_cli.render.run_view import CheckView, RunView
+
+# Without a remedy these are nobody's known issue.
+TROUBLE = frozenset({"warn", "fail", "error", "timeout", "crash"})
+# What the runs of an agent leave in its spool, where the id of a result finds it.
+SPOOLED = frozenset({TRIGGER_COMMAND, TRIGGER_SCHEDULE})
+MISSING_PACKAGE = "ModuleNotFoundError"
+
+
+@dataclasses.dataclass(frozen=True)
+class Unexplained:
+    """A check, or one case of it, in trouble without a known remedy."""
+
+    check: str
+    case: str
+    word: str
+    reason: Sentence
+    command: str
+
+
+def unexplained(view: RunView, check: CheckView) -> tuple[Unexplained, ...]:
+    """The check's cases without a remedy where it has such cases, else the check itself."""
+    result = check.result
+    if result is None or check.word not in TROUBLE or _is_missing_package(result):
+        return ()
+    cases = tuple(_case(view, result, case) for case in _cases_without_remedy(result))
+    if cases or result.remedy_id:
+        return cases
+    command = replay_command(view, result)
+    return (Unexplained(check.name, "", check.word, result.reason, command),)
+
+
+def replay_command(view: RunView, result: Result, case: str = "") -> str:
+    """What runs it again on its machine; FILE is the run as JSON."""
+    if view.run.trigger in SPOOLED:
+        words = ["llmenv-agent", "replay", result.result_id]
+    else:
+        words = ["llmenv-agent", "replay", "FILE", "--check", shlex.quote(result.check_name)]
+    return " ".join([*words, *(["--case", shlex.quote(case)] if case else [])])
+
+
+def _is_missing_package(result: Result) -> bool:
+    """Its remedy is to install what it names."""
+    return result.error.type == MISSING_PACKAGE and bool(result.error.missing)
+
+
+def _cases_without_remedy(result: Result) -> Iterator[Case]:
+    yield from (
+        case for case in result.cases if WORDS.get(case.status, "unknown") in TROUBLE and not case.remedy_id
+    )
+
+
+def _case(view: RunView, result: Result, case: Case) -> Unexplained:
+    command = replay_command(view, result, case.name)
+    return Unexplained(result.check_name, case.name, WORDS[case.status], case.reason, command)
