@@ -9,7 +9,7 @@ from llmenv.fleet.v1.enrollment_service_pb2 import EnrollRequest, EnrollResponse
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceServicer
 from llmenv.ids import new_id
 
-from llmenv_collector import rows, tokens
+from llmenv_collector import circumstances, tokens
 from llmenv_collector.group import Sighting
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class EnrollmentServicer(EnrollmentServiceServicer):
             hostname=request.machine.hostname,
             certificate=certificate,
         )
-        machine_rows = list(rows.of_machine(request.machine, machine_id))
+        machine_rows = list(circumstances.of_machine(request.machine, machine_id))
         sighting = Sighting(
             machine_id=machine_id,
             seen_at=enrolled_at,

@@ -6,22 +6,24 @@ since 1970.  The columns and their types are those of migrations/*.sql.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmenv.catalog.status import WORDS
-from llmenv.fleet.v1 import environment_pb2, machine_pb2, record_pb2, result_pb2, run_pb2
+from llmenv.fleet.v1 import record_pb2, result_pb2, run_pb2
 
-from llmenv_collector import clock
+from llmenv_collector.circumstances import (
+    FACT_COLUMNS,
+    condition_row,
+    environment_id,
+    of_environment,
+    of_machine,
+)
+from llmenv_collector.fields import optional, status_word, time_of, word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from google.protobuf.message import Message
-
 Row = tuple[str, dict[str, Any]]
-FACT_COLUMNS = ("hostname", "chip", "os_name", "os_version", "os_build", "is_apple_silicon")
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ def of_check_finished(finished: record_pb2.CheckFinished, origin: Origin) -> Ite
     yield result_row(finished, origin)
     yield from of_cases(result.cases, origin, run_id=finished.run_id, result_id=result.result_id)
     yield from of_observations(result, origin, result_id=result.result_id, case_name=None)
+    yield from of_variables(result, origin)
+    yield from of_remedy_trials(result, origin)
     for expectation in result.expectations:
         yield (
             "expectation",
@@ -141,6 +145,7 @@ def result_row(finished: record_pb2.CheckFinished, origin: Origin) -> Row:
         "reason": result.reason.text,
         "cause": result.reason.template or result.reason.text,
         "remedy_id": result.remedy_id,
+        "seed": result.seed,
         "error_type": result.error.type,
         "error_missing": result.error.missing,
         "exit_code": optional(result.process_end, "exit_code"),
@@ -178,6 +183,7 @@ def of_cases(
                 "parameters_json": case.parameters_json,
                 "status": status_word(case.status),
                 "reason": case.reason.text,
+                "remedy_id": case.remedy_id,
                 "duration_seconds": case.duration_seconds,
                 "message": case.SerializeToString(),
             },
@@ -203,11 +209,51 @@ def of_observations(
                 **{name: getattr(measurement, name) for name in ("name", "unit", "value", "direction")},
                 "trials": list(measurement.trials),
                 "warmups": list(measurement.warmups),
+                "stability": stability_word(measurement.stability),
             },
         )
     for fact in observed.facts:
         values = {name: optional(fact, name) for name in ("text", "number", "flag")}
         yield "fact", {**key, "name": fact.name, **values, "unit": fact.unit}
+
+
+def stability_word(stability: result_pb2.Stability.ValueType) -> str | None:
+    """None where the series was not judged."""
+    return word(result_pb2.Stability, "STABILITY_", stability) if stability else None
+
+
+def of_variables(result: result_pb2.Result, origin: Origin) -> Iterator[Row]:
+    for name, value in sorted(result.environment_variables.items()):
+        yield (
+            "result_variable",
+            {
+                "record_id": origin.record_id,
+                "result_id": result.result_id,
+                "machine_id": origin.machine_id,
+                "name": name,
+                "value": value,
+            },
+        )
+
+
+def of_remedy_trials(result: result_pb2.Result, origin: Origin) -> Iterator[Row]:
+    for position, trial in enumerate(result.remedy_trials):
+        yield (
+            "remedy_trial",
+            {
+                "record_id": origin.record_id,
+                "result_id": result.result_id,
+                "machine_id": origin.machine_id,
+                "position": position,
+                "remedy_id": trial.remedy_id,
+                "environment_variables": sorted(trial.environment_variables.items()),
+                "device": trial.device,
+                "status": status_word(trial.status),
+                "reason": trial.reason.text,
+                "case_names": list(trial.case_names),
+                "wall_seconds": trial.wall_seconds,
+            },
+        )
 
 
 def of_run_finished(finished: record_pb2.RunFinished, origin: Origin) -> Iterator[Row]:
@@ -278,96 +324,6 @@ OF_KIND: dict[str, Callable[[Any, Origin], Iterator[Row]]] = {
 }
 
 
-def of_machine(machine: machine_pb2.Machine, machine_id: str) -> Iterator[Row]:
-    """Nothing when the facts are empty: they must not wipe out better ones."""
-    if machine.ByteSize() == 0:
-        return
-    texts = (*FACT_COLUMNS, "model_identifier", "model_name", "architecture")
-    yield (
-        "machine",
-        {
-            "machine_id": machine_id,
-            **{name: getattr(machine, name) for name in texts},
-            "gpu_cores": optional(machine, "gpu_cores"),
-            "memory_bytes": optional(machine, "memory_bytes"),
-            "message": machine.SerializeToString(),
-        },
-    )
-
-
-def of_environment(environment: environment_pb2.Environment, origin: Origin) -> Iterator[Row]:
-    """What it consists of, and that it was seen on this machine."""
-    identity = environment_id(environment)
-    yield (
-        "environment",
-        {
-            "environment_id": identity,
-            "python_version": environment.python_version,
-            "python_implementation": environment.python_implementation,
-            "python_architecture": environment.python_architecture,
-        },
-    )
-    for position, package in enumerate(environment.packages):
-        yield (
-            "environment_package",
-            {
-                "environment_id": identity,
-                "position": position,
-                **{name: getattr(package, name) for name in ("name", "version", "origin")},
-            },
-        )
-    yield (
-        "environment_sighting",
-        {
-            "record_id": origin.record_id,
-            "machine_id": origin.machine_id,
-            "environment_id": identity,
-            **{
-                name: getattr(environment, name)
-                for name in ("environment_hash", "name", "kind", "python_path")
-            },
-            "measured_at": origin.measured_at,
-        },
-    )
-
-
-def environment_id(environment: environment_pb2.Environment) -> str:
-    """SHA-256 over what the environment consists of, first 16 hex digits.
-
-    Computed here and not taken from the agent, so that two sets of packages
-    can never share their rows.
-    """
-    content = environment_pb2.Environment(
-        python_version=environment.python_version,
-        python_implementation=environment.python_implementation,
-        python_architecture=environment.python_architecture,
-        packages=environment.packages,
-    )
-    return hashlib.sha256(content.SerializeToString(deterministic=True)).hexdigest()[:16]
-
-
-def condition_row(conditions: machine_pb2.Conditions, origin: Origin, result_id: str, moment: str) -> Row:
-    optionals = (
-        "low_power_mode",
-        "available_memory_bytes",
-        "swap_used_bytes",
-        "load_1m",
-        "uptime_seconds",
-        "free_disk_bytes",
-        "other_gpu_processes",
-    )
-    texts = ("power_source", "thermal_pressure", "memory_pressure")
-    return "condition", {
-        "record_id": origin.record_id,
-        "result_id": result_id,
-        "machine_id": origin.machine_id,
-        "moment": moment,
-        **{name: getattr(conditions, name) for name in texts},
-        **{name: optional(conditions, name) for name in optionals},
-        "session_type": word(machine_pb2.SessionType, "SESSION_TYPE_", conditions.session_type),
-    }
-
-
 def run_alone(run: run_pb2.Run) -> run_pb2.Run:
     """Packages are stored once for all runs of an environment, results as records of their own bring them."""
     copy = run_pb2.Run()
@@ -386,23 +342,3 @@ def without_large_parts(result: result_pb2.Result) -> result_pb2.Result:
     del copy.cases[:]
     copy.log_tail = ""
     return copy
-
-
-def status_word(status: result_pb2.Status.ValueType) -> str:
-    """A status that a newer agent added is unknown here."""
-    return WORDS.get(status, "unknown")
-
-
-def word(enum: Any, prefix: str, number: int) -> str:
-    """The value's name in lower case without the enum's prefix; its number when it is not known here."""
-    if number not in enum.values():
-        return str(number)
-    return str(enum.Name(number)).removeprefix(prefix).lower()
-
-
-def optional(message: Message, name: str) -> Any:
-    return getattr(message, name) if message.HasField(name) else None
-
-
-def time_of(message: Message, name: str) -> int | None:
-    return clock.from_timestamp(getattr(message, name)) if message.HasField(name) else None

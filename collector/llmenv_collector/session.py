@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from llmenv.fleet.v1 import agent_service_pb2
 from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
 
-from llmenv_collector import clock, rows
+from llmenv_collector import circumstances, clock
 from llmenv_collector.errors import (
     CollectorError,
     ForbiddenError,
@@ -233,7 +233,9 @@ class Session:
         self, *, ledger: agent_service_pb2.Ledger, agent_version: str = "", with_facts: bool = False
     ) -> None:
         now = self.house.streams.saw(self.machine_id)
-        machine_rows = list(rows.of_machine(self._hello.machine, self.machine_id)) if with_facts else []
+        machine_rows = (
+            list(circumstances.of_machine(self._hello.machine, self.machine_id)) if with_facts else []
+        )
         sighting = Sighting(
             machine_id=self.machine_id,
             seen_at=now,

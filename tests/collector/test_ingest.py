@@ -39,6 +39,10 @@ def full_records() -> list[record_pb2.Record]:
     result.expectations.add(name="loss_falls", met=True)
     result.cases.add(name="softmax", status=result_pb2.STATUS_PASS)
     result.cases[0].measurements.add(name="relative_error", value=1e-6)
+    result.environment_variables["MLX_ENABLE_TF32"] = "1"
+    result.remedy_trials.add(
+        remedy_id="KI065", environment_variables={"MLX_ENABLE_TF32": "0"}, case_names=["softmax"]
+    )
     result.conditions_before.low_power_mode = False
     result.conditions_after.load_1m = 0.5
     run = run_pb2.Run(run_id=new_id(), suite="quick", device="mps")

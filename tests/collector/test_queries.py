@@ -125,6 +125,39 @@ def test_no_machine_adds_to_another_ones_run(store: Store) -> None:
     assert counts == {honest.machine.machine_id: {"pass": 1}, hostile.machine.machine_id: {"fail": 1}}
 
 
+def test_a_whole_result_comes_back_and_its_parts_can_be_asked_for(store: Store) -> None:
+    """Seed, variables, trials of remedies, stability and the remedies of cases: as a report and in SQL."""
+    agent = Agent(store, hostname="m5")
+    run = run_pb2.Run(run_id=new_id(), machine=agent.machine, device="mps", suite="bench", outcome=1)
+    result = run.results.add(result_id=new_id(), check_name="bench_matmul", seed=2**32 - 1)
+    result.status = result_pb2.STATUS_FAIL
+    result.environment_variables["MLX_ENABLE_TF32"] = "1"
+    result.cases.add(name="fp32", status=result_pb2.STATUS_FAIL, remedy_id="KI065")
+    for stability in result_pb2.Stability.values():
+        result.measurements.add(name=str(stability), value=1.0, stability=stability)
+    trial = result.remedy_trials.add(
+        remedy_id="KI065",
+        environment_variables={"MLX_ENABLE_TF32": "0"},
+        device="mps",
+        status=result_pb2.STATUS_PASS,
+        case_names=["fp32"],
+        wall_seconds=2.5,
+    )
+    trial.reason.text = "Right."
+    agent.run(run)
+    with store.reader() as connection:
+        assert run == queries.get_run(connection, revoked=(), run_id=run.run_id)
+        ask = connection.sql
+        assert ask("SELECT seed FROM v1.results").fetchall() == [(2**32 - 1,)]
+        assert ask("SELECT name, value FROM v1.result_variables").fetchall() == [("MLX_ENABLE_TF32", "1")]
+        assert ask("SELECT name, remedy_id FROM v1.result_cases").fetchall() == [("fp32", "KI065")]
+        words = ask("SELECT stability FROM v1.measurements ORDER BY name").fetchall()
+        assert [word for (word,) in words] == [None, "stable", "unstable", "declining"]
+        trials = ask("SELECT * EXCLUDE (result_id, machine_id) FROM v1.remedy_trials").fetchall()
+    variables = {"MLX_ENABLE_TF32": "0"}
+    assert trials == [(0, "KI065", variables, "mps", "pass", "Right.", ["fp32"], 2.5)]
+
+
 @pytest.fixture(scope="module")
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     opened = Store(tmp_path_factory.mktemp("store") / "llmenv.duckdb")

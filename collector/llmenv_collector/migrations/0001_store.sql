@@ -178,6 +178,7 @@ CREATE TABLE store.result (
   reason VARCHAR NOT NULL,
   cause VARCHAR NOT NULL,             -- the reason with names in place of values
   remedy_id VARCHAR NOT NULL,
+  seed UINTEGER NOT NULL,             -- of every random number that the check drew
   error_type VARCHAR NOT NULL,
   error_missing VARCHAR NOT NULL,
   exit_code INTEGER,
@@ -204,6 +205,7 @@ CREATE TABLE store.result_case (
   parameters_json VARCHAR NOT NULL,
   status VARCHAR NOT NULL,
   reason VARCHAR NOT NULL,
+  remedy_id VARCHAR NOT NULL,
   duration_seconds DOUBLE NOT NULL,
   message BLOB NOT NULL               -- Case, serialised, whole
 );
@@ -229,7 +231,30 @@ CREATE TABLE store.measurement (
   value DOUBLE NOT NULL,
   direction INTEGER NOT NULL,         -- llmenv.fleet.v1.Direction
   trials DOUBLE[] NOT NULL,
-  warmups DOUBLE[] NOT NULL
+  warmups DOUBLE[] NOT NULL,
+  stability VARCHAR                   -- stable, unstable or declining; NULL when not judged
+);
+
+CREATE TABLE store.result_variable (  -- environment of the check's process: the agent's allow-list, no secrets
+  record_id UUID NOT NULL,
+  result_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
+  name VARCHAR NOT NULL,
+  value VARCHAR NOT NULL
+);
+
+CREATE TABLE store.remedy_trial (     -- the check again, with what a remedy changes
+  record_id UUID NOT NULL,
+  result_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
+  position UINTEGER NOT NULL,
+  remedy_id VARCHAR NOT NULL,
+  environment_variables MAP(VARCHAR, VARCHAR) NOT NULL,
+  device VARCHAR NOT NULL,
+  status VARCHAR NOT NULL,
+  reason VARCHAR NOT NULL,
+  case_names VARCHAR[] NOT NULL,      -- empty when the whole check was run again
+  wall_seconds DOUBLE NOT NULL
 );
 
 CREATE TABLE store.fact (

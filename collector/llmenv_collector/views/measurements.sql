@@ -1,6 +1,6 @@
 CREATE OR REPLACE VIEW v1.measurements AS
 SELECT result_id, machine_id, case_name, name, unit, value,
-       CASE direction WHEN 1 THEN 'higher' WHEN 2 THEN 'lower' END AS better, trials, warmups
+       CASE direction WHEN 1 THEN 'higher' WHEN 2 THEN 'lower' END AS better, trials, warmups, stability
 FROM store.measurement;
 
 COMMENT ON VIEW v1.measurements IS 'Every number measured.';
@@ -13,6 +13,7 @@ COMMENT ON COLUMN v1.measurements.value IS 'The median of the trials where there
 COMMENT ON COLUMN v1.measurements.better IS '"higher", "lower" or NULL.';
 COMMENT ON COLUMN v1.measurements.trials IS 'Raw values in the order they were taken; warm-ups apart.';
 COMMENT ON COLUMN v1.measurements.warmups IS 'Values of the warm-up rounds.';
+COMMENT ON COLUMN v1.measurements.stability IS '"stable", "unstable" (do not compare it), "declining" (it throttles), or NULL when not judged.';
 
 -- Example: Training speed by chip, device and version of torch.
 -- SELECT chip, runs.device, package.version AS torch, count(*) AS runs, median(value) AS steps_per_second

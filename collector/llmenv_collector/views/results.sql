@@ -1,6 +1,6 @@
 CREATE OR REPLACE VIEW v1.results AS
 SELECT result_id, run_id, machine_id, check_name, definition_hash, parameters_json, device, status, reason, cause,
-       remedy_id, error_type, error_missing, exit_code, signal_number, process_peak_bytes,
+       remedy_id, seed, error_type, error_missing, exit_code, signal_number, process_peak_bytes,
        accelerator_allocated_bytes, accelerator_driver_bytes, import_seconds, run_seconds, wall_seconds, started_at,
        log_tail
 FROM store.result;
@@ -17,6 +17,7 @@ COMMENT ON COLUMN v1.results.status IS 'pass, warn, fail, skip, error, timeout, 
 COMMENT ON COLUMN v1.results.reason IS 'One sentence why.';
 COMMENT ON COLUMN v1.results.cause IS 'The reason with names in place of its values: equal for equal causes.';
 COMMENT ON COLUMN v1.results.remedy_id IS 'Key of the catalogue of known issues; may be empty.';
+COMMENT ON COLUMN v1.results.seed IS 'Of every random number that the check drew.';
 COMMENT ON COLUMN v1.results.error_type IS 'Class of the exception that ended it; may be empty.';
 COMMENT ON COLUMN v1.results.error_missing IS 'Package or library that was missing; may be empty.';
 COMMENT ON COLUMN v1.results.exit_code IS 'Of its process; NULL when a signal ended it.';
