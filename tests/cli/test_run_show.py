@@ -139,7 +139,7 @@ def test_memory_advice_needs_a_working_set_that_was_read(ready_run: Run) -> None
     unknown = section(markdown(whole_report(ready_run, language="en")), "What the memory is enough for")
     assert "leaving" in known
     assert "leaving" not in unknown
-    assert unknown.count("| unknown |") == 6
+    assert unknown.count("| unknown |") == 8
 
 
 def test_packages_without_their_check_are_versions_alone(ready_run: Run) -> None:

@@ -25,16 +25,19 @@ LOSS_COPIES = 3
 def attention_of(architecture: Architecture, recipe: Recipe) -> Attention:
     """What torch's scaled_dot_product_attention takes unless something else is wished for.
 
-    While training on MPS it is math (ATen/native/transformers/attention.cpp takes the fused kernel only
-    where no gradient is needed), and on the CPU with dropout (sdp_utils_cpp.cpp: flash has none).
+    MPS computes math (ATen/native/transformers/attention.cpp: with a gradient in the general way, without in
+    a kernel that returns the scores).  The fused kernel of the CPU has no dropout (sdp_utils_cpp.cpp), and of
+    CUDA's kernels for float32 none shares key-value heads (documentation of `enable_gqa`).
     """
     if recipe.attention is not None:
         return recipe.attention
-    if not recipe.trains or recipe.device is Device.CUDA:
-        return Attention.FUSED
-    if recipe.device is Device.MPS or architecture.attention_dropout:
-        return Attention.MATH
-    return Attention.FUSED
+    is_grouped = architecture.key_value_heads < architecture.heads
+    is_math = {
+        Device.MPS: True,
+        Device.CUDA: is_grouped and recipe.dtype.width == FLOAT32,
+        Device.CPU: recipe.trains and architecture.attention_dropout > 0,
+    }
+    return Attention.MATH if is_math[recipe.device] else Attention.FUSED
 
 
 def activations(architecture: Architecture, recipe: Recipe) -> Component:
@@ -125,7 +128,7 @@ def block_bytes(architecture: Architecture, recipe: Recipe) -> int:
     if recipe.has_adapters:
         kept += FLOAT32 * recipe.rank * len(linears)
     if architecture.residual_dropout:
-        kept += 2 * _mask_width(recipe) * architecture.width
+        kept += 2 * _mask_width(recipe, recipe.dtype.width) * architecture.width
     return kept
 
 
@@ -153,7 +156,8 @@ def score_bytes(architecture: Architecture, recipe: Recipe) -> int:
     """
     if attention_of(architecture, recipe) is Attention.FUSED:
         return 0
-    return FLOAT32 * (3 if architecture.attention_dropout else 1)
+    dropped = FLOAT32 + _mask_width(recipe, FLOAT32) if architecture.attention_dropout else 0
+    return FLOAT32 + dropped
 
 
 def _norms(architecture: Architecture, recipe: Recipe) -> int:
@@ -187,6 +191,8 @@ def _attention(architecture: Architecture, recipe: Recipe) -> int:
     return width * fused + FLOAT32 * architecture.heads
 
 
-def _mask_width(recipe: Recipe) -> int:
-    """Bytes of a value of a dropout mask: a boolean where dropout is one kernel, which it is on CUDA."""
-    return 1 if recipe.device is Device.CUDA else recipe.dtype.width
+def _mask_width(recipe: Recipe, width: int) -> int:
+    """Bytes of a value of a dropout mask: a boolean where dropout is one kernel, which it is on CUDA, else
+    one of what is dropped, `width`.
+    """
+    return 1 if recipe.device is Device.CUDA else width

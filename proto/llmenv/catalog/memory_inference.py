@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmenv.catalog.architecture import Family
-from llmenv.catalog.memory import Attention, Component, Device
+from llmenv.catalog.memory import Attention, Component
+from llmenv.catalog.memory_activations import attention_of
 
 if TYPE_CHECKING:
     from llmenv.catalog.architecture import Architecture
@@ -52,18 +53,18 @@ def prompt_buffers(architecture: Architecture, recipe: Recipe) -> Component:
 
 
 def scores(architecture: Architecture, recipe: Recipe) -> Component:
-    """Of one layer on MPS, whose kernel returns them (Attention.mm, sdpa_general_mps); else none."""
-    copies = 1 if recipe.device is Device.MPS or recipe.attention is Attention.MATH else 0
+    """With math attention the scores of one layer and their softmax."""
+    copies = 2 if attention_of(architecture, recipe) is Attention.MATH else 0
     pairs = recipe.batch * architecture.heads * recipe.sequence**2
     return Component(
         key="scores",
         size=copies * pairs * recipe.dtype.width,
-        formula="scores",
+        formula="prompt_scores",
         values={
-            "layers": copies,
+            "copies": copies,
             "batch": recipe.batch,
             "heads": architecture.heads,
             "sequence": recipe.sequence,
-            "per_pair": recipe.dtype.width,
+            "width": recipe.dtype.width,
         },
     )

@@ -40,8 +40,8 @@ def architecture_of(config: Mapping[str, Any], *, name: str) -> Architecture:
     keys = _Keys(config, name)
     if kind == "gpt2":
         return _gpt2(keys, name)
-    if kind in LLAMA_TYPES:
-        return _llama(keys, name, str(kind))
+    if isinstance(kind, str) and kind in LLAMA_TYPES:
+        return _llama(keys, name, kind)
     said = f"its model_type is {kind!r}" if kind else "it has no model_type"
     raise ModelConfigError(f"{name} cannot be planned for: {said}, known are {', '.join(KNOWN_TYPES)}.")
 
