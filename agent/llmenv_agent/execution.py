@@ -125,12 +125,13 @@ def _execute_check(
     execution: Execution, definition: Definition, run: run_pb2.Run, trials: RemedyTrials
 ) -> None:
     result_id = new_id()
+    parameters = definition.complete(execution.parameters.get(definition.name, {}))
     execution.emit(
         record_pb2.CheckStarted(
             run_id=run.run_id,
             result_id=result_id,
             check_name=definition.name,
-            timeout_seconds=definition.timeout_seconds,
+            timeout_seconds=definition.deadline_seconds(parameters),
         )
     )
     run_again = functools.partial(
@@ -143,7 +144,7 @@ def _execute_check(
     result = run_again(
         definition,
         device=execution.device,
-        parameters=execution.parameters.get(definition.name),
+        parameters=parameters,
         seed=execution.seed,
         bad_combinations=bad_combinations(execution.machine, execution.environment),
         result_id=result_id,

@@ -58,11 +58,12 @@ class RemedyTrials:
         variables and cases.
         """
         trials: list[result_pb2.RemedyTrial] = []
+        asked = definition.deadline_seconds(json.loads(result.parameters_json)) - definition.timeout_seconds
         for remedy in _applicable(result):
-            seconds = min(definition.timeout_seconds, MOST_TRIAL_SECONDS, self._seconds_left)
-            if seconds < LEAST_TRIAL_SECONDS:
+            seconds = min(asked + definition.timeout_seconds, MOST_TRIAL_SECONDS, self._seconds_left)
+            if seconds < asked + LEAST_TRIAL_SECONDS:
                 break
-            bounded = dataclasses.replace(definition, timeout_seconds=seconds)
+            bounded = dataclasses.replace(definition, timeout_seconds=seconds, timeout_parameter=None)
             start = time.monotonic()
             try:
                 trials.append(_trial(result, remedy, bounded, run_again))

@@ -174,6 +174,16 @@ def test_a_run_spends_no_more_than_its_time_on_trials(tmp_path: Path) -> None:
     assert trials.of(failed("KI065"), read_definition(path), lambda *_, **__: pytest.fail("ran")) == []
 
 
+def test_a_check_that_runs_as_long_as_it_is_told_is_not_tried_in_less(tmp_path: Path) -> None:
+    """A trial that its own bound would end teaches nothing."""
+    path = tmp_path / "remedied.py"
+    source = HEADER.replace('{"rows": 3}', '{"seconds": 600}\nTIMEOUT_PARAMETER = "seconds"')
+    path.write_text(source + FAILS.strip("\n"))
+    soaked = failed("KI065")
+    soaked.parameters_json = '{"seconds": 600}'
+    assert RemedyTrials().of(soaked, read_definition(path), lambda *_, **__: pytest.fail("ran")) == []
+
+
 def test_a_remedy_that_cannot_be_applied_is_not_tried(tmp_path: Path) -> None:
     """An upgrade, other code, or what may freeze the Mac."""
     path = tmp_path / "remedied.py"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 AGENT = Path(__file__).resolve().parents[2] / "agent" / "llmenv_agent"
 CHECKS = sorted((AGENT / "checks").glob("[!_]*.py"))
 # Where checks and the probe speak; of the agent itself, only what says sentences of results.
-SPEAKERS = [*CHECKS, *sorted((AGENT / "probe").rglob("*.py")), AGENT / "verdict.py", AGENT / "runner.py"]
+OWN_SPEAKERS = [AGENT / f"{name}.py" for name in ("verdict", "runner", "check_process")]
+SPEAKERS = [*CHECKS, *sorted((AGENT / "probe").rglob("*.py")), *OWN_SPEAKERS]
 # The function, and which argument is the template.
 TEMPLATE_ARGUMENT = {
     "passed": 0,
@@ -137,7 +138,9 @@ def test_every_status_has_a_word() -> None:
 def test_the_checks_speak() -> None:
     """Every check says something the walk finds; otherwise the next tests prove nothing."""
     assert {check.stem for check in CHECKS} <= {stem for stem, _ in TEMPLATES}
-    assert {"verdict", "runner", "exceptions", "accelerator"} <= {stem for stem, _ in TEMPLATES}
+    assert {"verdict", "runner", "check_process", "exceptions", "accelerator"} <= {
+        stem for stem, _ in TEMPLATES
+    }
 
 
 @pytest.mark.parametrize(("speaker", "template"), TEMPLATES, ids=lambda part: part[:60])

@@ -85,14 +85,21 @@ def _suite_row(suite: Suite) -> tuple[str, ...]:
 
 def _check_row(check: Definition, suites: Sequence[str]) -> tuple[str, ...]:
     needs = ", ".join(check.requires) or "-"
-    deadline = _seconds(check.timeout_seconds)
+    deadline = _seconds(check.deadline_seconds(check.parameters))
     return check.name, " ".join(suites) or "-", _seconds(check.typical_seconds), deadline, needs
 
 
 def _csv_row(check: Definition, suites: Sequence[str]) -> tuple[str, ...]:
     typical = "" if check.typical_seconds is None else f"{check.typical_seconds:g}"
     needs = " ".join(check.requires)
-    return check.name, " ".join(suites), typical, f"{check.timeout_seconds:g}", needs, check.summary
+    return (
+        check.name,
+        " ".join(suites),
+        typical,
+        f"{check.deadline_seconds(check.parameters):g}",
+        needs,
+        check.summary,
+    )
 
 
 def _seconds(seconds: float | None) -> str:
@@ -117,7 +124,7 @@ def _check_as_json(check: Definition, suites: Sequence[str]) -> dict[str, Any]:
         "suites": suites,
         "requires": list(check.requires),
         "typical_seconds": check.typical_seconds,
-        "timeout_seconds": check.timeout_seconds,
+        "timeout_seconds": check.deadline_seconds(check.parameters),
         "case_timeout_seconds": check.case_timeout_seconds,
         "parameters": dict(check.parameters),
         "definition_hash": check.definition_hash,

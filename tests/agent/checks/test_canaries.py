@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from llmenv.catalog import known_issues
+from llmenv_agent.check_process import PROBE
 from llmenv_agent.probe.canaries.issues import ISSUES, WITHOUT_CANARY
 from llmenv_agent.probe.canaries.table import CANARIES, PROVED
-from llmenv_agent.runner import PROBE
 
 from . import canary_plants
 from .canary_plants import PLANTS
