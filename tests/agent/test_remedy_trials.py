@@ -20,6 +20,7 @@ from llmenv_agent.targets import target_from
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conftest import AgentFolder
     from llmenv.catalog.known_issues import Application
 
 HEADER = '''"""Does it work with the remedy alone?"""
@@ -198,6 +199,16 @@ def test_a_healthy_result_has_nothing_to_remedy() -> None:
     assert remedies_of(result_pb2.Result(status=result_pb2.STATUS_PASS, remedy_id="KI065")) == {}
 
 
+def test_the_person_at_the_machine_sees_what_was_tried(agent: AgentFolder, tmp_path: Path) -> None:
+    """Below the verdict, on stderr; the run on stdout has it too."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "remedied.py").write_text(HEADER + FAILS.strip("\n"))
+    done = agent.call("check", "--checks", str(tmp_path / "own"), "--check", "remedied")
+    assert "remedied ... fail (" in done.stderr
+    assert "\n      tried MLX_ENABLE_TF32=0: pass  It is right with 3 rows and seed 0.\n" in done.stderr
+    assert '"remedy_trials"' in done.stdout
+
+
 def test_cancelled_while_trying_keeps_the_result(tmp_path: Path) -> None:
     """The verdict is there already; the run ends as cancelled, with it."""
     path = tmp_path / "remedied.py"
@@ -237,12 +248,13 @@ def test_nothing_dangerous_and_nothing_useless_is_applied() -> None:
 
 
 def test_what_is_applied_is_what_the_remedy_says() -> None:
-    """Each variable stands in the sentence with its value, the CPU by its name."""
+    """Each variable stands in the sentence with its value or, where there is a choice, its values."""
     for issue_id, application in applied().items():
         issue = known_issues.find(issue_id)
         assert issue is not None
         assert application.environment or application.device == "cpu"
         for name, value in application.environment.items():
-            assert f"{name}={value}" in issue.remedy.en
+            said = {f"{name}={value}", f"{name} to {value}", f"{name} to 1 or {value}"}
+            assert [each for each in said if each in issue.remedy.en]
         if application.device:
             assert "cpu" in issue.remedy.en.lower()

@@ -11,6 +11,7 @@ import pytest
 from llmenv.catalog.status import APPLE_SILICON_CORE_CHECKS, WORDS
 from llmenv.catalog.texts import texts
 from llmenv_agent.configuration import DAILY_QUICK, load_configuration, parse_configuration
+from llmenv_agent.repertoire import read_repertoire, parse_configuration
 from llmenv_agent.errors import UsageError
 from llmenv_agent.facts.recording import KINDS
 from llmenv_cli.render.sections.wording import verdict
@@ -75,11 +76,31 @@ def test_every_setting_is_in_the_page_with_its_default(heading: str, settings: A
     assert {name: written[name] for name in shown} == shown
 
 
+def blocks(language: str) -> list[str]:
+    """What the page shows in this language."""
+    return re.findall(rf"```{language}\n(.*?)```", RUNNING, flags=re.DOTALL)
+
+
+def test_the_example_of_a_check_of_ones_own_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the suite that lists it loads, with its schedule."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "llm-checks").mkdir()
+    (check,) = blocks("python")
+    (tmp_path / "llm-checks" / "our_tokenizer.py").write_text(check, encoding="utf-8")
+    loaded = parse_configuration(blocks("toml")[1], path=tmp_path / "agent.toml")
+    known = read_repertoire(loaded.checks_folders, loaded.suites)
+    nightly = known.suite("nightly")
+    assert [each.name for each in nightly.definitions] == ["torch_training", "our_tokenizer"]
+    assert nightly.parameters == {"torch_training": {"steps": 500}}
+    assert [schedule.suite for schedule in loaded.schedules] == ["nightly"]
+    assert [each.name for each in known.suite("lab").definitions] == ["our_tokenizer"]
+
+
 def test_the_example_of_agent_toml_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a person would paste it."""
     for variable in ("LLMENV_DEVICE", "LLMENV_LOG_FORMAT", "LLMENV_CONFIG"):
         monkeypatch.delenv(variable, raising=False)
-    (example,) = re.findall(r"```toml\n(.*?)```", RUNNING, flags=re.DOTALL)
+    example, _ = blocks("toml")
     file = tmp_path / "agent.toml"
     file.write_text(example, encoding="utf-8")
     loaded = load_configuration(file)
