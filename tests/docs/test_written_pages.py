@@ -11,9 +11,9 @@ import pytest
 from llmenv.catalog.status import APPLE_SILICON_CORE_CHECKS, WORDS
 from llmenv.catalog.texts import texts
 from llmenv_agent.configuration import DAILY_QUICK, load_configuration, parse_configuration
-from llmenv_agent.repertoire import read_repertoire, parse_configuration
 from llmenv_agent.errors import UsageError
 from llmenv_agent.facts.recording import KINDS
+from llmenv_agent.repertoire import read_repertoire
 from llmenv_cli.render.sections.wording import verdict
 from llmenv_cli.settings import Settings as CliSettings
 from llmenv_collector import settings as collector_settings
