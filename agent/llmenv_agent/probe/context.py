@@ -190,6 +190,10 @@ class Probe(Findings):
             self.settle("pass", "All {count} expectations were met.", {"count": met})
         elif "pass" in self.case_statuses.values():
             self.settle("pass", "None of {count} cases failed.", {"count": len(self.case_statuses)})
+        elif set(self.case_statuses.values()) == {"skip"}:
+            first = next((case.reason["text"] for case in self._cases), "")
+            counts = {"count": len(self.case_statuses), "reason": first}
+            self.settle("skip", "None of {count} cases applies here. {reason}", counts)
         else:
             self.settle("error", "The check ended without a verdict.", {})
 
