@@ -116,15 +116,27 @@ def _architecture(probe: Probe, case: Case) -> None:
 
 def _token(_: Probe, case: Case) -> None:
     variables, file = hub_folders.token_variables_set(), hub_folders.token_file()
-    case.fact("token_present", bool(variables) or file.is_file())
+    state = _openable(file)
+    case.fact("token_present", bool(variables) or state != "absent")
     if variables:
         case.passed("A token for the hub is set in {variable}.", variable=variables[0])
-    elif not file.is_file():
+    elif state == "absent":
         case.passed("There is no token for the hub, so gated models cannot be downloaded.")
-    elif not os.access(file, os.R_OK):
+    elif state == "forbidden":
         case.warn("The token in {file} cannot be read by this user.", "KI106", file=file)
     else:
         case.passed("A token for the hub lies in {file}.", file=file)
+
+
+def _openable(file: Path) -> str:
+    """ "absent", "forbidden" or "openable"; nothing is read."""
+    try:
+        file.open("rb").close()
+    except PermissionError:
+        return "forbidden"
+    except OSError:
+        return "absent"
+    return "openable"
 
 
 def _cache(probe: Probe, case: Case) -> None:

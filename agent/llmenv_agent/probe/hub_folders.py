@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from pathlib import Path
 from typing import List, Tuple
@@ -16,6 +17,7 @@ def token_variables_set() -> List[str]:
 
 
 def token_file() -> Path:
+    """Where a login leaves the token, whether there is one or not."""
     named = os.environ.get("HF_TOKEN_PATH")
     return _expanded(named) if named else _home() / "token"
 
@@ -27,8 +29,9 @@ def hub_cache() -> Path:
 
 
 def nearest_existing(folder: Path) -> Path:
-    """`folder` itself, or the first above it that exists."""
-    return next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    """`folder` itself, or the first above it that this user can see."""
+    # Path.exists raises for a folder that may not be looked into, until Python 3.12.
+    return next(each for each in (folder, *folder.absolute().parents) if os.path.exists(each))  # noqa: PTH110
 
 
 def size_of(folder: Path, *, within_seconds: float) -> Tuple[int, bool]:
@@ -36,11 +39,18 @@ def size_of(folder: Path, *, within_seconds: float) -> Tuple[int, bool]:
     deadline = time.monotonic() + within_seconds
     total = 0
     for parent, _, names in os.walk(folder):
-        paths = [Path(parent, name) for name in names]
-        total += sum(path.stat().st_size for path in paths if path.is_file() and not path.is_symlink())
+        total += sum(_bytes_of(Path(parent, name)) for name in names)
         if time.monotonic() > deadline:
             return total, False
     return total, True
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        status = path.lstat()
+    except OSError:  # removed meanwhile: somebody else may be downloading
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _home() -> Path:

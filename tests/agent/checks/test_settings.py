@@ -65,6 +65,21 @@ def test_token_file_counts_and_its_content_is_nowhere(settings: CheckRunner, tmp
     assert SECRET.encode() not in observed.result.SerializeToString()
 
 
+def test_token_that_cannot_be_read_warns(settings: CheckRunner) -> None:
+    """The file of somebody else, which a test run by root could read."""
+    planted = """
+        open_path = Path.open
+        def refuse(path, *arguments, **options):
+            if path.name == "token":
+                raise PermissionError(13, "Permission denied")
+            return open_path(path, *arguments, **options)
+        Path.open = refuse
+    """
+    observed = settings("settings", planted=planted)
+    assert observed.cases["hf_token"] == "warn"
+    assert remedy_of(observed, "hf_token") == "KI106"
+
+
 def test_no_token_is_said(settings: CheckRunner) -> None:
     """Neither a variable nor a file."""
     observed = settings("settings", variables={"HF_TOKEN": " "})
