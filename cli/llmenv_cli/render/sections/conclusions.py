@@ -9,7 +9,7 @@ from llmenv_cli.render.blocks import Bullets, Section
 from llmenv_cli.render.run_view import STATUS_WORDS
 from llmenv_cli.render.sections.measured import DOUBTFUL
 from llmenv_cli.render.sections.summary import readiness
-from llmenv_cli.render.sections.unexplained import unexplained
+from llmenv_cli.render.sections.unexplained import missing_package, unexplained
 from llmenv_cli.render.sections.wording import reason, remedy, title, titles
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from llmenv_cli.render.run_view import CheckView, RunView
 
-MISSING_PACKAGE = "ModuleNotFoundError"
 # What people want to use, and the check that shows it works.
 CAPABILITIES = (
     ("tensors", "torch_basics"),
@@ -168,8 +167,7 @@ def _installs(view: RunView, texts: Texts) -> Iterator[str]:
 
 
 def _missing_package(check: CheckView) -> str:
-    error = check.result.error if check.result and check.word not in {"pass", "skip"} else None
-    return error.missing if error and error.type == MISSING_PACKAGE else ""
+    return missing_package(check.result) if check.result and check.word not in {"pass", "skip"} else ""
 
 
 def _unknowns(view: RunView, texts: Texts) -> Iterator[str]:

@@ -37,7 +37,7 @@ class Unexplained:
 def unexplained(view: RunView, check: CheckView) -> tuple[Unexplained, ...]:
     """The check's cases without a remedy where it has such cases, else the check itself."""
     result = check.result
-    if result is None or check.word not in TROUBLE or _is_missing_package(result):
+    if result is None or check.word not in TROUBLE or missing_package(result):
         return ()
     cases = tuple(_case(view, result, case) for case in _cases_without_remedy(result))
     if cases or result.remedy_id:
@@ -55,9 +55,9 @@ def replay_command(view: RunView, result: Result, case: str = "") -> str:
     return " ".join([*words, *(["--case", shlex.quote(case)] if case else [])])
 
 
-def _is_missing_package(result: Result) -> bool:
-    """Its remedy is to install what it names."""
-    return result.error.type == MISSING_PACKAGE and bool(result.error.missing)
+def missing_package(result: Result) -> str:
+    """The package whose absence ended it, which is its own remedy; empty when it was something else."""
+    return result.error.missing if result.error.type == MISSING_PACKAGE else ""
 
 
 def _cases_without_remedy(result: Result) -> Iterator[Case]:
