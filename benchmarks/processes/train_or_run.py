@@ -68,9 +68,13 @@ def built(recipe: dict[str, Any]) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         del model
-        return AutoModelForCausalLM.from_pretrained(
+        loaded = AutoModelForCausalLM.from_pretrained(
             folder, quantization_config=quantization, dtype=dtype, device_map={"": recipe["device"]}
         )
+    for parameter in loaded.parameters():
+        # Else what is not quantized stays in the mapped file, all of which then counts as resident.
+        parameter.data = parameter.data.clone()
+    return loaded
 
 
 def adapted(model: Any, recipe: dict[str, Any]) -> Any:
