@@ -33,7 +33,7 @@ SUITES = ("full",)
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 600
 CASE_TIMEOUT_SECONDS = 250
-TYPICAL_SECONDS = 15
+TYPICAL_SECONDS = 18
 PARAMETERS = {"items": 32, "batch_size": 4, "batch_seconds": 120}
 COUNTS = ("items", "batch_size", "batch_seconds")
 
@@ -70,6 +70,11 @@ class Epoch(NamedTuple):
 
 
 def run(probe: Probe) -> None:
+    items, batch_size = probe.parameters["items"], probe.parameters["batch_size"]
+    if items < WORKERS * batch_size:
+        probe.error(
+            "{items} items of batch_size {size} leave a worker without work.", items=items, size=batch_size
+        )
     (probe.scratch / f"{MODULE}.py").write_text(SOURCE, encoding="utf-8")
     # A spawned worker is given this process's path.
     sys.path.insert(0, str(probe.scratch))
@@ -182,7 +187,7 @@ def _judge_processes(case: Case, loaders: _Loaders) -> None:
 def _judge_seeds(case: Case, loaders: _Loaders) -> None:
     draws = loaders.persistent[0][0].draws
     again = _epoch(loaders.loader()).draws
-    other = _epoch(loaders.loader(seed=loaders.seed + 1)).draws
+    other = _epoch(loaders.loader(workers=1, seed=loaders.seed + 1)).draws
     if len(set(draws)) != len(draws):
         case.fail("Two items drew the same random number: the workers have one seed.")
     if again != draws:

@@ -33,7 +33,7 @@ SUITES = ("full",)
 REQUIRES = ()
 TIMEOUT_SECONDS = 400
 CASE_TIMEOUT_SECONDS = 150
-TYPICAL_SECONDS = 14
+TYPICAL_SECONDS = 9
 PARAMETERS = {"rows": 200}
 COUNTS = ("rows",)
 
@@ -43,6 +43,10 @@ MAPPED_BATCH, SHUFFLE_BUFFER = 7, 32
 def run(probe: Probe) -> None:
     if find_spec("datasets") is None:
         probe.skip("The package datasets is not installed.")
+    if probe.parameters["rows"] < SHUFFLE_BUFFER:
+        probe.error(
+            "rows is {rows}: give at least {least}.", rows=probe.parameters["rows"], least=SHUFFLE_BUFFER
+        )
     connections = _watch_connections()
     datasets = _import_in_scratch(probe)
     rows = [

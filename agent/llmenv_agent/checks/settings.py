@@ -67,7 +67,9 @@ def run(probe: Probe) -> None:
 
 def _session(probe: Probe, case: Case) -> None:
     """Who runs this, and whether HOME is theirs: caches and tokens are looked for there."""
-    user, home = _user(os.geteuid()), Path(os.environ.get("HOME", ""))
+    user = _user(os.geteuid())
+    # Without HOME it is the account's; Path.home would raise for a user without one.
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111
     source = SOURCES.get(probe.surroundings.session_type, SOURCES[""])
     case.fact("session_type", probe.surroundings.session_type or "unknown")
     case.fact("user", user)

@@ -95,3 +95,9 @@ def test_memory_that_is_not_pinned_is_a_warning(run_check: CheckRunner) -> None:
     observed = run_check("dataloader_workers", FEW, planted=planted)
     assert (observed.status, observed.result.remedy_id) == ("warn", "KI081")
     assert "pin_memory" in reasons(observed)["pin_memory"]
+
+
+def test_too_few_items_for_two_workers_are_an_error(run_check: CheckRunner) -> None:
+    """A worker without a batch would look like one that was not started."""
+    observed = run_check("dataloader_workers", {"items": 4, "batch_size": 4})
+    assert (observed.status, list(observed.cases)) == ("error", [])

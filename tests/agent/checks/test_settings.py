@@ -179,6 +179,7 @@ def test_home_of_another_or_none_warns(settings: CheckRunner, tmp_path: Path) ->
     """Caches and tokens are looked for below HOME."""
     observed = settings("settings", variables={"HOME": str(tmp_path / "nobody")})
     assert observed.cases["session"] == "warn"
+    assert settings("settings", planted='del os.environ["HOME"]').cases["session"] == "pass"
     observed = settings("settings", planted="os.geteuid = lambda: 54321")
     assert reason_of(observed, "session").endswith("and 54321 runs this.")
 
