@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BARE_PYTHON = Path(sys.executable)
 CHECKS = {
     "packages",
+    "settings",
     "torch_basics",
     "torch_training",
     "transformers_generate",
