@@ -21,10 +21,13 @@ def small_model(
     heads: int = 4,
     vocabulary: int = 256,
     positions: int = 256,
+    dropout: float = 0.0,
     **options: Any,
 ) -> Any:
-    """A transformers model in float32 on the CPU, without dropout, the same for the same seed.
+    """A transformers model in float32 on the CPU, the same for the same seed.
 
+    `dropout` is that of GPT-2 after embeddings, attention and MLP, and of the others in attention, where
+    they have it.
     `options` go to the configuration, for instance `attn_implementation="eager"`.
     Raises ValueError for a family that is not in FAMILIES.
     """
@@ -39,7 +42,7 @@ def small_model(
         "vocabulary": vocabulary,
         "positions": positions,
     }
-    return AutoModelForCausalLM.from_config(_configuration(family, shape), **options)
+    return AutoModelForCausalLM.from_config(_configuration(family, shape, dropout), **options)
 
 
 def learnable_tokens(count: int, length: int, *, vocabulary: int, seed: int, noise: float = 0.1) -> Any:
@@ -61,7 +64,7 @@ def learnable_tokens(count: int, length: int, *, vocabulary: int, seed: int, noi
     return tokens
 
 
-def _configuration(family: str, shape: Dict[str, int]) -> Any:
+def _configuration(family: str, shape: Dict[str, int], dropout: float) -> Any:
     import transformers
 
     ends: Dict[str, Optional[int]] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
@@ -72,9 +75,9 @@ def _configuration(family: str, shape: Dict[str, int]) -> Any:
             n_head=shape["heads"],
             n_positions=shape["positions"],
             vocab_size=shape["vocabulary"],
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
+            resid_pdrop=dropout,
+            embd_pdrop=dropout,
+            attn_pdrop=dropout,
             **ends,
         )
     classes = {"llama": "LlamaConfig", "tinyllama": "LlamaConfig", "qwen2": "Qwen2Config"}
@@ -89,5 +92,6 @@ def _configuration(family: str, shape: Dict[str, int]) -> Any:
         max_position_embeddings=shape["positions"],
         vocab_size=shape["vocabulary"],
         tie_word_embeddings=False,
+        attention_dropout=dropout,
         **ends,
     )
