@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Tuple
 
-from .operands import normal, ones
+from .operands import leaning, normal, ones
 from .operation import Operation
 
 LONG = (768, 3072, 32766, 32767, 32768, 32769, 50257)
@@ -21,14 +21,15 @@ def operations() -> Tuple[Operation, ...]:
     import torch
     from torch.nn import functional
 
-    a, b, c = normal("n k"), normal("k m"), normal("n m")
+    # Expanded, all rows of `a` are one, and a product with the rows of `b` is a single sum.
+    a, b, c = leaning("n k"), normal("k m"), normal("n m")
     x, y, z = normal("b n k"), normal("b k m"), normal("b n m")
     weight, bias = normal("m k"), normal("m")
     heads, channels = (normal("b n h d"), normal("b t h d")), normal("b k t")
     table, tall, wide = normal("v k"), {"n": 32769, "k": 16}, {"v": 50257, "b": 1, "k": 128}
     return (
         Operation("mm", torch.mm, (a, b), large=tall, length="k n"),
-        Operation("mv", torch.mv, (a, normal("k")), length="k n"),
+        Operation("mv", torch.mv, (a, leaning("k")), length="k n"),
         Operation("outer", torch.outer, (normal("n"), normal("k")), length="k"),
         Operation("addmm", torch.addmm, (c, a, b), length="k n"),
         Operation("matmul_2d_weight", torch.matmul, (x, b), length="k n"),
@@ -40,7 +41,7 @@ def operations() -> Tuple[Operation, ...]:
         Operation("linear", functional.linear, (x, weight, bias), length="k n"),
         Operation("linear_without_bias", functional.linear, (x, weight), length="k n"),
         Operation("linear_weight_view", lambda p, q: functional.linear(p, q.t()), (x, b), length="k n"),
-        Operation("linear_summed", lambda p, q: functional.linear(p, q).sum(), (x, weight), length="k n m"),
+        Operation("linear_summed", _summed, (leaning("b n k"), leaning("h k")), length="k n"),
         Operation("output_layer", functional.linear, (x, table), large=wide, length="k n v"),
         Operation("conv1d", functional.conv1d, (channels, normal("m k 3"), bias), length="k t"),
         Operation("conv1d_depthwise", _depthwise, (channels, normal("k 1 4")), length="t"),
@@ -60,6 +61,13 @@ def _product_of_ones(k: int, dtypes: Tuple[str, ...]) -> Operation:
     return Operation(
         f"ones_{k}", torch.mm, operands, dtypes, layouts, {"k": k}, roundings=0, is_differentiable=False
     )
+
+
+def _summed(x: Any, weight: Any) -> Any:
+    """A loss that is a plain sum sends back one number, expanded (pytorch #180201)."""
+    from torch.nn import functional
+
+    return functional.linear(x, weight).sum()
 
 
 def _depthwise(sequence: Any, kernel: Any) -> Any:

@@ -52,6 +52,15 @@ def normal(shape: str) -> Operand:
     )
 
 
+def leaning(shape: str) -> Operand:
+    """Normal about 1: a single sum of them, or of their products, does not cancel."""
+    import torch
+
+    return Operand(
+        shape, lambda size, _, generator: 1 + torch.randn(size, generator=generator, dtype=torch.float64)
+    )
+
+
 def positive(shape: str) -> Operand:
     """Uniform in 0.5 to 1.5: sums do not cancel."""
     import torch
