@@ -9,9 +9,9 @@ class ExitCode(IntEnum):
     """Every code that llmenv-agent exits with."""
 
     DONE = 0
-    """Done; for `check`: the environment is ready; for `replay`: the same again."""
+    """Done; for `check`: every check ended well; for `replay`: the same again."""
     NOT_READY = 1
-    """`check` ran, and a core check is neither pass nor warn; `replay` ran, and it came out differently."""
+    """`check` ran, and a check did not end well; `replay` ran, and it came out differently."""
     USAGE = 2
     """A flag, a name or a configuration file is wrong."""
     FAILED = 3

@@ -99,12 +99,12 @@ def _execute(
     return None if run.outcome == run_pb2.RUN_OUTCOME_CANCELLED else run
 
 
-def is_ready(run: run_pb2.Run) -> bool:
-    """By the one rule of readiness: a core check that did not run is not ready either."""
-    from llmenv.catalog.status import WORDS, blocking_checks
+def went_well(run: run_pb2.Run) -> bool:
+    """Whether every check that the run planned ended well, by the catalogue's rule."""
+    from llmenv.catalog.status import WORDS, troubled_checks
 
     words = {result.check_name: WORDS[result.status] for result in run.results}
-    return not blocking_checks(words, is_apple_silicon=run.machine.is_apple_silicon)
+    return not troubled_checks(words, run.planned_checks, is_apple_silicon=run.machine.is_apple_silicon)
 
 
 def parse_settings(

@@ -9,9 +9,9 @@ class ExitCode(IntEnum):
     """Every code that llmenv exits with."""
 
     FINE = 0
-    """Done; for `check`: the environment is ready to train on."""
+    """Done; for `check`: every check that was asked for ended well."""
     NOT_READY = 1
-    """`check` ran, and a core check is neither pass nor warn."""
+    """`check` ran, and a check did not end well."""
     USAGE = 2
     """A flag, a name, a file, a statement or the settings are wrong."""
     UNREACHABLE = 3

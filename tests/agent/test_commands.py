@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from google.protobuf import json_format
-from llmenv.fleet.v1 import machine_pb2, result_pb2, run_pb2
+from llmenv.fleet.v1 import result_pb2, run_pb2
 from llmenv_agent.definitions import read_definitions
-from llmenv_agent.local_check import is_ready, parse_settings
+from llmenv_agent.local_check import parse_settings, went_well
 from llmenv_agent.main import COMMANDS
 
 if TYPE_CHECKING:
@@ -163,15 +163,13 @@ def test_settings_are_json_or_text() -> None:
     }
 
 
-def test_ready_needs_every_core_check() -> None:
-    """A core check that was not asked for is unknown, and unknown is not ready."""
-    words = ("torch_basics", "torch_training", "transformers_generate", "peft_lora")
-    results = [result_pb2.Result(check_name=name, status=result_pb2.STATUS_PASS) for name in words]
-    results[1].status = result_pb2.STATUS_WARN
-    assert is_ready(run_pb2.Run(suite="quick", results=results))
-    assert not is_ready(run_pb2.Run(suite="custom", results=results[:1]))
-    machine = machine_pb2.Machine(is_apple_silicon=True)
-    assert not is_ready(run_pb2.Run(suite="quick", results=results, machine=machine))
+def test_run_went_well_when_every_planned_check_did() -> None:
+    """What was not asked for is not missed; what was planned and never ran is."""
+    passed = [result_pb2.Result(check_name="ops", status=result_pb2.STATUS_PASS)]
+    assert went_well(run_pb2.Run(planned_checks=["ops"], results=passed))
+    assert not went_well(run_pb2.Run(planned_checks=["ops", "leak"], results=passed))
+    passed[0].status = result_pb2.STATUS_FAIL
+    assert not went_well(run_pb2.Run(planned_checks=["ops"], results=passed))
 
 
 @pytest.mark.training

@@ -43,6 +43,7 @@ def test_the_commands_are_these() -> None:
         "llmenv fleet machines",
         "llmenv fleet report",
         "llmenv login",
+        "llmenv plan",
         "llmenv run",
         "llmenv run list",
         "llmenv run show",

@@ -202,3 +202,21 @@ def test_a_missing_package_is_to_be_installed_once(ready_run: Run) -> None:
     steps = section(markdown(whole_report(ready_run, language="en")), "Next steps")
     assert steps.count("pip install torch") == 1
     assert "PyTorch basics, Network training: install what is missing" in steps
+
+
+def test_what_goes_wrong_beside_the_core_checks_stands_in_the_verdict(ready_run: Run) -> None:
+    """Ready to train on and computing something wrong is no clean verdict."""
+    ready_run.results.add(check_name="ops", status=result_pb2.STATUS_FAIL)
+    summary = section(markdown(whole_report(ready_run, language="en")), "Summary")
+    assert "! ready by the core checks, with trouble beside them" in summary
+    assert "Beside the core checks 1 did not end well: " in summary
+
+
+def test_run_without_core_checks_says_nothing_of_readiness(ready_run: Run) -> None:
+    """A benchmark is neither ready nor not ready, and misses no check."""
+    del ready_run.results[:]
+    ready_run.planned_checks[:] = ["bench_matmul"]
+    ready_run.results.add(check_name="bench_matmul", status=result_pb2.STATUS_PASS)
+    summary = section(markdown(whole_report(ready_run, language="en")), "Summary")
+    assert "| Checks | 1 |" in summary
+    assert "Nothing is said of readiness on mps: this run did not ask for PyTorch basics, " in summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from llmenv.catalog.status import CORE_CHECKS, WORDS, blocking_checks
+from llmenv.catalog.status import CORE_CHECKS, WORDS, blocking_checks, troubled_checks
 from llmenv.fleet.v1 import result_pb2
 
 ALL_PASS = dict.fromkeys((*CORE_CHECKS, "mlx_native"), "pass")
@@ -37,3 +37,18 @@ def test_mlx_counts_on_apple_silicon_only() -> None:
     words = dict.fromkeys(CORE_CHECKS, "pass")
     assert blocking_checks(words, is_apple_silicon=False) == {}
     assert blocking_checks(words, is_apple_silicon=True) == {"mlx_native": "unknown"}
+
+
+@pytest.mark.parametrize("word", sorted(set(WORDS.values()) - {"pass", "warn", "skip"}))
+def test_planned_check_that_did_not_end_well_is_troubled(word: str) -> None:
+    """Core or not: a wrong operation is trouble though the environment is ready."""
+    words = {**ALL_PASS, "ops": word}
+    assert troubled_checks(words, ["torch_basics", "ops"], is_apple_silicon=True) == {"ops": word}
+
+
+def test_skip_is_trouble_for_a_core_check_alone() -> None:
+    """What is not installed may be skipped, training may not; what was not planned is not missed."""
+    words = {"torch_basics": "skip", "qlora_torch": "skip"}
+    assert troubled_checks(words, words, is_apple_silicon=True) == {"torch_basics": "skip"}
+    assert troubled_checks(words, ["qlora_torch"], is_apple_silicon=True) == {}
+    assert troubled_checks({}, ["leak"], is_apple_silicon=True) == {"leak": "unknown"}

@@ -59,11 +59,11 @@ def command(
 ) -> int:
     """Run checks in a training environment and print the run as JSON.
 
-    Progress goes to stderr. Exit code 0: ready, every core check passes or warns; 1: not ready, also where a
-    core check was not asked for; 2: a flag or a file is wrong.
+    Progress goes to stderr. Exit code 0: every check that was asked for ended well; 1: one did not (fail,
+    error, timeout, crash, never ran, or a core check that was skipped); 2: a flag or a file is wrong.
     """
     from llmenv_agent.configuration import load_configuration
-    from llmenv_agent.local_check import LocalCheck, is_ready, run_locally
+    from llmenv_agent.local_check import LocalCheck, run_locally, went_well
 
     if suite and names:
         raise click.UsageError("--suite and --check exclude each other.")
@@ -83,4 +83,4 @@ def command(
     from google.protobuf.json_format import MessageToDict
 
     click.echo(json.dumps(MessageToDict(run, preserving_proto_field_name=True), indent=2, ensure_ascii=False))
-    return ExitCode.DONE if is_ready(run) else ExitCode.NOT_READY
+    return ExitCode.DONE if went_well(run) else ExitCode.NOT_READY

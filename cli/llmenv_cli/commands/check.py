@@ -58,8 +58,9 @@ def check(
 ) -> None:
     """Check the training environment of this machine.
 
-    Needs no collector.  Progress goes to stderr, the report to stdout.  Exits with 0 when the
-    environment is ready to train on and with 1 when it is not.
+    Needs no collector.  Progress goes to stderr, the report to stdout.  Exits with 0 when every check
+    that was asked for ended well, and with 1 when one did not: fail, error, timeout, crash, never
+    ran, or a core check that was skipped.
     """
     from llmenv_cli import agent_process
     from llmenv_cli.render.run_view import RunView
@@ -73,4 +74,4 @@ def check(
     ]
     run = agent_process.check(arguments)
     print_run(run, output_format=output_format, language=language)
-    context.exit(ExitCode.FINE if RunView(run).is_ready else ExitCode.NOT_READY)
+    context.exit(ExitCode.NOT_READY if RunView(run).troubled else ExitCode.FINE)

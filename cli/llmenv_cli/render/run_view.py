@@ -8,10 +8,11 @@ import functools
 from typing import TYPE_CHECKING
 
 from llmenv.catalog import known_issues
-from llmenv.catalog.status import WORDS, blocking_checks, core_checks
+from llmenv.catalog.status import WORDS, blocking_checks, core_checks, troubled_checks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
     from llmenv.catalog.known_issues import KnownIssue
     from llmenv.fleet.v1.result_pb2 import Result
@@ -61,11 +62,22 @@ class RunView:
 
     @functools.cached_property
     def checks(self) -> tuple[CheckView, ...]:
-        """As planned, then what ran besides, then core checks that were not even planned."""
+        """As planned, then what ran besides; where some core check is among them, then the other ones."""
         results = {result.check_name: result for result in self.run.results}
-        core = core_checks(is_apple_silicon=self.run.machine.is_apple_silicon)
-        names = dict.fromkeys((*self.run.planned_checks, *results, *core))
-        return tuple(CheckView(name=name, is_core=name in core, result=results.get(name)) for name in names)
+        names = dict.fromkeys((*self._asked, *(self._core if self._core & self._asked else ())))
+        return tuple(
+            CheckView(name=name, is_core=name in self._core, result=results.get(name)) for name in names
+        )
+
+    @functools.cached_property
+    def _asked(self) -> AbstractSet[str]:
+        """Names of what was planned or ran, in that order."""
+        ran = (result.check_name for result in self.run.results)
+        return dict.fromkeys((*self.run.planned_checks, *ran)).keys()
+
+    @functools.cached_property
+    def _core(self) -> AbstractSet[str]:
+        return dict.fromkeys(core_checks(is_apple_silicon=self.run.machine.is_apple_silicon)).keys()
 
     @functools.cached_property
     def executed(self) -> tuple[CheckView, ...]:
@@ -91,6 +103,17 @@ class RunView:
     @property
     def is_ready(self) -> bool:
         return not self.blocking
+
+    @property
+    def asked_for_readiness(self) -> bool:
+        """Whether it says ready or not ready: nothing but unasked checks is no answer."""
+        return self.is_ready or bool(self.blocking.keys() & self._asked)
+
+    @functools.cached_property
+    def troubled(self) -> Mapping[str, str]:
+        """Checks that did not end well, core or not, with their word."""
+        words = {check.name: check.word for check in self.checks}
+        return troubled_checks(words, self._asked, is_apple_silicon=self.run.machine.is_apple_silicon)
 
     @functools.cached_property
     def observed_issues(self) -> tuple[tuple[KnownIssue, tuple[str, ...]], ...]:

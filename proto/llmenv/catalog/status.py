@@ -1,7 +1,8 @@
-"""The words of status and outcome, and the rule for "ready".
+"""The words of status and outcome, the rule for "ready", and the rule for a run that went well.
 
 *Ready* is said of an environment on a machine and device: every core check is
-pass or warn.  Skip, unknown, error, timeout and crash are not ready.
+pass or warn.  Skip, unknown, error, timeout and crash are not ready.  A run went
+well when none of the checks that it planned is troubled: see `troubled_checks`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from llmenv.fleet.v1 import result_pb2, run_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 WORDS: dict[result_pb2.Status.ValueType, str] = {
     result_pb2.STATUS_UNSPECIFIED: "unknown",
@@ -48,3 +49,16 @@ def blocking_checks(words: Mapping[str, str], *, is_apple_silicon: bool) -> dict
     """
     core = {name: words.get(name, "unknown") for name in core_checks(is_apple_silicon=is_apple_silicon)}
     return {name: word for name, word in core.items() if word not in {"pass", "warn"}}
+
+
+def troubled_checks(
+    words: Mapping[str, str], planned: Iterable[str], *, is_apple_silicon: bool
+) -> dict[str, str]:
+    """Planned checks that did not end well, with their word: what the exit code of a run is about.
+
+    A check that does not apply may be skipped; a core check may not.
+    """
+    core = core_checks(is_apple_silicon=is_apple_silicon)
+    fine = {True: {"pass", "warn"}, False: {"pass", "warn", "skip"}}
+    found = {name: words.get(name, "unknown") for name in planned}
+    return {name: word for name, word in found.items() if word not in fine[name in core]}

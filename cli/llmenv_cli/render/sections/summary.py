@@ -14,7 +14,7 @@ from llmenv_cli.render.sections.measured import value_in_words
 from llmenv_cli.render.sections.wording import reason, title, titles, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from llmenv.catalog.texts import Texts
 
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 def summary(view: RunView, texts: Texts) -> Section:
     """Counts by status, readiness, and the rule it follows."""
     core = [check for check in view.checks if check.is_core]
+    working = f"{sum(check.works for check in core)} / {len(core)}"
     rows = [
         (texts.say("summary.planned"), str(len(view.checks))),
         *((verdict(word, texts), str(view.counts[word])) for word in STATUS_WORDS if view.counts[word]),
-        (texts.say("summary.core_working"), f"{sum(check.works for check in core)} / {len(core)}"),
+        *([(texts.say("summary.core_working"), working)] if core else []),
         (texts.say("summary.overall"), _overall(view, texts)),
     ]
     columns = (Column(texts.say("summary.figure")), Column(texts.say("summary.value")))
@@ -37,14 +38,27 @@ def summary(view: RunView, texts: Texts) -> Section:
 
 
 def readiness(view: RunView, texts: Texts) -> str:
-    """One sentence: ready on this device, or which core checks say no."""
+    """Ready on this device, or which core checks say no; and what went wrong beside them."""
+    device = view.run.device
+    others = {name: word for name, word in view.troubled.items() if name not in view.blocking}
     if view.is_ready:
-        return texts.say("summary.ready_sentence", device=view.run.device)
-    blocking = texts.say("word.list_separator").join(
+        said = texts.say("summary.ready_sentence", device=device)
+    elif view.asked_for_readiness:
+        blocking = _named(view.blocking, texts)
+        said = texts.say("summary.not_ready_sentence", device=device, blocking=blocking)
+    else:
+        unasked = titles(view.blocking, texts)
+        said = texts.say("summary.unasked_sentence", device=device, checks=unasked)
+    if not others:
+        return said
+    return said + texts.say("summary.troubled", count=len(others), checks=_named(others, texts))
+
+
+def _named(words: Mapping[str, str], texts: Texts) -> str:
+    return texts.say("word.list_separator").join(
         texts.say("summary.blocking", check=title(name, texts), status=texts.say(f"status.{word}"))
-        for name, word in view.blocking.items()
+        for name, word in words.items()
     )
-    return texts.say("summary.not_ready_sentence", device=view.run.device, blocking=blocking)
 
 
 def key_findings(view: RunView, texts: Texts) -> Section:
@@ -101,7 +115,11 @@ def _figures_of(check: CheckView, texts: Texts) -> Iterator[tuple[str, ...]]:
 
 
 def _overall(view: RunView, texts: Texts) -> str:
-    return texts.say("summary.ready" if view.is_ready else "summary.not_ready")
+    if not view.asked_for_readiness:
+        return texts.say("summary.unasked")
+    if not view.is_ready:
+        return texts.say("summary.not_ready")
+    return texts.say("summary.ready_but" if view.troubled else "summary.ready")
 
 
 def _core_names(view: RunView) -> tuple[str, ...]:
