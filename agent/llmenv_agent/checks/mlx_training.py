@@ -1,0 +1,298 @@
+"""Does MLX train a transformer with each of its common optimizers, and is every step of it right?
+
+A transformer of one block learns a language in which each token follows from the one before by a fixed
+permutation, one token in ten being noise. One case for each optimizer:
+
+- its *first step* is compared, for every parameter, with the formula in float64 from the same weights and
+  gradients. MLX's Adam has no bias correction unless asked, so its first step is lr*(1-b1)*g divided by
+  (sqrt((1-b2)*g^2) + eps). Bound: 16 * 2^-24 * (|w| + |step|), eight roundings, twice that for the GPU's
+  approximate division and root;
+- it *learns*: the loss on unseen sequences must fall below 0.6 of ln(V), the loss of knowing nothing;
+- it *resumes*: parameters and optimizer state, saved as safetensors in the middle and loaded into a new
+  network and optimizer, go on to the same weights: bit for bit on the CPU, to 1e-4 of the largest on a GPU,
+  where the sums of an embedding's gradient have no fixed order.
+
+One more case compares loss and gradients with float64. The reference is a transformer in Python's double
+precision; of every parameter tensor's gradient it takes the derivative along three random directions,
+(f(w+hd) - f(w-hd))/2h with h = 1e-4, whose own error is h^2. Bound relative to the gradient's norm: 1e-4, and
+2e-2 where FP32 products are TF32's (M5, KI065); of the loss 1e-5, and 1e-3.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from llmenv_probe import mlx_transformer
+from llmenv_probe.mlx_backend import TF32_ROUNDOFF, is_on_gpu, product_roundoff, use_mlx
+from llmenv_probe.permutation_language import permutation_tokens, uniform_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmenv_agent.probe.context import Probe
+
+ORDER = 232
+SUITES = ("full",)
+# mlx.core is imported by `run`: away from Apple Silicon its absence is no error.
+REQUIRES = ()
+TIMEOUT_SECONDS = 400
+CASE_TIMEOUT_SECONDS = 120
+PARAMETERS = {"vocabulary": 16, "length": 17, "batch_size": 16, "steps": 120, "resumed_steps": 5}
+COUNTS = ("vocabulary", "length", "batch_size", "steps", "resumed_steps")
+
+SHARE_OF_IGNORANCE = 0.6
+UNSEEN = 64
+STEP_BOUND = 16 * 2.0**-24
+SAME_ON_GPU = 1e-4
+BETA1, BETA2, EPSILON, DECAY, MOMENTUM = 0.9, 0.999, 1e-8, 0.01, 0.9
+
+
+class Method(NamedTuple):
+    """An optimizer of mlx.optimizers by its class, with its arguments and the formula of its first step.
+
+    The formula takes a weight and its gradient to the new weight, in float64.
+    """
+
+    kind: str
+    arguments: "dict[str, Any]"
+    first_step: "Callable[[float, float, float], float]"
+
+
+def _sgd(weight: float, gradient: float, rate: float) -> float:
+    """The momentum begins at the gradient."""
+    return weight - rate * gradient
+
+
+def _adam(weight: float, gradient: float, rate: float) -> float:
+    mean, square = (1 - BETA1) * gradient, (1 - BETA2) * gradient**2
+    return weight - rate * mean / (math.sqrt(square) + EPSILON)
+
+
+def _adamw(weight: float, gradient: float, rate: float) -> float:
+    """The weight decays first, by lr*decay*w, apart from the gradient."""
+    return _adam(weight * (1 - rate * DECAY), gradient, rate)
+
+
+METHODS = (
+    Method("SGD", {"learning_rate": 0.3, "momentum": MOMENTUM}, _sgd),
+    Method("Adam", {"learning_rate": 3e-3, "betas": [BETA1, BETA2], "eps": EPSILON}, _adam),
+    Method(
+        "AdamW",
+        {"learning_rate": 3e-3, "betas": [BETA1, BETA2], "eps": EPSILON, "weight_decay": DECAY},
+        _adamw,
+    ),
+)
+
+
+def run(probe: Probe) -> None:
+    use_mlx(probe)
+    vocabulary, length = probe.parameters["vocabulary"], probe.parameters["length"]
+    if length < 2 or vocabulary < 2:
+        probe.error("A language needs 2 tokens and sequences of 2 at least.")
+    count = probe.parameters["steps"] * probe.parameters["batch_size"] + UNSEEN
+    rows = permutation_tokens(count, length, vocabulary=vocabulary, seed=probe.seed)
+    if not probe.is_completed("gradients"):
+        _gradients_case(probe, rows[:4])
+    for method in METHODS:
+        if not probe.is_completed(method.kind):
+            _optimizer_case(probe, method, rows)
+
+
+def _gradients_case(probe: Probe, rows: "list[list[int]]") -> None:
+    import mlx.core as mx
+    from mlx import nn
+    from mlx.utils import tree_flatten
+
+    with probe.case("gradients") as case:
+        network = mlx_transformer.transformer(probe.parameters["vocabulary"], seed=probe.seed)
+        loss, gradients = nn.value_and_grad(network, mlx_transformer.loss)(network, mx.array(rows))
+        parameters = {name: array.tolist() for name, array in tree_flatten(network.parameters())}
+        is_rounded = product_roundoff("float32") >= TF32_ROUNDOFF
+        exact = mlx_transformer.exact_loss(parameters, rows)
+        loss_error = abs(loss.item() - exact) / exact
+        errors = {
+            name: _gradient_error(probe.seed, parameters, name, gradient.tolist(), rows)
+            for name, gradient in tree_flatten(gradients)
+        }
+        worst = max(errors, key=lambda name: errors[name])
+        case.measure("loss_error", loss_error, "1", better="lower")
+        case.measure("gradient_error", errors[worst], "1", better="lower")
+        _refuse_loss(case, loss_error, 1e-3 if is_rounded else 1e-5)
+        _refuse_gradient(case, worst, errors[worst], 2e-2 if is_rounded else 1e-4)
+        case.passed("Loss and gradients of {count} tensors match float64.", count=len(errors))
+
+
+def _refuse_loss(case: Any, error: float, bound: float) -> None:
+    if not error <= bound:
+        case.fail(
+            "The loss differs from float64 by {error:.1e}, more than {bound:.0e}.", error=error, bound=bound
+        )
+
+
+def _refuse_gradient(case: Any, name: str, error: float, bound: float) -> None:
+    if not error <= bound:
+        case.fail(
+            "The gradient of {tensor} differs from float64 by {error:.1e}, more than {bound:.0e}.",
+            tensor=name,
+            error=error,
+            bound=bound,
+        )
+
+
+def _gradient_error(
+    seed: int, parameters: "dict[str, Any]", name: str, gradient: Any, rows: "list[list[int]]"
+) -> float:
+    """Largest |g.d - derivative along d| / |g| over three random directions of unit length."""
+    generator = random.Random(f"{seed}/{name}")  # noqa: S311 # directions, no secret
+    observed, weights = _flat(gradient), _flat(parameters[name])
+    norm = math.sqrt(math.fsum(number**2 for number in observed))
+    if not math.isfinite(norm) or norm == 0:
+        return math.inf
+    errors = []
+    for _ in range(3):
+        direction = [generator.gauss(0, 1) for _ in weights]
+        length = math.sqrt(math.fsum(number**2 for number in direction))
+        direction = [number / length for number in direction]
+        ahead, behind = (
+            mlx_transformer.exact_loss(
+                {**parameters, name: _like(parameters[name], weights, direction, step)}, rows
+            )
+            for step in (1e-4, -1e-4)
+        )
+        along = math.fsum(one * other for one, other in zip(observed, direction))
+        errors.append(abs(along - (ahead - behind) / 2e-4) / norm)
+    return float(max(errors))
+
+
+def _flat(nested: Any) -> "list[float]":
+    return [number for row in nested for number in row] if isinstance(nested[0], list) else list(nested)
+
+
+def _like(nested: Any, weights: "list[float]", direction: "list[float]", step: float) -> Any:
+    """weights + step*direction in the shape of `nested`."""
+    moved = [weight + step * part for weight, part in zip(weights, direction)]
+    if not isinstance(nested[0], list):
+        return moved
+    width = len(nested[0])
+    return [moved[start : start + width] for start in range(0, len(moved), width)]
+
+
+def _optimizer_case(probe: Probe, method: Method, rows: "list[list[int]]") -> None:
+    with probe.case(method.kind, **method.arguments) as case:
+        unseen, batches = _batches(probe, rows)
+        network = mlx_transformer.transformer(probe.parameters["vocabulary"], seed=probe.seed)
+        optimizer = _optimizer(method)
+        _judge_first_step(case, method, network, optimizer, batches[0])
+        resumed = min(probe.parameters["resumed_steps"], len(batches) - 1)
+        _train(network, optimizer, batches[1 : len(batches) - resumed])
+        _save(probe, method, network, optimizer)
+        _train(network, optimizer, batches[len(batches) - resumed :])
+        _judge_learning(case, network, unseen, probe.parameters["vocabulary"])
+        _judge_resumption(probe, case, method, network, batches[len(batches) - resumed :])
+        case.passed("{optimizer} steps right, learns and resumes.", optimizer=method.kind)
+
+
+def _batches(probe: Probe, rows: "list[list[int]]") -> "tuple[Any, list[Any]]":
+    """Unseen sequences (UNSEEN, length), and one batch (batch_size, length) a step."""
+    import mlx.core as mx
+
+    size = probe.parameters["batch_size"]
+    starts = range(UNSEEN, len(rows), size)
+    return mx.array(rows[:UNSEEN]), [mx.array(rows[start : start + size]) for start in starts]
+
+
+def _optimizer(method: Method) -> Any:
+    from mlx import optimizers
+
+    return getattr(optimizers, method.kind)(**method.arguments)
+
+
+def _train(network: Any, optimizer: Any, batches: "list[Any]") -> None:
+    import mlx.core as mx
+    from mlx import nn
+
+    gradients_of = nn.value_and_grad(network, mlx_transformer.loss)
+    for batch in batches:
+        optimizer.update(network, gradients_of(network, batch)[1])
+        mx.eval(network.parameters(), optimizer.state)
+
+
+def _weights(network: Any) -> "dict[str, list[float]]":
+    from mlx.utils import tree_flatten
+
+    return {name: array.flatten().tolist() for name, array in tree_flatten(network.parameters())}
+
+
+def _judge_first_step(case: Any, method: Method, network: Any, optimizer: Any, batch: Any) -> None:
+    """The error of every new weight, as a multiple of what rounding allows."""
+    import mlx.core as mx
+    from mlx import nn
+    from mlx.utils import tree_flatten
+
+    before = _weights(network)
+    _, gradients = nn.value_and_grad(network, mlx_transformer.loss)(network, batch)
+    drawn = {name: array.flatten().tolist() for name, array in tree_flatten(gradients)}
+    optimizer.update(network, gradients)
+    mx.eval(network.parameters(), optimizer.state)
+    error, rate = 0.0, float(method.arguments["learning_rate"])
+    for name, weights in _weights(network).items():
+        for new, old, gradient in zip(weights, before[name], drawn[name]):
+            right = method.first_step(old, gradient, rate)
+            off = abs(new - right) / (abs(old) + abs(right - old) or 1.0)
+            error = max(error, off if math.isfinite(off) else math.inf)
+    case.measure("step_error", error, "1", better="lower")
+    if not error <= STEP_BOUND:
+        case.fail(
+            "The first step differs from its formula in float64 by {error:.1e}, more than {bound:.1e}.",
+            error=error,
+            bound=STEP_BOUND,
+        )
+
+
+def _judge_learning(case: Any, network: Any, unseen: Any, vocabulary: int) -> None:
+    last = mlx_transformer.loss(network, unseen).item()
+    bound = SHARE_OF_IGNORANCE * uniform_loss(vocabulary)
+    case.measure("last_loss", last, "nat", better="lower")
+    if not last < bound:
+        case.fail(
+            "The loss on unseen sequences ended at {last:.3f}, not below {bound:.3f}.", last=last, bound=bound
+        )
+
+
+def _save(probe: Probe, method: Method, network: Any, optimizer: Any) -> None:
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+
+    for part, tree in (("network", network.parameters()), ("optimizer", optimizer.state)):
+        mx.save_safetensors(
+            str(probe.scratch / f"{method.kind}-{part}.safetensors"), dict(tree_flatten(tree))
+        )
+
+
+def _judge_resumption(probe: Probe, case: Any, method: Method, network: Any, batches: "list[Any]") -> None:
+    """A new network and optimizer, from another seed, take the same steps from what was saved."""
+    import mlx.core as mx
+    from mlx.utils import tree_unflatten
+
+    resumed = mlx_transformer.transformer(probe.parameters["vocabulary"], seed=probe.seed + 1)
+    optimizer = _optimizer(method)
+    resumed.load_weights(str(probe.scratch / f"{method.kind}-network.safetensors"))
+    state = mx.load(str(probe.scratch / f"{method.kind}-optimizer.safetensors"))
+    optimizer.state = tree_unflatten(list(state.items()))
+    _train(resumed, optimizer, batches)
+    through, again = _weights(network), _weights(resumed)
+    error = max(
+        max(abs(one - other) for one, other in zip(weights, again[name])) / max(map(abs, weights))
+        for name, weights in through.items()
+    )
+    case.measure("resumed_error", error, "1", better="lower")
+    bound = SAME_ON_GPU if is_on_gpu() else 0.0
+    if not error <= bound:
+        case.fail(
+            "Saved and resumed, training went on to other weights: relative difference {error:.1e}, "
+            "more than {bound:.0e}.",
+            error=error,
+            bound=bound,
+        )
