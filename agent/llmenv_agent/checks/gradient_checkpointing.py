@@ -66,7 +66,7 @@ def _examine(probe: Probe, case: Case, family: str) -> None:
     kept = _count_kept(probe, family)
     layers = probe.parameters["layers"]
     plain = kept.ends + layers * kept.block
-    probe.require_memory(2 * plain, f"{layers} blocks of {kept.block / 1e6:.1f} MB, twice", findings=case)
+    probe.require_memory(2 * plain, f"{layers} blocks of {kept.block / 1e6:.1f} MB, twice")
     _judge_gradients(probe, case, family)
     second = probe.run_in_second_process("peaks", environment=ENVIRONMENT, parameters={"family": family})
     if second.status != "pass":
