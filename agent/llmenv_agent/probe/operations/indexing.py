@@ -57,7 +57,7 @@ def operations() -> Tuple[Operation, ...]:
         Operation("topk", lambda a: a.topk(5, -1), ranked, DTYPES, roundings=0),
         Operation("sort", lambda a: a.sort(-1), ranked, DTYPES, large={"k": 256}, roundings=0),
         Operation("sort_descending", lambda a: a.sort(-1, descending=True), ranked, DTYPES, roundings=0),
-        Operation("argsort", lambda a: a.argsort(1), (distinct("b k n"),), DTYPES, roundings=0),
+        Operation("argsort", lambda a: a.argsort(-1), (distinct("b k n"),), DTYPES, roundings=0),
         Operation("argmax", lambda a: a.argmax(-1), ranked, DTYPES, large={"k": 256}, roundings=0),
         Operation("argmin", lambda a: a.argmin(-1), ranked, DTYPES, roundings=0),
         Operation("nonzero", torch.nonzero, (flags,), WHOLE, roundings=0),
