@@ -103,7 +103,7 @@ ALL = (
     Case("GPT-2 124M", gpt2(12, 768, 12, 50_257), recipe(FULL, FLOAT32, 1, 512, checkpointing=True)),
     Case("SmolLM2 135M", SMOLLM2_135M, recipe(FULL, BITS16, 2, 384)),
     Case("SmolLM2 135M", SMOLLM2_135M, recipe(FULL, FLOAT32, 1, 512, checkpointing=True)),
-    Case("Qwen2 186M", QWEN2, recipe(LORA, BITS16, 1, 384)),
+    Case("Qwen2 190M", QWEN2, recipe(LORA, BITS16, 1, 384)),
     Case("SmolLM2 360M", SMOLLM2_360M, recipe(LORA, BITS16, 1, 768, checkpointing=True, rank=32)),
     Case("GPT-2 Medium", GPT2_MEDIUM, recipe(LORA, FLOAT32, 1, 256, rank=8)),
     Case("SmolLM2 360M", SMOLLM2_360M, recipe(QLORA, BITS16, 1, 384)),
