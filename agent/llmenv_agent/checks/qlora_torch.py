@@ -142,9 +142,9 @@ def _quantized_layers(model: Any) -> "dict[str, Any]":
 
 
 def _stored(layer: Any) -> "list[Any]":
-    """Codes, quantized block maxima, and the maxima of those: what grows with the number of elements."""
+    """Codes, block maxima, and the maxima of those where they are quantized too."""
     state = layer.weight.quant_state
-    return [layer.weight.data, state.absmax, state.state2.absmax] if state.nested else [layer.weight.data]
+    return [layer.weight.data, state.absmax, *([state.state2.absmax] if state.nested else [])]
 
 
 def _judge_memory(probe: Probe, layers: "dict[str, Any]") -> None:
@@ -193,10 +193,12 @@ def _judge_restored(probe: Probe, full: Any, layers: "dict[str, Any]") -> None:
 
 def _share_of_bound(original: Any, restored: Any) -> float:
     """max |restored - original| / bound over elements in whole blocks; infinite where one is not finite."""
+    import torch
+
     largest = original.reshape(-1, BLOCK).abs().amax(1)
     # Block maxima are quantized less their mean, 256 at a time.
     offsets = (largest - largest.mean()).abs()
-    outer = offsets.reshape(-1, OUTER_BLOCK).amax(1).repeat_interleave(OUTER_BLOCK)
+    outer = torch.cat([block.amax().expand_as(block) for block in offsets.split(OUTER_BLOCK)])
     bounds = HALF_WIDEST_GAP * largest + HALF_DYNAMIC_STEP * outer
     errors = (restored - original).abs().reshape(-1, BLOCK).amax(1)
     share = float((errors / bounds).max().item())
@@ -216,7 +218,7 @@ def _judge_product(probe: Probe, layer: Any) -> None:
     weights = _restored(layer)
     for name, observed, exact in (
         ("product", outputs, drawn.double() @ weights.t()),
-        ("gradient", inputs.grad, upstream.double() @ weights),
+        ("gradient", _gradient(inputs), upstream.double() @ weights),
     ):
         error = float(((observed.detach().cpu().double() - exact).abs().max() / exact.abs().max()).item())
         probe.measure(name + "_error", error, "1", better="lower")
@@ -281,12 +283,17 @@ def _try_training_after_evaluation(probe: Probe, device: Any) -> None:
 
 
 def _input_gradient(layer: Any, inputs: Any) -> Any:
-    """The gradient of the outputs' sum; zeros where the layer passes none on."""
-    import torch
-
+    """The gradient of the outputs' sum."""
     leaf = inputs.clone().requires_grad_()
     layer(leaf).sum().backward()
-    return torch.zeros_like(inputs) if leaf.grad is None else leaf.grad
+    return _gradient(leaf)
+
+
+def _gradient(leaf: Any) -> Any:
+    """Zeros where a layer passed none on."""
+    import torch
+
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
 def _with_adapter(probe: Probe, model: Any) -> Any:
