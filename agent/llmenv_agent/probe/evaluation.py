@@ -66,7 +66,9 @@ def evaluate(row: Row, *, device: Any, seed: int, run: int) -> Iterator[Part]:
 
     followed = [index for index, output in enumerate(expected.outputs) if output.requires_grad]
     if followed:
-        arriving = [incoming_gradient(expected.outputs[index].shape, generator) for index in followed]
+        arriving = [
+            incoming_gradient(expected.outputs[index].shape, row.layout, generator) for index in followed
+        ]
         gradients = expected.gradients(_arriving(row, arriving, expected, followed))
         stale_memory.leave([gradient.shape for gradient in gradients], dtype=dtype, device=device)
         found = observed.gradients(_arriving(row, arriving, observed, followed))

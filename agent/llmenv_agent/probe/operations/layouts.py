@@ -41,9 +41,12 @@ def laid_out(block: Any, layout: str, first: int) -> Any:
     return block
 
 
-def incoming_gradient(shape: Any, generator: Any) -> Any:
-    """Eighths from -15/8 to 15/8 without 0, exact in every data type; float64 on the CPU."""
+def incoming_gradient(shape: Any, layout: str, generator: Any) -> Any:
+    """Eighths from -15/8 to 15/8 without 0, exact in every data type; float64 on the CPU.
+
+    In the layout "expanded", where many sums are one, they are positive, so that it does not cancel.
+    """
     import torch
 
-    sign = 2 * torch.randint(2, tuple(shape), generator=generator) - 1
+    sign = 1 if layout == "expanded" else 2 * torch.randint(2, tuple(shape), generator=generator) - 1
     return sign * torch.randint(1, 16, tuple(shape), generator=generator).double() / 8

@@ -21,8 +21,9 @@ def operations() -> Tuple[Operation, ...]:
     import torch
     from torch.nn import functional
 
-    # Expanded, all rows of `a` are one, and a product with the rows of `b` is a single sum.
-    a, b, c = leaning("n k"), normal("k m"), normal("n m")
+    # Expanded, all rows of `a` are one and all rows of `b`: their product is a single sum.
+    a, b, c = leaning("n k"), leaning("k m"), normal("n m")
+    long = normal("n k"), normal("k m")
     x, y, z = normal("b n k"), normal("b k m"), normal("b n m")
     weight, bias = normal("m k"), normal("m")
     heads, channels = (normal("b n h d"), normal("b t h d")), normal("b k t")
@@ -30,7 +31,7 @@ def operations() -> Tuple[Operation, ...]:
     return (
         Operation("mm", torch.mm, (a, b), large=tall, length="k n"),
         Operation("mv", torch.mv, (a, leaning("k")), length="k n"),
-        Operation("outer", torch.outer, (normal("n"), normal("k")), length="k"),
+        Operation("outer", torch.outer, (leaning("n"), leaning("k")), length="k"),
         Operation("addmm", torch.addmm, (c, a, b), length="k n"),
         Operation("matmul_2d_weight", torch.matmul, (x, b), length="k n"),
         Operation("matmul_4d", torch.matmul, (normal("b h n k"), normal("b h k m")), length="k n"),
@@ -45,7 +46,7 @@ def operations() -> Tuple[Operation, ...]:
         Operation("output_layer", functional.linear, (x, table), large=wide, length="k n v"),
         Operation("conv1d", functional.conv1d, (channels, normal("m k 3"), bias), length="k t"),
         Operation("conv1d_depthwise", _depthwise, (channels, normal("k 1 4")), length="t"),
-        *(Operation(f"mm_{k}", torch.mm, (a, b), layouts=PLAIN, sizes={"k": k}, length="k") for k in LONG),
+        *(Operation(f"mm_{k}", torch.mm, long, layouts=PLAIN, sizes={"k": k}, length="k") for k in LONG),
         *(_product_of_ones(k, ("float32",)) for k in LONG),
         # The largest K that every order of summation and every partial sum in the dtype itself has exactly.
         _product_of_ones(2048, ("float16",)),
