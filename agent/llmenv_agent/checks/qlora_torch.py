@@ -25,6 +25,7 @@ import importlib.util
 import math
 from typing import TYPE_CHECKING, Any
 
+from llmenv_probe import nf4
 from llmenv_probe.small_models import learnable_tokens, small_model
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ SUITES = ("full",)
 # bitsandbytes is optional: `run` says that it is missing.
 REQUIRES = ("torch", "transformers", "peft", "accelerate")
 TIMEOUT_SECONDS = 600
+TYPICAL_SECONDS = 40
 PARAMETERS = {
     "vocabulary": 32,
     "width": 256,
@@ -48,11 +50,6 @@ PARAMETERS = {
 COUNTS = ("vocabulary", "width", "layers", "rank", "steps", "batch_size", "sequence_length")
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-BLOCK, OUTER_BLOCK = 64, 256
-# The widest gap of NF4's sixteen levels lies between -1 and -0.6961928 (Dettmers et al., 2023, appendix E).
-HALF_WIDEST_GAP = (1 - 0.6961928009986877) / 2
-# The signed dynamic map of 8 bits divides [0.1, 1] into 64 steps (Dettmers et al., 2022).
-HALF_DYNAMIC_STEP = 0.9 / 128
 ROUNDING = 1.001
 FP32_BOUND = 1e-4
 SHARE_OF_IGNORANCE = 0.6
@@ -68,7 +65,7 @@ def run(probe: Probe) -> None:
         return
     full = _full_model(probe)
     model = _load_in_4_bits(probe, full, device)
-    layers = _quantized_layers(model)
+    layers = nf4.layers_of(model)
     _judge_memory(probe, layers)
     _judge_restored(probe, full, layers)
     _judge_product(probe, next(iter(layers.values())))
@@ -106,7 +103,7 @@ def _is_supported(probe: Probe, device: str) -> bool:
 
 def _full_model(probe: Probe) -> Any:
     width = probe.parameters["width"]
-    if width % OUTER_BLOCK:
+    if width % nf4.OUTER_BLOCK:
         probe.error("A width of {width} is no multiple of 256, as whole blocks need.", width=width)
     return small_model(
         "llama",
@@ -135,25 +132,15 @@ def _load_in_4_bits(probe: Probe, full: Any, device: Any) -> Any:
     )
 
 
-def _quantized_layers(model: Any) -> "dict[str, Any]":
-    from bitsandbytes.nn import Linear4bit
-
-    return {name: module for name, module in model.named_modules() if isinstance(module, Linear4bit)}
-
-
-def _stored(layer: Any) -> "list[Any]":
-    """Codes, block maxima, and the maxima of those where they are quantized too."""
-    state = layer.weight.quant_state
-    return [layer.weight.data, state.absmax, *([state.state2.absmax] if state.nested else [])]
-
-
 def _judge_memory(probe: Probe, layers: "dict[str, Any]") -> None:
     count = len(TARGETS) * probe.parameters["layers"]
     probe.measure("quantized_modules", len(layers), "1")
     probe.expect("quantized_modules", len(layers) == count, f"{count}", f"{len(layers)}")
     elements = sum(layer.in_features * layer.out_features for layer in layers.values())
-    observed = sum(part.numel() * part.element_size() for layer in layers.values() for part in _stored(layer))
-    expected = elements // 2 + elements // BLOCK + 4 * (elements // (BLOCK * OUTER_BLOCK))
+    observed = sum(
+        part.numel() * part.element_size() for layer in layers.values() for part in nf4.storage(layer)
+    )
+    expected = nf4.storage_bytes(elements)
     probe.measure("quantized_memory", observed, "byte", better="lower")
     probe.measure("bits_per_parameter", 8 * observed / elements if elements else 0.0, "bit", better="lower")
     probe.measure("share_of_fp16", observed / (HALF_BYTES * elements) if elements else 0.0, "1")
@@ -166,18 +153,11 @@ def _judge_memory(probe: Probe, layers: "dict[str, Any]") -> None:
     )
 
 
-def _restored(layer: Any) -> Any:
-    """The layer's weights (out, in), float64 on the CPU, as bitsandbytes restores them."""
-    from bitsandbytes.functional import dequantize_4bit
-
-    return dequantize_4bit(layer.weight.data, layer.weight.quant_state).cpu().double()
-
-
 def _judge_restored(probe: Probe, full: Any, layers: "dict[str, Any]") -> None:
     """The largest error of an element as a share of what NF4 allows it."""
     originals = dict(full.named_parameters())
     shares = {
-        name: _share_of_bound(originals[name + ".weight"].detach().double(), _restored(layer))
+        name: nf4.share_of_bound(originals[name + ".weight"].detach().double(), nf4.restored(layer))
         for name, layer in layers.items()
     }
     worst = max(shares, key=lambda name: shares[name])
@@ -191,20 +171,6 @@ def _judge_restored(probe: Probe, full: Any, layers: "dict[str, Any]") -> None:
     )
 
 
-def _share_of_bound(original: Any, restored: Any) -> float:
-    """max |restored - original| / bound over elements in whole blocks; infinite where one is not finite."""
-    import torch
-
-    largest = original.reshape(-1, BLOCK).abs().amax(1)
-    # Block maxima are quantized less their mean, 256 at a time.
-    offsets = (largest - largest.mean()).abs()
-    outer = torch.cat([block.amax().expand_as(block) for block in offsets.split(OUTER_BLOCK)])
-    bounds = HALF_WIDEST_GAP * largest + HALF_DYNAMIC_STEP * outer
-    errors = (restored - original).abs().reshape(-1, BLOCK).amax(1)
-    share = float((errors / bounds).max().item())
-    return share if math.isfinite(share) else math.inf
-
-
 def _judge_product(probe: Probe, layer: Any) -> None:
     """Forward and gradient of one layer against float64 with the restored weights."""
     import torch
@@ -215,7 +181,7 @@ def _judge_product(probe: Probe, layer: Any) -> None:
     outputs = layer(inputs)
     upstream = torch.randn(outputs.shape, generator=generator)
     outputs.backward(upstream.to(outputs.device))
-    weights = _restored(layer)
+    weights = nf4.restored(layer)
     for name, observed, exact in (
         ("product", outputs, drawn.double() @ weights.t()),
         ("gradient", _gradient(inputs), upstream.double() @ weights),
@@ -237,11 +203,9 @@ def _try_ragged_rows(probe: Probe, device: Any) -> None:
     import torch
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-    original = torch.randn(BLOCK, 3 * BLOCK // 2, generator=torch.Generator().manual_seed(probe.seed))
-    codes, state = quantize_4bit(original.to(device), blocksize=BLOCK, quant_type="nf4")
-    errors = (dequantize_4bit(codes, state).cpu() - original).abs().reshape(-1, BLOCK).amax(1)
-    largest = original.reshape(-1, BLOCK).abs().amax(1)
-    share = float((errors / (HALF_WIDEST_GAP * largest)).max().item())
+    original = torch.randn(nf4.BLOCK, 3 * nf4.BLOCK // 2, generator=torch.Generator().manual_seed(probe.seed))
+    codes, state = quantize_4bit(original.to(device), blocksize=nf4.BLOCK, quant_type="nf4")
+    share = nf4.share_of_bound(original, dequantize_4bit(codes, state).cpu(), is_nested=False)
     probe.measure("ragged_share_of_nf4_bound", share, "1", better="lower")
     if not share <= ROUNDING:
         probe.warn(
@@ -250,7 +214,7 @@ def _try_ragged_rows(probe: Probe, device: Any) -> None:
             remedy="KI110",
             device=device,
             version=bitsandbytes.__version__,
-            block=BLOCK,
+            block=nf4.BLOCK,
             share=share,
         )
 
@@ -262,9 +226,9 @@ def _try_training_after_evaluation(probe: Probe, device: Any) -> None:
 
     generator = torch.Generator().manual_seed(probe.seed)
     layer = bitsandbytes.nn.Linear4bit(
-        OUTER_BLOCK, BLOCK, bias=False, compute_dtype=torch.float32, quant_type="nf4"
+        nf4.OUTER_BLOCK, nf4.BLOCK, bias=False, compute_dtype=torch.float32, quant_type="nf4"
     ).to(device)
-    inputs = torch.randn(8, OUTER_BLOCK, generator=generator).to(device)
+    inputs = torch.randn(8, nf4.OUTER_BLOCK, generator=generator).to(device)
     before = _input_gradient(layer, inputs)
     with torch.no_grad():
         layer.eval()(inputs)
@@ -312,7 +276,7 @@ def _with_adapter(probe: Probe, model: Any) -> Any:
         ),
     )
     trainable, _ = adapted.get_nb_trainable_parameters()
-    sides = sum(layer.in_features + layer.out_features for layer in _quantized_layers(adapted).values())
+    sides = sum(layer.in_features + layer.out_features for layer in nf4.layers_of(adapted).values())
     expected = probe.parameters["rank"] * sides
     probe.measure("trainable_parameters", trainable, "1")
     probe.expect(
@@ -371,7 +335,7 @@ def _digest(layers: "dict[str, Any]") -> str:
 
     digest = hashlib.sha256()
     for name in sorted(layers):
-        for part in _stored(layers[name]):
+        for part in nf4.storage(layers[name]):
             digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()
 

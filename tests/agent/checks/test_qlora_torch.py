@@ -66,7 +66,7 @@ peft.LoraConfig = lambda **options: right(**{**options, "r": 4})
 train_rightly = _train
 def train_and_break(probe, model, device):
     losses = train_rightly(probe, model, device)
-    next(iter(_quantized_layers(model).values())).weight.data[0] ^= 1
+    next(iter(nf4.layers_of(model).values())).weight.data[0] ^= 1
     return losses
 globals()["_train"] = train_and_break
 """,
