@@ -83,8 +83,8 @@ report = {
 }
 with open(f"{folder}/rank{accelerator.process_index}.json", "w") as stream:
     json.dump(report, stream)
-accelerator.wait_for_everyone()
 if torch.distributed.is_initialized():
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 """
 
@@ -192,6 +192,8 @@ def _launch(probe: Probe, script: Path, learning_rate: float) -> None:
 def _environment(scratch: Path) -> "dict[str, str]":
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     loopback = "lo0" if sys.platform == "darwin" else "lo"
+    # Accelerate binds each process to a GPU of its own number, also where it trains on the CPU.
+    kept["CUDA_VISIBLE_DEVICES"] = ""
     return {**kept, "GLOO_SOCKET_IFNAME": loopback, "OMP_NUM_THREADS": "1", "HF_HOME": str(scratch / "hf")}
 
 
