@@ -69,7 +69,7 @@ def _passed_on(path: Path) -> str:
     """The end of the log, after it has been written to stderr."""
     with path.open("rb") as log:
         log.seek(max(0, path.stat().st_size - MOST_LOG_BYTES))
-        text = log.read().decode("utf-8", errors="replace")
+        text = str(log.read(), "utf-8", "replace")
     sys.stderr.write(text)
     return text
 
