@@ -348,3 +348,12 @@ def test_check_knows_the_variant_of_its_chip(tmp_path: Path) -> None:
         read_definition(path), target=target_from(sys.executable), device="cpu", seed=3, machine=machine
     )
     assert [fact.number for fact in result.facts] == [800, 3]
+
+
+def test_check_of_cases_says_how_many_passed_and_how_many_do_not_apply(check: RunBody) -> None:
+    """A skipped row is no passed one."""
+    passes = 'with probe.case("right") as case:\n    case.passed("Right.")\n'
+    skips = 'with probe.case("absent") as case:\n    case.skip("Not here.")\n'
+    assert words(check(passes)) == ("pass", "Cases passed: 1 of 1.")
+    assert words(check(passes + skips)) == ("pass", "Cases passed: 1 of 2; do not apply here: 1.")
+    assert words(check(skips)) == ("skip", "None of 1 cases applies here. Not here.")

@@ -186,16 +186,24 @@ class Probe(Findings):
             counts = {"limited": len(limited), "total": len(self.case_statuses), "first": limited[0]}
             template = "{limited} of {total} cases work with a limitation, first {first}."
             self.settle("warn", template, counts, remedy=self._remedy_of(limited))
+        elif "pass" in self.case_statuses.values():
+            self._conclude_passed_cases(list(self.case_statuses.values()))
         elif met:
             self.settle("pass", "All {count} expectations were met.", {"count": met})
-        elif "pass" in self.case_statuses.values():
-            self.settle("pass", "None of {count} cases failed.", {"count": len(self.case_statuses)})
         elif set(self.case_statuses.values()) == {"skip"}:
             first = next((case.reason["text"] for case in self._cases), "")
             counts = {"count": len(self.case_statuses), "reason": first}
             self.settle("skip", "None of {count} cases applies here. {reason}", counts)
         else:
             self.settle("error", "The check ended without a verdict.", {})
+
+    def _conclude_passed_cases(self, words: List[str]) -> None:
+        counts = {"passed": words.count("pass"), "total": len(words), "skipped": words.count("skip")}
+        if counts["skipped"]:
+            template = "Cases passed: {passed} of {total}; do not apply here: {skipped}."
+            self.settle("pass", template, counts)
+        else:
+            self.settle("pass", "Cases passed: {passed} of {total}.", counts)
 
     def result(self, *, error: Optional[Dict[str, str]], **figures: Any) -> Dict[str, Any]:
         """The keys of `llmenv.fleet.v1.Result`, with the status as a word; cases are in their own file."""

@@ -100,8 +100,13 @@ class CheckRunner:
     def __init__(self, python: Path, folder: Path) -> None:
         self._python = python
         self._folder = folder
-        # No test depends on what somebody's cache holds or on whether the hub answers.
-        self._variables = {"HF_HOME": str(folder / "hf-home"), "HF_HUB_OFFLINE": "1"}
+        # No test depends on what somebody's cache holds or on whether the hub answers, and threads that
+        # wait for one another sleep: on a busy machine they would spin away what the others need.
+        self._variables = {
+            "HF_HOME": str(folder / "hf-home"),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
 
     def __call__(
         self,
