@@ -31,7 +31,7 @@ SUITES = ("full",)
 # mlx and mlx-lm are optional away from Apple Silicon: `run` says what is missing.
 REQUIRES = ()
 TIMEOUT_SECONDS = 400
-TYPICAL_SECONDS = 7
+TYPICAL_SECONDS = 4
 PARAMETERS = {
     "model": None,
     "vocabulary": 256,

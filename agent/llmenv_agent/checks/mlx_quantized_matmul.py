@@ -35,7 +35,7 @@ SUITES = ("full",)
 REQUIRES = ()
 TIMEOUT_SECONDS = 300
 CASE_TIMEOUT_SECONDS = 60
-TYPICAL_SECONDS = 8
+TYPICAL_SECONDS = 5
 PARAMETERS = {"inner": 256, "outer": 128, "rows": 9}
 COUNTS = ("inner", "outer", "rows")
 

@@ -34,7 +34,7 @@ SUITES = ("full",)
 # mlx and mlx-lm are optional away from Apple Silicon: `run` says what is missing.
 REQUIRES = ()
 TIMEOUT_SECONDS = 600
-TYPICAL_SECONDS = 9
+TYPICAL_SECONDS = 5
 PARAMETERS = {
     "vocabulary": 32,
     "width": 64,

@@ -36,16 +36,16 @@ SUITES = ("full",)
 # bitsandbytes is optional: `run` says that it is missing.
 REQUIRES = ("torch", "transformers", "peft", "accelerate")
 TIMEOUT_SECONDS = 600
-TYPICAL_SECONDS = 40
+TYPICAL_SECONDS = 8
 PARAMETERS = {
     "vocabulary": 32,
     "width": 256,
     "layers": 2,
     "rank": 8,
-    "steps": 20,
+    "steps": 40,
     "batch_size": 8,
     "sequence_length": 32,
-    "learning_rate": 1e-2,
+    "learning_rate": 4e-3,
 }
 COUNTS = ("vocabulary", "width", "layers", "rank", "steps", "batch_size", "sequence_length")
 
