@@ -28,6 +28,7 @@ ORDER = 10
 SUITES = ("quick", "full")
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 120
+TYPICAL_SECONDS = 7
 PARAMETERS = {"size": 1000, "trials": 5, "warmups": 2}
 COUNTS = ("size", "trials")
 

@@ -30,6 +30,7 @@ ORDER = 60
 SUITES = ("quick", "full")
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 300
+TYPICAL_SECONDS = 4
 # `operator_device`, where given, is where the operator is called in place of the check's own device.
 PARAMETERS = {"operator_device": None}
 

@@ -28,6 +28,7 @@ ORDER = 20
 SUITES = ("quick", "full")
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 180
+TYPICAL_SECONDS = 3
 PARAMETERS = {"steps": 100, "batch_size": 32, "learning_rate": 1e-3, "steps_per_trial": 10}
 COUNTS = ("steps", "batch_size", "steps_per_trial")
 
