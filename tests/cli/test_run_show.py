@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 RUNS = Path(__file__).resolve().parent / "runs"
 NAMES = ("ready_m2_ultra", "not_ready")
+# Parts of real runs on an NVIDIA GPU: operations, canaries, training features, speed.
+REAL = "correctness_h100"
 
 
 def section(document: str, title: str) -> str:
@@ -45,6 +47,17 @@ def test_report_is_the_golden_one(
     assert shown.out == golden(name=f"{name}-{output_format}-{language}")
 
 
+@pytest.mark.parametrize("output_format", ["table", "md"])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_report_of_a_real_run_is_the_golden_one(
+    llmenv: Callable[..., Any], golden: Any, output_format: str, language: str
+) -> None:
+    """Cases by group, their figures, unstable series and what has no remedy, in both languages."""
+    shown = llmenv("run", "show", str(RUNS / f"{REAL}.json"), "--format", output_format, "--lang", language)
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out == golden(name=f"{REAL}-{output_format}-{language}")
+
+
 def test_wide_terminal(llmenv: Callable[..., Any], golden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """120 columns leave room for a sentence a line."""
     monkeypatch.setenv("COLUMNS", "120")
@@ -53,7 +66,7 @@ def test_wide_terminal(llmenv: Callable[..., Any], golden: Any, monkeypatch: pyt
     assert shown.out == golden(name="ready_m2_ultra-table-120")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, REAL])
 def test_narrow_terminal_is_not_overrun(llmenv: Callable[..., Any], name: str) -> None:
     """No line is longer than the terminal is wide."""
     shown = llmenv("run", "show", str(RUNS / f"{name}.json"))

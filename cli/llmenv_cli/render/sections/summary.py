@@ -100,7 +100,7 @@ def figures(view: RunView, texts: Texts) -> Section:
 
 
 def _figures_of(check: CheckView, texts: Texts) -> Iterator[tuple[str, ...]]:
-    """The check is named in its first row only; cases speak for themselves where they are few."""
+    """The check is named in its first row only; of cases, where they are few, what was timed."""
     if check.result is None:
         return
     name = title(check.name, texts)
@@ -108,7 +108,7 @@ def _figures_of(check: CheckView, texts: Texts) -> Iterator[tuple[str, ...]]:
     measured_by = [("", check.result.measurements), *((case.name, case.measurements) for case in cases)]
     for case_name, measurements in measured_by:
         for measured in measurements:
-            if measured.direction:
+            if measured.direction and (measured.trials or not case_name):
                 said = texts.name_of("name", measured.name)
                 yield name, f"{case_name}: {said}" if case_name else said, value_in_words(measured, texts)
                 name = ""
