@@ -20,11 +20,13 @@ BROKEN = """
 """
 
 
-def pretend_pandas(folder: Path, source: str) -> str:
-    """Puts a `pandas` 9.9 with this source into `folder`; returns code that makes it importable."""
-    (folder / "extra" / "pandas-9.9.dist-info").mkdir(parents=True)
-    (folder / "extra" / "pandas-9.9.dist-info" / "METADATA").write_text("Name: pandas\nVersion: 9.9\n")
-    (folder / "extra" / "pandas.py").write_text(source)
+def pretend_torchaudio(folder: Path, source: str) -> str:
+    """Puts a `torchaudio` 9.9 with this source into `folder`; returns code that makes it importable."""
+    (folder / "extra" / "torchaudio-9.9.dist-info").mkdir(parents=True)
+    (folder / "extra" / "torchaudio-9.9.dist-info" / "METADATA").write_text(
+        "Name: torchaudio\nVersion: 9.9\n"
+    )
+    (folder / "extra" / "torchaudio.py").write_text(source)
     return BROKEN.format(folder=str(folder / "extra"))
 
 
@@ -58,28 +60,29 @@ def test_every_installed_package_works(run_check: CheckRunner, training_python: 
 def test_package_with_a_wrong_result_fails(run_check: CheckRunner, tmp_path: Path) -> None:
     """A package that imports and computes something else is a failure of its case and of the check."""
     source = """
-class DataFrame:
-    def __init__(self, columns): ...
-    def groupby(self, key): return self
-    def __getitem__(self, name): return self
-    def sum(self): return self
-    def to_dict(self): return {"a": 5, "b": 2}
+class functional:
+    @staticmethod
+    def resample(waves, old, new): return waves
 """
-    observed = run_check("packages", planted=pretend_pandas(tmp_path, source))
-    assert (observed.status, observed.cases["pandas"]) == ("fail", "fail")
-    assert observed.reason == "1 of 15 cases failed, first pandas."
-    (pandas,) = (each for each in observed.result.cases if each.name == "pandas")
-    assert pandas.reason.text == ("imports, and does not work: {'a': 5, 'b': 2} in place of {'a': 4, 'b': 2}")
+    observed = run_check("packages", planted=pretend_torchaudio(tmp_path, source))
+    assert (observed.status, observed.cases["torchaudio"]) == ("fail", "fail")
+    assert observed.reason == "1 of 15 cases failed, first torchaudio."
+    (torchaudio,) = (each for each in observed.result.cases if each.name == "torchaudio")
+    assert torchaudio.reason.text == ("imports, and does not work: (1, 160) in place of (1, 80)")
 
 
 def test_package_that_does_not_import_is_an_error_of_its_case(run_check: CheckRunner, tmp_path: Path) -> None:
     """A missing dynamic library is named in the package's own row; the others are tried all the same."""
     source = 'raise ImportError("libomp.so.5: cannot open shared object file: No such file or directory")'
-    observed = run_check("packages", planted=pretend_pandas(tmp_path, source))
-    assert (observed.status, observed.cases["pandas"], observed.cases["torch"]) == ("fail", "error", "pass")
-    (pandas,) = (each for each in observed.result.cases if each.name == "pandas")
-    assert pandas.reason.text == "The dynamic library libomp.so.5 is missing."
-    assert {fact.name: fact.text or fact.flag for fact in pandas.facts} == {
+    observed = run_check("packages", planted=pretend_torchaudio(tmp_path, source))
+    assert (observed.status, observed.cases["torchaudio"], observed.cases["torch"]) == (
+        "fail",
+        "error",
+        "pass",
+    )
+    (torchaudio,) = (each for each in observed.result.cases if each.name == "torchaudio")
+    assert torchaudio.reason.text == "The dynamic library libomp.so.5 is missing."
+    assert {fact.name: fact.text or fact.flag for fact in torchaudio.facts} == {
         "version": "9.9",
         "imports": False,
     }
@@ -87,8 +90,8 @@ def test_package_that_does_not_import_is_an_error_of_its_case(run_check: CheckRu
 
 def test_package_that_aborts_costs_its_own_row(run_check: CheckRunner, tmp_path: Path) -> None:
     """An import that ends the process is that package's crash; those after it run in a fresh process."""
-    observed = run_check("packages", planted=pretend_pandas(tmp_path, "import os; os.abort()"))
-    assert (observed.cases["pandas"], observed.cases["torch"]) == ("crash", "pass")
+    observed = run_check("packages", planted=pretend_torchaudio(tmp_path, "import os; os.abort()"))
+    assert (observed.cases["torchaudio"], observed.cases["torch"]) == ("crash", "pass")
     assert len(observed.cases) == 15
     assert observed.status != "pass"
 
