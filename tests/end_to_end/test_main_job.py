@@ -23,6 +23,23 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[2]
 # An interpreter without torch: every check still has its process, its records and its verdict.
 BARE_PYTHON = Path(sys.executable)
+# In a bare interpreter the suite ends before a second one has started: a lab's own check does not.
+TAKES_TIME = """
+'Does time pass?'
+
+import time
+
+ORDER = 0
+SUITES = ("quick",)
+REQUIRES = ()
+TIMEOUT_SECONDS = 60
+PARAMETERS = {}
+
+
+def run(probe):
+    time.sleep(6)
+    probe.passed("It does.")
+"""
 CHECKS = {
     "packages",
     "settings",
@@ -81,7 +98,11 @@ def test_what_the_agent_saw_is_what_people_are_shown(fleet: Fleet) -> None:
 @pytest.mark.slow
 def test_a_local_check_waits_for_the_run_of_the_agent(fleet: Fleet) -> None:
     """One run at a time a machine: the second says whom it waits for, and begins after it."""
-    agent = fleet.start_agent(fleet.configure(BARE_PYTHON))
+    folder = fleet.folder / "checks"
+    folder.mkdir()
+    (folder / "takes_time.py").write_text(TAKES_TIME)
+    configured = fleet.configure(BARE_PYTHON, "[agent]", f'checks_folders = ["{folder}"]')
+    agent = fleet.start_agent(configured)
     end = time.monotonic() + 30
     while not check_processes(agent.pid):
         assert time.monotonic() < end, "no check started"
