@@ -92,18 +92,23 @@ def run_check(
         )
         watch = Watch(note=note, on_progress=on_progress, cancelled=cancelled)
         result.MergeFrom(_Check(asked=asked, folder=folder, watch=watch).run())
-        result.environment_variables.update(allowed(asked.environment))
     result.conditions_after.CopyFrom(read_conditions())
     result.result_id = result_id or new_id()
-    result.check_name = definition.name
-    result.definition_hash = definition.definition_hash
-    result.parameters_json = json.dumps(complete, sort_keys=True)
-    result.device = device
-    result.seed = seed
+    _note_asked(result, asked)
     if not result.wall_seconds:
         result.wall_seconds = time.monotonic() - start
     _add_remedies(result, find_remedy)
     return result
+
+
+def _note_asked(result: result_pb2.Result, asked: Asked) -> None:
+    """What a replay needs: the check with its parameters, seed and environment."""
+    result.check_name = asked.definition.name
+    result.definition_hash = asked.definition.definition_hash
+    result.parameters_json = json.dumps(asked.parameters, sort_keys=True)
+    result.device = asked.device
+    result.seed = asked.seed
+    result.environment_variables.update(allowed(asked.environment))
 
 
 @contextlib.contextmanager

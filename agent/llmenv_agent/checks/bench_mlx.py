@@ -15,6 +15,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from llmenv_probe import mlx_device, roofline
+from llmenv_probe.mlx_backend import use_mlx
 from llmenv_probe.timing import Timer
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ ELEMENT_BYTES = 4
 
 
 def run(probe: Probe) -> None:
-    mlx_device.require(probe)
+    use_mlx(probe)
     chosen = ON_CPU if probe.device == "cpu" else ON_ACCELERATOR
     sizes, megabytes, lengths, heads = (probe.parameters[name] or chosen[name] for name in chosen)
     timer = Timer(probe, mlx_device.synchronize)
@@ -93,7 +94,7 @@ def _measure_matmul(
     by_column = right.transpose()[mx.array(columns)].tolist()
     reference = [math.fsum(a * b for a, b in zip(exact, column)) for column in by_column]
     observed = (left @ right)[row][mx.array(columns)].tolist()
-    mlx_device.refuse_wrong(case, observed, reference, bound=mlx_device.product_bound(probe, dtype))
+    mlx_device.refuse_wrong(case, observed, reference, bound=mlx_device.product_bound(dtype))
 
     operations = roofline.matmul_operations(size, size, size)
     rate = series.measure_rate(case, "matmul_rate", "FLOP/s", work=operations)
@@ -147,7 +148,7 @@ def _measure_attention(
     reference = _attend_in_python(
         query[0, 0, row].tolist(), key[0, 0, : row + 1].tolist(), value[0, 0, : row + 1].tolist()
     )
-    bound = mlx_device.product_bound(probe, "float32")
+    bound = mlx_device.product_bound("float32")
     mlx_device.refuse_wrong(case, attend()[0, 0, row].tolist(), reference, bound=bound)
     operations = roofline.causal_attention_operations(
         batch=1, heads=heads, length=length, head_width=head_width

@@ -19,6 +19,7 @@ import math
 from typing import TYPE_CHECKING, Any, Callable
 
 from llmenv_probe import mlx_device, roofline, workloads
+from llmenv_probe.mlx_backend import use_mlx
 from llmenv_probe.timing import Timer
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ LOGITS_BOUNDS = {"float32": 1e-4, "float16": 1e-2}
 
 
 def run(probe: Probe) -> None:
-    mlx_device.require(probe)
+    use_mlx(probe)
     if importlib.util.find_spec("mlx_lm") is None:
         probe.skip("mlx_lm is not installed, and it is its Llama that is timed.")
     is_cpu = probe.device == "cpu"

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
+from llmenv_probe.roundoff import UNIT_ROUNDOFF
 from llmenv_probe.small_models import learnable_tokens, small_model
-from llmenv_probe.training import UNIT_ROUNDOFFS, gradient_bound, gradients, relative_error, weights
+from llmenv_probe.training import gradient_bound, gradients, relative_error, weights
 
 if TYPE_CHECKING:
     from llmenv_agent.probe.cases import Case
@@ -134,7 +135,7 @@ def _judge_weights(probe: Probe, case: Case, accumulated: Any, large: Any, bound
     for name, gradient in large[0].items():
         expected = large[1][name].double()
         allowed = probe.parameters["learning_rate"] * bound * gradient.norm().item()
-        allowed += 2 * UNIT_ROUNDOFFS["float32"] * expected.abs().max().item()
+        allowed += 2 * UNIT_ROUNDOFF["float32"] * expected.abs().max().item()
         observed = (accumulated[1][name].double() - expected).abs().max().item()
         excess = max(excess, observed / allowed)
     case.measure("weight_difference", excess, "1", better="lower")

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from llmenv_probe.small_models import learnable_tokens, small_model
 from llmenv_probe.training import (
-    UNIT_ROUNDOFFS,
+    UNIT_ROUNDOFF,
     Trained,
     gradient_bound,
     gradients,
@@ -267,5 +267,5 @@ def _judge_loss(probe: Probe, case: Case, dtype_name: str, reference: _Reference
 def _band(dtype_name: str, reference: _Reference) -> float:
     """See the module: nats that the two losses may be apart."""
     standard_error = reference.last.std().item() / math.sqrt(len(reference.last))
-    roundoff = UNIT_ROUNDOFFS[dtype_name] * reference.first.mean().item()
+    roundoff = UNIT_ROUNDOFF[dtype_name] * reference.first.mean().item()
     return float(STANDARD_ERRORS * standard_error + roundoff)

@@ -20,7 +20,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from llmenv_probe.mlx_backend import TF32_ROUNDOFF, product_roundoff, use_mlx
+from llmenv_probe.mlx_backend import product_roundoff, use_mlx
+from llmenv_probe.roundoff import TF32_ROUNDOFF
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmenv_probe import mlx_models
-from llmenv_probe.mlx_backend import TF32_ROUNDOFF, is_on_gpu, product_roundoff, use_mlx_lm
+from llmenv_probe.mlx_backend import is_on_gpu, product_roundoff, use_mlx_lm
 from llmenv_probe.permutation_language import permutation_tokens
+from llmenv_probe.roundoff import TF32_ROUNDOFF
 
 if TYPE_CHECKING:
     from llmenv_agent.probe.context import Probe

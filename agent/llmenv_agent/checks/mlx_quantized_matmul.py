@@ -24,7 +24,8 @@ import math
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmenv_probe.mlx_backend import ROUNDOFF, product_roundoff, use_mlx
+from llmenv_probe.mlx_backend import product_roundoff, use_mlx
+from llmenv_probe.roundoff import UNIT_ROUNDOFF
 
 if TYPE_CHECKING:
     from llmenv_agent.probe.context import Probe
@@ -151,7 +152,7 @@ def _judge_quantizing(case: Any, kind: Kind, weights: "list[list[float]]", level
         for index, (scale, bias) in enumerate(zip(scales, biases)):
             group = slice(index * kind.group, (index + 1) * kind.group)
             step = (max(row[group]) - min(row[group])) / kind.steps
-            rounding = (ROUNDOFF[kind.dtype] + 4 * FP32_ROUNDOFF) * (kind.steps * abs(scale) + abs(bias))
+            rounding = (UNIT_ROUNDOFF[kind.dtype] + 4 * FP32_ROUNDOFF) * (kind.steps * abs(scale) + abs(bias))
             for weight, value in zip(row[group], values[group]):
                 error = abs(weight - value)
                 in_steps = max(in_steps, error / step)
@@ -179,7 +180,7 @@ def _judge_dequantizing(case: Any, kind: Kind, packed: Any, levels: Levels) -> N
     for rows in zip(restored, levels.values, levels.magnitudes):
         for observed, value, magnitude in zip(*rows):
             error = _worse(error, abs(observed - value) / magnitude if magnitude else abs(observed))
-    bound = 3 * ROUNDOFF[kind.dtype]
+    bound = 3 * UNIT_ROUNDOFF[kind.dtype]
     case.measure("dequantization_error", error, "1", better="lower")
     if not error <= bound:
         case.fail(

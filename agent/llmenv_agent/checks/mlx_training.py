@@ -25,8 +25,9 @@ import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmenv_probe import mlx_transformer
-from llmenv_probe.mlx_backend import TF32_ROUNDOFF, is_on_gpu, product_roundoff, use_mlx
+from llmenv_probe.mlx_backend import is_on_gpu, product_roundoff, use_mlx
 from llmenv_probe.permutation_language import permutation_tokens, uniform_loss
+from llmenv_probe.roundoff import TF32_ROUNDOFF
 
 if TYPE_CHECKING:
     from collections.abc import Callable

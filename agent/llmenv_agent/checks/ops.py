@@ -19,6 +19,7 @@ the device or this torch lacks for an operation is skipped, with what it said.
 
 from __future__ import annotations
 
+import difflib
 import re
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -97,7 +98,7 @@ def _chosen(probe: Probe) -> "list[Row]":
 
 
 def _names(probe: Probe, parameter: str, known: "tuple[str, ...]") -> "tuple[str, ...]":
-    """The names that a parameter asks for; an error that shows what there is for one that there is not."""
+    """The names that a parameter asks for; an error that shows the closest for one that there is not."""
     asked = probe.parameters[parameter]
     if asked is None:
         return known
@@ -105,10 +106,10 @@ def _names(probe: Probe, parameter: str, known: "tuple[str, ...]") -> "tuple[str
     for name in names:
         if name not in known:
             probe.error(
-                "{parameter} has no {name}, only {known}.",
+                "{parameter} has no {name}; closest to it are {known}.",
                 parameter=parameter,
                 name=name,
-                known=", ".join(known),
+                known=", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0)),
             )
     return names
 

@@ -12,12 +12,11 @@ import platform
 import re
 from typing import TYPE_CHECKING, Any, Dict
 
+from .roundoff import TF32_ROUNDOFF, UNIT_ROUNDOFF
+
 if TYPE_CHECKING:
     from .context import Probe
 
-# Unit roundoff: the largest relative error of an operation rounded right (IEEE 754; TF32 has FP16's).
-ROUNDOFF = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
-TF32_ROUNDOFF = 2.0**-11
 # mlx-lm's `train_model(args, model, train_set, valid_set)` is as old as this.
 OLDEST_MLX_LM = (0, 26)
 
@@ -64,11 +63,14 @@ def product_roundoff(dtype: str) -> float:
 
     The M5's matrix units and their successors round FP32 operands to TF32 unless MLX_ENABLE_TF32=0 (KI065).
     """
+    return TF32_ROUNDOFF if dtype == "float32" and rounds_to_tf32() else UNIT_ROUNDOFF[dtype]
+
+
+def rounds_to_tf32() -> bool:
+    """Whether products in FP32 round their operands to TF32 on MLX's device."""
     generation = re.match(r"Apple M(\d+)", _device_name())
-    rounds_to_tf32 = generation is not None and int(generation[1]) >= 5 and is_on_gpu()
-    if dtype == "float32" and rounds_to_tf32 and os.environ.get("MLX_ENABLE_TF32", "1") != "0":
-        return TF32_ROUNDOFF
-    return ROUNDOFF[dtype]
+    has_units = generation is not None and int(generation[1]) >= 5 and is_on_gpu()
+    return has_units and os.environ.get("MLX_ENABLE_TF32", "1") != "0"
 
 
 def _device_name() -> str:

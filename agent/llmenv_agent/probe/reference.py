@@ -30,7 +30,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-UNIT_ROUNDOFF = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+from .roundoff import UNIT_ROUNDOFF
+
 FUNCTION_ROUNDOFFS = 64
 CONFIDENCE = 4
 

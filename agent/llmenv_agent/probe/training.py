@@ -12,8 +12,8 @@ import math
 import time
 from typing import Any, Callable, ContextManager, Dict, Iterable, List, Mapping, NamedTuple, Tuple
 
-# Half the distance from 1 to the next number: float32 has 24 significant bits, float16 11, bfloat16 8.
-UNIT_ROUNDOFFS = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+from .roundoff import UNIT_ROUNDOFF
+
 # query/key/value, attention's output, the MLP's first and last: the longest way through a block.
 PRODUCTS_PER_BLOCK = 4
 # Forward a product rounds two operands and its result; backward the same.
@@ -122,7 +122,7 @@ def nudge(model: Any, *, seed: int) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             signs = torch.randint(2, parameter.shape, generator=generator) * 2 - 1
-            parameter.mul_(1 + 2 * UNIT_ROUNDOFFS["float32"] * signs.to(parameter.device))
+            parameter.mul_(1 + 2 * UNIT_ROUNDOFF["float32"] * signs.to(parameter.device))
 
 
 def gradient_bound(dtype_name: str, *, layers: int, terms: int = 1) -> float:
@@ -134,7 +134,7 @@ def gradient_bound(dtype_name: str, *, layers: int, terms: int = 1) -> float:
     and Mary 2019, A New Approach to Probabilistic Rounding Error Analysis).
     """
     products = PRODUCTS_PER_BLOCK * layers + 1
-    return ROUNDINGS_PER_PRODUCT * products * UNIT_ROUNDOFFS[dtype_name] * math.sqrt(terms)
+    return ROUNDINGS_PER_PRODUCT * products * UNIT_ROUNDOFF[dtype_name] * math.sqrt(terms)
 
 
 def digest(tensors: Iterable[Tuple[str, Any]]) -> str:

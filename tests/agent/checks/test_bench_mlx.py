@@ -90,4 +90,7 @@ def test_without_mlx_there_is_nothing_to_measure(run_check_without_packages: Che
     """A skip, not an error."""
     for check in ("bench_mlx", "bench_mlx_model"):
         observed = run_check_without_packages(check)
-        assert (observed.status, observed.reason) == ("skip", "MLX is not installed.")
+        assert (observed.status, observed.reason) == (
+            "skip",
+            "MLX is not installed, and this is not Apple Silicon.",
+        )

@@ -50,7 +50,7 @@ def test_unknown_operation_is_an_error_that_says_what_there_is(run_check: CheckR
     """A misspelt name runs nothing and passes nothing; text is a list too."""
     observed = run_check("ops", {"operations": "mm,mmm"})
     assert observed.status == "error"
-    assert observed.reason.startswith("operations has no mmm, only mm, mv, outer, ")
+    assert observed.reason.startswith("operations has no mmm; closest to it are mm, ")
 
 
 @pytest.mark.training
