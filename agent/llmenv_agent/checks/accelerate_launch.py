@@ -37,7 +37,7 @@ ORDER = 275
 SUITES = ("full",)
 REQUIRES = ("torch", "accelerate")
 TIMEOUT_SECONDS = 400
-TYPICAL_SECONDS = 16
+TYPICAL_SECONDS = 7
 PARAMETERS = {"steps": 12, "batch_size": 16, "launch_seconds": 300}
 COUNTS = ("steps", "launch_seconds")
 

@@ -26,6 +26,7 @@ ORDER = 320
 SUITES = ("bench",)
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 600
+TYPICAL_SECONDS = 16
 CASE_TIMEOUT_SECONDS = 150
 # Without dtype, heads and lengths, they are chosen by the device.
 PARAMETERS = {

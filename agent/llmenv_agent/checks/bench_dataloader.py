@@ -21,6 +21,7 @@ ORDER = 370
 SUITES = ("bench",)
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 600
+TYPICAL_SECONDS = 11
 # Workers deadlock on some Pythons; a case that hangs must leave the others.
 CASE_TIMEOUT_SECONDS = 150
 PARAMETERS = {

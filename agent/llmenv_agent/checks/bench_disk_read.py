@@ -30,6 +30,7 @@ ORDER = 380
 SUITES = ("bench",)
 REQUIRES = ()
 TIMEOUT_SECONDS = 600
+TYPICAL_SECONDS = 8
 CASE_TIMEOUT_SECONDS = 300
 # Of 2^20 bytes.
 PARAMETERS = {"megabytes": 256, "trials": 10, "trial_seconds": 0.1, "cooldown_seconds": 2.0}

@@ -30,6 +30,7 @@ ORDER = 350
 SUITES = ("bench",)
 REQUIRES = ("torch", "transformers")
 TIMEOUT_SECONDS = 600
+TYPICAL_SECONDS = 11
 CASE_TIMEOUT_SECONDS = 400
 # Without dtype, tokens and copy_megabytes, they are chosen by the device.
 PARAMETERS = {
@@ -53,7 +54,7 @@ def run(probe: Probe) -> None:
     probe.fact("device", str(device))
     is_cpu = device.type == "cpu"
     dtype = probe.parameters["dtype"] or (DTYPE_ON_CPU if is_cpu else DTYPE_ON_ACCELERATOR)
-    shape = workloads.generation_shape(probe)
+    shape = workloads.generation_shape(probe, probe.device)
     tokens = {
         "prompt_tokens": probe.parameters["prompt_tokens"] or shape.length,
         "new_tokens": probe.parameters["new_tokens"]

@@ -23,6 +23,7 @@ ORDER = 340
 SUITES = ("bench",)
 REQUIRES = ("torch", "transformers", "peft")
 TIMEOUT_SECONDS = 600
+TYPICAL_SECONDS = 11
 CASE_TIMEOUT_SECONDS = 240
 # Without texts (a batch), they are chosen by the device and its memory.
 PARAMETERS = {

@@ -24,6 +24,7 @@ ORDER = 300
 SUITES = ("bench",)
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 600
+TYPICAL_SECONDS = 21
 CASE_TIMEOUT_SECONDS = 150
 # Without dtypes and sizes, they are chosen by the device.
 PARAMETERS = {"dtypes": None, "sizes": None, "trials": 10, "trial_seconds": 0.1, "cooldown_seconds": 2.0}

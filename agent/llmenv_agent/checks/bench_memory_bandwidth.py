@@ -26,6 +26,7 @@ ORDER = 310
 SUITES = ("bench",)
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 300
+TYPICAL_SECONDS = 10
 CASE_TIMEOUT_SECONDS = 120
 # Without megabytes (2^20 bytes, of one array), they are chosen by the device.
 PARAMETERS = {"megabytes": None, "trials": 10, "trial_seconds": 0.1, "cooldown_seconds": 2.0}

@@ -15,7 +15,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from llmenv_probe import mlx_device, roofline
-from llmenv_probe.mlx_backend import use_mlx
+from llmenv_probe.mlx_backend import is_on_gpu, use_mlx
 from llmenv_probe.timing import Timer
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ SUITES = ("bench",)
 # mlx.core is imported by `run`: where it is absent, there is nothing to measure.
 REQUIRES = ()
 TIMEOUT_SECONDS = 600
+TYPICAL_SECONDS = 23
 CASE_TIMEOUT_SECONDS = 150
 # Without sizes, megabytes (2^20 bytes, of one array), lengths and heads, they are chosen by the device.
 PARAMETERS = {
@@ -57,7 +58,8 @@ ELEMENT_BYTES = 4
 
 def run(probe: Probe) -> None:
     use_mlx(probe)
-    chosen = ON_CPU if probe.device == "cpu" else ON_ACCELERATOR
+    # MLX may compute on the CPU beside an accelerator that it cannot use.
+    chosen = ON_ACCELERATOR if is_on_gpu() else ON_CPU
     sizes, megabytes, lengths, heads = (probe.parameters[name] or chosen[name] for name in chosen)
     timer = Timer(probe, mlx_device.synchronize)
     for dtype in probe.parameters["dtypes"]:

@@ -19,7 +19,7 @@ import math
 from typing import TYPE_CHECKING, Any, Callable
 
 from llmenv_probe import mlx_device, roofline, workloads
-from llmenv_probe.mlx_backend import use_mlx
+from llmenv_probe.mlx_backend import is_on_gpu, use_mlx
 from llmenv_probe.timing import Timer
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ SUITES = ("bench",)
 # Optional everywhere: what is not installed is skipped by `run`.
 REQUIRES = ()
 TIMEOUT_SECONDS = 900
+TYPICAL_SECONDS = 57
 CASE_TIMEOUT_SECONDS = 400
 # Without texts (a batch) and new_tokens, they are chosen by the device and its memory.
 PARAMETERS = {
@@ -54,9 +55,11 @@ def run(probe: Probe) -> None:
     use_mlx(probe)
     if importlib.util.find_spec("mlx_lm") is None:
         probe.skip("mlx_lm is not installed, and it is its Llama that is timed.")
-    is_cpu = probe.device == "cpu"
+    # MLX may compute on the CPU beside an accelerator that it cannot use.
+    is_cpu = not is_on_gpu()
+    device_type = "cpu" if is_cpu else probe.device
     timer = Timer(probe, mlx_device.synchronize)
-    shape = workloads.training_shapes(probe.device)["llama"]
+    shape = workloads.training_shapes(device_type)["llama"]
     texts = probe.parameters["texts"] or (
         1 if is_cpu else workloads.texts_that_fit(probe, shape.training_bytes)
     )
@@ -64,7 +67,7 @@ def run(probe: Probe) -> None:
         with timer.case("training/float32", texts=texts, **shape._asdict()) as case:
             _measure_training(probe, timer, case, shape=shape, texts=texts)
 
-    shape = workloads.generation_shape(probe)
+    shape = workloads.generation_shape(probe, device_type)
     dtype = "float32" if is_cpu else "float16"
     new_tokens = probe.parameters["new_tokens"] or (
         NEW_TOKENS_ON_CPU if is_cpu else NEW_TOKENS_ON_ACCELERATOR
@@ -215,7 +218,7 @@ def _measure_shares(probe: Probe, timer: Timer, case: Findings, *, read: float) 
 
     case.measure("decode_bandwidth", read / 1e9, "GB/s", better="higher")
     roofline.measure_share(case, "decode_share_of_bandwidth", read / 1e9, probe.machine.bandwidth_gb_per_s)
-    if probe.device == "cpu":
+    if not is_on_gpu():
         return  # MLX computes on one core there, which does not reach the memory's bandwidth
     megabytes = probe.parameters["copy_megabytes"]
     source = mx.zeros(megabytes * 2**20 // 4)

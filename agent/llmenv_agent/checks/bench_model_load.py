@@ -27,6 +27,7 @@ ORDER = 360
 SUITES = ("bench",)
 REQUIRES = ("torch", "transformers")
 TIMEOUT_SECONDS = 600
+TYPICAL_SECONDS = 12
 CASE_TIMEOUT_SECONDS = 240
 # Without a width and layers, the shape is that of `bench_generation`.
 PARAMETERS = {
@@ -42,7 +43,7 @@ COUNTS = ("width", "layers", "trials")
 def run(probe: Probe) -> None:
     device = probe.accelerator.torch_device()
     probe.fact("device", str(device))
-    shape = workloads.generation_shape(probe)
+    shape = workloads.generation_shape(probe, probe.device)
     shape = shape._replace(
         width=probe.parameters["width"] or shape.width, layers=probe.parameters["layers"] or shape.layers
     )

@@ -28,6 +28,7 @@ ORDER = 330
 SUITES = ("bench",)
 REQUIRES = ("torch", "transformers")
 TIMEOUT_SECONDS = 900
+TYPICAL_SECONDS = 24
 CASE_TIMEOUT_SECONDS = 240
 # Without precisions, texts (a batch) or matmul_size, they are chosen by the device and its memory.
 PARAMETERS = {

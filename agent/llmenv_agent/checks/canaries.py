@@ -34,7 +34,7 @@ TIMEOUT_SECONDS = 1200
 CASE_TIMEOUT_SECONDS = 300
 PARAMETERS: "dict[str, Any]" = {"large": False, "repetitions": 3, "only": None}
 COUNTS = ("repetitions",)
-TYPICAL_SECONDS = 25
+TYPICAL_SECONDS = 10
 
 # What a torch or an MLX says where it lacks an operation, an argument or a dtype.
 NOT_OFFERED = (NotOffered, NotImplementedError, TypeError)

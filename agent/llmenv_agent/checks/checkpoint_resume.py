@@ -31,7 +31,7 @@ ORDER = 250
 SUITES = ("full",)
 REQUIRES = ("torch", "transformers")
 TIMEOUT_SECONDS = 600
-TYPICAL_SECONDS = 12
+TYPICAL_SECONDS = 10
 PARAMETERS = {"steps_before": 3, "steps_after": 3, "batch_size": 4, "sequence_length": 32}
 COUNTS = ("steps_before", "steps_after", "batch_size", "sequence_length")
 

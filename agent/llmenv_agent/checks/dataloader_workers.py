@@ -33,7 +33,7 @@ SUITES = ("full",)
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 600
 CASE_TIMEOUT_SECONDS = 250
-TYPICAL_SECONDS = 18
+TYPICAL_SECONDS = 6
 PARAMETERS = {"items": 32, "batch_size": 4, "batch_seconds": 120}
 COUNTS = ("items", "batch_size", "batch_seconds")
 

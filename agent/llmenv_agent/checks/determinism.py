@@ -27,6 +27,7 @@ ORDER = 260
 SUITES = ("full",)
 REQUIRES = ("torch", "transformers")
 TIMEOUT_SECONDS = 600
+TYPICAL_SECONDS = 9
 PARAMETERS = {"steps": 10, "batch_size": 4, "sequence_length": 32, "learning_rate": 3e-3}
 COUNTS = ("steps", "batch_size", "sequence_length")
 

@@ -31,7 +31,7 @@ SUITES = ("full",)
 REQUIRES = ("torch", "transformers")
 TIMEOUT_SECONDS = 300
 CASE_TIMEOUT_SECONDS = 120
-TYPICAL_SECONDS = 12
+TYPICAL_SECONDS = 4
 PARAMETERS = {"micro_batches": 4, "micro_batch_size": 2, "sequence_length": 64, "learning_rate": 0.1}
 COUNTS = ("micro_batches", "micro_batch_size", "sequence_length")
 

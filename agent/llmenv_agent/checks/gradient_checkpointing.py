@@ -37,6 +37,7 @@ ORDER = 210
 SUITES = ("full",)
 REQUIRES = ("torch", "transformers")
 TIMEOUT_SECONDS = 900
+TYPICAL_SECONDS = 15
 CASE_TIMEOUT_SECONDS = 400
 PARAMETERS = {"layers": 12, "width": 64, "batch_size": 8, "sequence_length": 256}
 COUNTS = ("layers", "width", "batch_size", "sequence_length")

@@ -39,7 +39,7 @@ CASE_TIMEOUT_SECONDS = 300
 PARAMETERS = {"blocks": 16, "warmup_blocks": 4, "steps_per_block": 5, "batch_size": 4, "sequence_length": 64}
 ENVIRONMENT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0", "OMP_NUM_THREADS": "1"}
 COUNTS = ("blocks", "warmup_blocks", "steps_per_block", "batch_size", "sequence_length")
-TYPICAL_SECONDS = 17
+TYPICAL_SECONDS = 12
 
 VOCABULARY, WIDTH = 2048, 64
 SHARE_OF_LOGITS = 1 / 8

@@ -33,6 +33,7 @@ ORDER = 240
 SUITES = ("full",)
 REQUIRES = ("torch", "transformers", "peft")
 TIMEOUT_SECONDS = 900
+TYPICAL_SECONDS = 26
 CASE_TIMEOUT_SECONDS = 400
 PARAMETERS = {
     "model": None,

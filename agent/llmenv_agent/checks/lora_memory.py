@@ -29,6 +29,7 @@ ORDER = 220
 SUITES = ("full",)
 REQUIRES = ("torch", "transformers", "peft")
 TIMEOUT_SECONDS = 600
+TYPICAL_SECONDS = 18
 PARAMETERS = {"layers": 8, "width": 512, "rank": 8, "sequence_length": 16}
 COUNTS = ("layers", "width", "rank", "sequence_length")
 

@@ -46,6 +46,7 @@ ORDER = 200
 SUITES = ("full",)
 REQUIRES = ("torch", "transformers")
 TIMEOUT_SECONDS = 900
+TYPICAL_SECONDS = 9
 CASE_TIMEOUT_SECONDS = 400
 PARAMETERS = {"steps": 40, "batch_size": 8, "sequence_length": 64, "learning_rate": 3e-3}
 COUNTS = ("steps", "batch_size", "sequence_length")

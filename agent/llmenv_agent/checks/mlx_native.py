@@ -30,7 +30,7 @@ SUITES = ("quick", "full")
 # mlx.core is imported by `run`: away from Apple Silicon its absence is no error.
 REQUIRES = ()
 TIMEOUT_SECONDS = 120
-TYPICAL_SECONDS = 1
+TYPICAL_SECONDS = 0.6
 PARAMETERS = {"size": 64, "steps": 100, "batch_size": 32, "learning_rate": 1e-3, "steps_per_trial": 10}
 COUNTS = ("size", "steps", "batch_size", "steps_per_trial")
 

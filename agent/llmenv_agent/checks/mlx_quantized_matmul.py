@@ -36,7 +36,7 @@ SUITES = ("full",)
 REQUIRES = ()
 TIMEOUT_SECONDS = 300
 CASE_TIMEOUT_SECONDS = 60
-TYPICAL_SECONDS = 5
+TYPICAL_SECONDS = 4
 PARAMETERS = {"inner": 256, "outer": 128, "rows": 9}
 COUNTS = ("inner", "outer", "rows")
 

@@ -40,7 +40,7 @@ SUITES = ("full",)
 REQUIRES = ()
 TIMEOUT_SECONDS = 400
 CASE_TIMEOUT_SECONDS = 120
-TYPICAL_SECONDS = 3
+TYPICAL_SECONDS = 2
 PARAMETERS = {"vocabulary": 16, "length": 17, "batch_size": 16, "steps": 120, "resumed_steps": 5}
 COUNTS = ("vocabulary", "length", "batch_size", "steps", "resumed_steps")
 

@@ -29,7 +29,7 @@ ORDER = 5
 SUITES = ("quick", "full")
 REQUIRES = ()
 TIMEOUT_SECONDS = 300
-TYPICAL_SECONDS = 8
+TYPICAL_SECONDS = 7
 PARAMETERS: "dict[str, Any]" = {}
 
 

@@ -25,7 +25,7 @@ ORDER = 40
 SUITES = ("quick", "full")
 REQUIRES = ("torch", "transformers", "peft")
 TIMEOUT_SECONDS = 600
-TYPICAL_SECONDS = 17
+TYPICAL_SECONDS = 18
 PARAMETERS = {
     "model": "openai-community/gpt2",
     "dtype": "auto",

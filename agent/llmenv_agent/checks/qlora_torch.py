@@ -36,7 +36,7 @@ SUITES = ("full",)
 # bitsandbytes is optional: `run` says that it is missing.
 REQUIRES = ("torch", "transformers", "peft", "accelerate")
 TIMEOUT_SECONDS = 600
-TYPICAL_SECONDS = 8
+TYPICAL_SECONDS = 7
 PARAMETERS = {
     "vocabulary": 32,
     "width": 256,

@@ -28,7 +28,7 @@ SUITES = ("full",)
 REQUIRES = ("torch", "safetensors", "transformers")
 TIMEOUT_SECONDS = 300
 CASE_TIMEOUT_SECONDS = 120
-TYPICAL_SECONDS = 7
+TYPICAL_SECONDS = 4
 PARAMETERS: "dict[str, Any]" = {}
 
 DTYPES = (

@@ -41,7 +41,7 @@ ORDER = 5
 SUITES = ("quick", "full")
 REQUIRES = ()
 TIMEOUT_SECONDS = 60
-TYPICAL_SECONDS = 0.2
+TYPICAL_SECONDS = 0.1
 PARAMETERS = {"least_free_gb": 20.0, "most_swap_share": 0.1, "cache_seconds": 1.0}
 
 SOURCES = {

@@ -36,7 +36,7 @@ SUITES = ("full",)
 REQUIRES = ("tokenizers",)
 TIMEOUT_SECONDS = 300
 CASE_TIMEOUT_SECONDS = 120
-TYPICAL_SECONDS = 2
+TYPICAL_SECONDS = 0.9
 PARAMETERS: "dict[str, Any]" = {"tokenizer": None}
 
 VOCABULARY = 320

@@ -29,7 +29,7 @@ ORDER = 30
 SUITES = ("quick", "full")
 REQUIRES = ("torch", "transformers")
 TIMEOUT_SECONDS = 600
-TYPICAL_SECONDS = 13
+TYPICAL_SECONDS = 12
 PARAMETERS = {
     "model": "openai-community/gpt2",
     "dtype": "auto",

@@ -91,8 +91,9 @@ def training_shapes(device_type: str) -> Dict[str, Shape]:
     return TRAINING_ON_CPU if device_type == "cpu" else TRAINING_ON_ACCELERATOR
 
 
-def generation_shape(probe: Probe) -> Shape:
-    if probe.device == "cpu":
+def generation_shape(probe: Probe, device_type: str) -> Shape:
+    """For a device "cpu", "cuda" or "mps"."""
+    if device_type == "cpu":
         return GENERATION_ON_CPU
     is_roomy = (capacity(probe) or 0) >= ROOMY_BYTES
     return GENERATION_IN_MUCH if is_roomy else GENERATION_IN_LITTLE

@@ -86,6 +86,15 @@ generate.generate_step = lambda prompt, model, max_tokens: ((prompt[-1], None) f
     assert generation.endswith("tokens are not those that the logits put first.")
 
 
+def test_sizes_follow_the_device_that_mlx_has(run_check: CheckRunner) -> None:
+    """Beside an accelerator that MLX cannot use it computes on the CPU, and gets the CPU's sizes."""
+    measured = {**OPERATIONS, "dtypes": ["float32"], "sizes": None}
+    observed = run_check("bench_mlx", measured, device="cuda")
+    assert [name for name in observed.cases if name.startswith("matmul")] == ["matmul/float32/512"]
+    generated = run_check("bench_mlx_model", {**QUICK, "new_tokens": 8}, device="cuda", planted=SMALL_SHAPES)
+    assert generated.cases == {"training/float32": "pass", "generation/float32": "pass"}
+
+
 def test_without_mlx_there_is_nothing_to_measure(run_check_without_packages: CheckRunner) -> None:
     """A skip, not an error."""
     for check in ("bench_mlx", "bench_mlx_model"):
