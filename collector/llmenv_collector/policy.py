@@ -27,12 +27,19 @@ POLICY: dict[str, frozenset[Caller]] = {
     "/llmenv.fleet.v1.AgentService/Connect": MACHINES,
     # The one-time token inside the request stands for the caller.
     "/llmenv.fleet.v1.EnrollmentService/Enroll": ANYONE,
+    # The signature of the machine's own key does, also after its certificate has ended.
+    "/llmenv.fleet.v1.EnrollmentService/Renew": ANYONE,
     FLEET + "WhoAmI": VIEWERS,
     FLEET + "ListMachines": VIEWERS,
     FLEET + "ListRuns": VIEWERS,
     FLEET + "GetRun": VIEWERS,
     FLEET + "GetFleetReport": VIEWERS,
+    FLEET + "GetDelivery": VIEWERS,
+    FLEET + "ListCommands": VIEWERS,
+    FLEET + "WatchCommand": VIEWERS,
     FLEET + "Query": ANALYSTS,
+    FLEET + "IssueCommand": ADMINS,
+    FLEET + "CancelCommand": ADMINS,
     # Load balancers and service managers ask these without a token.
     "/grpc.health.v1.Health/Check": ANYONE,
     "/grpc.health.v1.Health/Watch": ANYONE,

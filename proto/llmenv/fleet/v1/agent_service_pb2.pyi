@@ -537,12 +537,15 @@ class RunChecks(_message.Message):
     TARGETS_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
+    REGARDLESS_OF_USE_FIELD_NUMBER: _builtins.int
     suite: _builtins.str
     """Suite by name; empty where `checks` is given."""
     device: _builtins.str
     """"mps", "cuda" or "cpu"; empty for the machine's own."""
     parameters_json: _builtins.str
     """JSON object: check name to an object of its parameters."""
+    regardless_of_use: _builtins.bool
+    """Whether to start although the machine is in use, on battery or hot."""
     @_builtins.property
     def checks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Checks by name."""
@@ -559,10 +562,11 @@ class RunChecks(_message.Message):
         targets: _abc.Iterable[_builtins.str] | None = ...,
         device: _builtins.str = ...,
         parameters_json: _builtins.str = ...,
+        regardless_of_use: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "device", b"device", "parameters_json", b"parameters_json", "suite", b"suite", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "device", b"device", "parameters_json", b"parameters_json", "regardless_of_use", b"regardless_of_use", "suite", b"suite", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -570,21 +574,27 @@ Global___RunChecks: _TypeAlias = RunChecks  # noqa: Y015
 
 @_typing.final
 class CancelRun(_message.Message):
-    """End a run that is in progress; its open checks get no verdict."""
+    """End a run that is in progress, or take a command back that has not led to
+    one yet; open checks get no verdict. One of the two ids is given.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
+    COMMAND_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """UUIDv7 of the run."""
+    command_id: _builtins.str
+    """UUIDv7 of the command."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
+        command_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

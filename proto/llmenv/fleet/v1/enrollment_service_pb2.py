@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from llmenv.fleet.v1 import machine_pb2 as llmenv_dot_fleet_dot_v1_dot_machine__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(llmenv/fleet/v1/enrollment_service.proto\x12\x0fllmenv.fleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dllmenv/fleet/v1/machine.proto\"\x85\x01\n\rEnrollRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12#\n\x1b\x63\x65rtificate_signing_request\x18\x02 \x01(\x0c\x12)\n\x07machine\x18\x03 \x01(\x0b\x32\x18.llmenv.fleet.v1.Machine\x12\x15\n\ragent_version\x18\x04 \x01(\t\"\x95\x01\n\x0e\x45nrollResponse\x12\x12\n\nmachine_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x03 \x01(\t\x12\x17\n\x0f\x61gent_addresses\x18\x04 \x03(\t\x12-\n\tnot_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2^\n\x11\x45nrollmentService\x12I\n\x06\x45nroll\x12\x1e.llmenv.fleet.v1.EnrollRequest\x1a\x1f.llmenv.fleet.v1.EnrollResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(llmenv/fleet/v1/enrollment_service.proto\x12\x0fllmenv.fleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dllmenv/fleet/v1/machine.proto\"\x85\x01\n\rEnrollRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12#\n\x1b\x63\x65rtificate_signing_request\x18\x02 \x01(\x0c\x12)\n\x07machine\x18\x03 \x01(\x0b\x32\x18.llmenv.fleet.v1.Machine\x12\x15\n\ragent_version\x18\x04 \x01(\t\"\x95\x01\n\x0e\x45nrollResponse\x12\x12\n\nmachine_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x03 \x01(\t\x12\x17\n\x0f\x61gent_addresses\x18\x04 \x03(\t\x12-\n\tnot_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8e\x01\n\x0cRenewRequest\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\t\x12#\n\x1b\x63\x65rtificate_signing_request\x18\x02 \x01(\x0c\x12-\n\tsigned_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x80\x01\n\rRenewResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x02 \x01(\t\x12\x17\n\x0f\x61gent_addresses\x18\x03 \x03(\t\x12-\n\tnot_after\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xa6\x01\n\x11\x45nrollmentService\x12I\n\x06\x45nroll\x12\x1e.llmenv.fleet.v1.EnrollRequest\x1a\x1f.llmenv.fleet.v1.EnrollResponse\x12\x46\n\x05Renew\x12\x1d.llmenv.fleet.v1.RenewRequest\x1a\x1e.llmenv.fleet.v1.RenewResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENROLLREQUEST']._serialized_end=259
   _globals['_ENROLLRESPONSE']._serialized_start=262
   _globals['_ENROLLRESPONSE']._serialized_end=411
-  _globals['_ENROLLMENTSERVICE']._serialized_start=413
-  _globals['_ENROLLMENTSERVICE']._serialized_end=507
+  _globals['_RENEWREQUEST']._serialized_start=414
+  _globals['_RENEWREQUEST']._serialized_end=556
+  _globals['_RENEWRESPONSE']._serialized_start=559
+  _globals['_RENEWRESPONSE']._serialized_end=687
+  _globals['_ENROLLMENTSERVICE']._serialized_start=690
+  _globals['_ENROLLMENTSERVICE']._serialized_end=856
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class EnrollmentServiceStub(object):
                 request_serializer=llmenv_dot_fleet_dot_v1_dot_enrollment__service__pb2.EnrollRequest.SerializeToString,
                 response_deserializer=llmenv_dot_fleet_dot_v1_dot_enrollment__service__pb2.EnrollResponse.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/llmenv.fleet.v1.EnrollmentService/Renew',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_enrollment__service__pb2.RenewRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_enrollment__service__pb2.RenewResponse.FromString,
+                _registered_method=True)
 
 
 class EnrollmentServiceServicer(object):
@@ -55,6 +60,17 @@ class EnrollmentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Renew(self, request, context):
+        """A certificate for a new key, also when the old one ended up to 180 days
+        ago: the signature of the old key stands for the client.
+        UNAUTHENTICATED: the certificate is not of this collector, or the signature
+        not of its key. PERMISSION_DENIED: revoked. FAILED_PRECONDITION: ended too
+        long ago; enrol again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EnrollmentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +78,11 @@ def add_EnrollmentServiceServicer_to_server(servicer, server):
                     servicer.Enroll,
                     request_deserializer=llmenv_dot_fleet_dot_v1_dot_enrollment__service__pb2.EnrollRequest.FromString,
                     response_serializer=llmenv_dot_fleet_dot_v1_dot_enrollment__service__pb2.EnrollResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_enrollment__service__pb2.RenewRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_enrollment__service__pb2.RenewResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +113,33 @@ class EnrollmentService(object):
             '/llmenv.fleet.v1.EnrollmentService/Enroll',
             llmenv_dot_fleet_dot_v1_dot_enrollment__service__pb2.EnrollRequest.SerializeToString,
             llmenv_dot_fleet_dot_v1_dot_enrollment__service__pb2.EnrollResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.EnrollmentService/Renew',
+            llmenv_dot_fleet_dot_v1_dot_enrollment__service__pb2.RenewRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_enrollment__service__pb2.RenewResponse.FromString,
             options,
             channel_credentials,
             insecure,

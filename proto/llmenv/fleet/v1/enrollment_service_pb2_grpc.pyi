@@ -38,6 +38,13 @@ class EnrollmentServiceStub:
     identity. UNAUTHENTICATED: unknown, used or expired token.
     INVALID_ARGUMENT: the request is not a P-256 CSR with a valid signature.
     """
+    Renew: _grpc.UnaryUnaryMultiCallable[_enrollment_service_pb2.RenewRequest, _enrollment_service_pb2.RenewResponse]
+    """A certificate for a new key, also when the old one ended up to 180 days
+    ago: the signature of the old key stands for the client.
+    UNAUTHENTICATED: the certificate is not of this collector, or the signature
+    not of its key. PERMISSION_DENIED: revoked. FAILED_PRECONDITION: ended too
+    long ago; enrol again.
+    """
 
 @_typing.type_check_only
 class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
@@ -48,6 +55,13 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     """Exchanges a one-time token and a certificate signing request for an
     identity. UNAUTHENTICATED: unknown, used or expired token.
     INVALID_ARGUMENT: the request is not a P-256 CSR with a valid signature.
+    """
+    Renew: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.RenewRequest, _enrollment_service_pb2.RenewResponse]  # type: ignore[assignment]
+    """A certificate for a new key, also when the old one ended up to 180 days
+    ago: the signature of the old key stands for the client.
+    UNAUTHENTICATED: the certificate is not of this collector, or the signature
+    not of its key. PERMISSION_DENIED: revoked. FAILED_PRECONDITION: ended too
+    long ago; enrol again.
     """
 
 class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -62,6 +76,19 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Exchanges a one-time token and a certificate signing request for an
         identity. UNAUTHENTICATED: unknown, used or expired token.
         INVALID_ARGUMENT: the request is not a P-256 CSR with a valid signature.
+        """
+
+    @_abc_1.abstractmethod
+    def Renew(
+        self,
+        request: _enrollment_service_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_service_pb2.RenewResponse, _abc.Awaitable[_enrollment_service_pb2.RenewResponse]]:
+        """A certificate for a new key, also when the old one ended up to 180 days
+        ago: the signature of the old key stands for the client.
+        UNAUTHENTICATED: the certificate is not of this collector, or the signature
+        not of its key. PERMISSION_DENIED: revoked. FAILED_PRECONDITION: ended too
+        long ago; enrol again.
         """
 
 def add_EnrollmentServiceServicer_to_server(servicer: EnrollmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

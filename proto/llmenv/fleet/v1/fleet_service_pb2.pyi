@@ -8,7 +8,9 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from llmenv.fleet.v1 import agent_service_pb2 as _agent_service_pb2
 from llmenv.fleet.v1 import machine_pb2 as _machine_pb2
+from llmenv.fleet.v1 import record_pb2 as _record_pb2
 from llmenv.fleet.v1 import result_pb2 as _result_pb2
 from llmenv.fleet.v1 import run_pb2 as _run_pb2
 import builtins as _builtins
@@ -864,3 +866,541 @@ class QueryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueryResponse: _TypeAlias = QueryResponse  # noqa: Y015
+
+@_typing.final
+class MachineSelection(_message.Message):
+    """Which machines. Together they narrow: a machine must satisfy all that are given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MACHINES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    where: _builtins.str
+    """A condition of SQL over a row of v1.machines, such as
+    "chip = 'Apple M2 Ultra'".
+    """
+    all: _builtins.bool
+    """All that are enrolled; the others are empty then."""
+    @_builtins.property
+    def machines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """By id or hostname."""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels that it must have, "key=value" or "key"."""
+
+    def __init__(
+        self,
+        *,
+        machines: _abc.Iterable[_builtins.str] | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        where: _builtins.str = ...,
+        all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "labels", b"labels", "machines", b"machines", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MachineSelection: _TypeAlias = MachineSelection  # noqa: Y015
+
+@_typing.final
+class IssueCommandRequest(_message.Message):
+    """Have machines run checks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTION_FIELD_NUMBER: _builtins.int
+    RUN_CHECKS_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_SECONDS_FIELD_NUMBER: _builtins.int
+    IS_DRY_RUN_FIELD_NUMBER: _builtins.int
+    expires_in_seconds: _builtins.float
+    """From now until nobody begins any more, seconds; 0 for a day."""
+    is_dry_run: _builtins.bool
+    """Only say which machines it would be."""
+    @_builtins.property
+    def selection(self) -> Global___MachineSelection:
+        """Which machines."""
+
+    @_builtins.property
+    def run_checks(self) -> _agent_service_pb2.RunChecks:
+        """What they run."""
+
+    def __init__(
+        self,
+        *,
+        selection: Global___MachineSelection | None = ...,
+        run_checks: _agent_service_pb2.RunChecks | None = ...,
+        expires_in_seconds: _builtins.float = ...,
+        is_dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run_checks", b"run_checks", "selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_in_seconds", b"expires_in_seconds", "is_dry_run", b"is_dry_run", "run_checks", b"run_checks", "selection", b"selection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssueCommandRequest: _TypeAlias = IssueCommandRequest  # noqa: Y015
+
+@_typing.final
+class IssueCommandResponse(_message.Message):
+    """One command a machine, all of one batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """UUIDv7 of the batch; empty for a dry run."""
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___IssuedCommand]:
+        """Sorted by hostname; without ids and times for a dry run."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        commands: _abc.Iterable[Global___IssuedCommand] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "commands", b"commands"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssueCommandResponse: _TypeAlias = IssueCommandResponse  # noqa: Y015
+
+@_typing.final
+class IssuedCommand(_message.Message):
+    """A command and where it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_ID_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    MACHINE_ID_FIELD_NUMBER: _builtins.int
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    IS_CONNECTED_FIELD_NUMBER: _builtins.int
+    ISSUED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    ISSUED_BY_FIELD_NUMBER: _builtins.int
+    RUN_CHECKS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RUN_IDS_FIELD_NUMBER: _builtins.int
+    CANCELLED_AT_FIELD_NUMBER: _builtins.int
+    command_id: _builtins.str
+    """UUIDv7."""
+    batch_id: _builtins.str
+    """UUIDv7 of the batch that it was issued in."""
+    machine_id: _builtins.str
+    """Issued id, UUIDv7."""
+    hostname: _builtins.str
+    """Label of the machine."""
+    is_connected: _builtins.bool
+    """Whether a stream of the machine is open now."""
+    issued_by: _builtins.str
+    """Label of the token that it was issued with."""
+    state: _record_pb2.CommandOutcome.State.ValueType
+    """As the machine last said; unspecified before."""
+    reason: _builtins.str
+    """One sentence; empty where the state says all."""
+    @_builtins.property
+    def issued_at(self) -> _timestamp_pb2.Timestamp:
+        """Collector's clock."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """Collector's clock."""
+
+    @_builtins.property
+    def run_checks(self) -> _agent_service_pb2.RunChecks:
+        """What is to be run."""
+
+    @_builtins.property
+    def run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The runs that it led to."""
+
+    @_builtins.property
+    def cancelled_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was taken back; absent otherwise."""
+
+    def __init__(
+        self,
+        *,
+        command_id: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+        machine_id: _builtins.str = ...,
+        hostname: _builtins.str = ...,
+        is_connected: _builtins.bool = ...,
+        issued_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        issued_by: _builtins.str = ...,
+        run_checks: _agent_service_pb2.RunChecks | None = ...,
+        state: _record_pb2.CommandOutcome.State.ValueType = ...,
+        reason: _builtins.str = ...,
+        run_ids: _abc.Iterable[_builtins.str] | None = ...,
+        cancelled_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled_at", b"cancelled_at", "expires_at", b"expires_at", "issued_at", b"issued_at", "run_checks", b"run_checks"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "cancelled_at", b"cancelled_at", "command_id", b"command_id", "expires_at", b"expires_at", "hostname", b"hostname", "is_connected", b"is_connected", "issued_at", b"issued_at", "issued_by", b"issued_by", "machine_id", b"machine_id", "reason", b"reason", "run_checks", b"run_checks", "run_ids", b"run_ids", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssuedCommand: _TypeAlias = IssuedCommand  # noqa: Y015
+
+@_typing.final
+class CancelCommandRequest(_message.Message):
+    """Which commands to take back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of a command, a batch or a run, or a unique prefix of at least 8
+    characters.
+    """
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelCommandRequest: _TypeAlias = CancelCommandRequest  # noqa: Y015
+
+@_typing.final
+class CancelCommandResponse(_message.Message):
+    """Those that had not ended yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___IssuedCommand]:
+        """Sorted by hostname."""
+
+    def __init__(
+        self,
+        *,
+        commands: _abc.Iterable[Global___IssuedCommand] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelCommandResponse: _TypeAlias = CancelCommandResponse  # noqa: Y015
+
+@_typing.final
+class ListCommandsRequest(_message.Message):
+    """Which commands to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """UUID of a batch, or a unique prefix; empty for all."""
+    limit: _builtins.int
+    """At most this many; 0 for the default of 50."""
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCommandsRequest: _TypeAlias = ListCommandsRequest  # noqa: Y015
+
+@_typing.final
+class ListCommandsResponse(_message.Message):
+    """Newest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___IssuedCommand]:
+        """The page asked for."""
+
+    def __init__(
+        self,
+        *,
+        commands: _abc.Iterable[Global___IssuedCommand] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCommandsResponse: _TypeAlias = ListCommandsResponse  # noqa: Y015
+
+@_typing.final
+class WatchCommandRequest(_message.Message):
+    """Which commands to watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of a command or a batch, or a unique prefix of at least 8 characters."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchCommandRequest: _TypeAlias = WatchCommandRequest  # noqa: Y015
+
+@_typing.final
+class WatchCommandResponse(_message.Message):
+    """One step of one command."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    CHECK_BEGAN_FIELD_NUMBER: _builtins.int
+    CHECK_ENDED_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    check_began: _builtins.str
+    """The check that begins; empty otherwise."""
+    check_ended: _builtins.str
+    """The check that ended; empty otherwise."""
+    status: _result_pb2.Status.ValueType
+    """Its verdict."""
+    @_builtins.property
+    def command(self) -> Global___IssuedCommand:
+        """The command as it is now."""
+
+    @_builtins.property
+    def reason(self) -> _result_pb2.Sentence:
+        """One sentence why."""
+
+    def __init__(
+        self,
+        *,
+        command: Global___IssuedCommand | None = ...,
+        check_began: _builtins.str = ...,
+        check_ended: _builtins.str = ...,
+        status: _result_pb2.Status.ValueType = ...,
+        reason: _result_pb2.Sentence | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_began", b"check_began", "check_ended", b"check_ended", "command", b"command", "reason", b"reason", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchCommandResponse: _TypeAlias = WatchCommandResponse  # noqa: Y015
+
+@_typing.final
+class GetDeliveryRequest(_message.Message):
+    """Which part of the ledger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MACHINE_FIELD_NUMBER: _builtins.int
+    machine: _builtins.str
+    """By id or hostname; empty for all."""
+    def __init__(
+        self,
+        *,
+        machine: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["machine", b"machine"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeliveryRequest: _TypeAlias = GetDeliveryRequest  # noqa: Y015
+
+@_typing.final
+class GetDeliveryResponse(_message.Message):
+    """minted = stored + rejected + waiting + dropped + lost by restore, for every
+    spool as of its machine's last contact.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPOOLS_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def spools(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpoolDelivery]:
+        """One a spool, by hostname."""
+
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___DayDelivery]:
+        """One a machine and day with records, newest first."""
+
+    def __init__(
+        self,
+        *,
+        spools: _abc.Iterable[Global___SpoolDelivery] | None = ...,
+        days: _abc.Iterable[Global___DayDelivery] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "spools", b"spools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeliveryResponse: _TypeAlias = GetDeliveryResponse  # noqa: Y015
+
+@_typing.final
+class SpoolDelivery(_message.Message):
+    """The account of one spool. Counts of records."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MACHINE_ID_FIELD_NUMBER: _builtins.int
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    SPOOL_ID_FIELD_NUMBER: _builtins.int
+    PREVIOUS_SPOOL_ID_FIELD_NUMBER: _builtins.int
+    SAID_FIELD_NUMBER: _builtins.int
+    SAID_AT_FIELD_NUMBER: _builtins.int
+    WATERMARK_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    LOST_BY_RESTORE_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    UNEXPLAINED_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    machine_id: _builtins.str
+    """Issued id, UUIDv7."""
+    hostname: _builtins.str
+    """Label of the machine."""
+    spool_id: _builtins.str
+    """UUIDv7 of the spool."""
+    previous_spool_id: _builtins.str
+    """The spool that it continues; empty for none."""
+    watermark: _builtins.int
+    """Highest sequence that is durable here."""
+    stored: _builtins.int
+    """Counted here up to the watermark."""
+    rejected: _builtins.int
+    """Counted here up to the watermark."""
+    dropped: _builtins.int
+    """Counted here up to the watermark."""
+    lost_by_restore: _builtins.int
+    """Acknowledged once, then lost when the collector went back to a backup and
+    the machine did not hold them any more.
+    """
+    waiting: _builtins.int
+    """Minted after the watermark."""
+    unexplained: _builtins.int
+    """What no cause accounts for; 0 in a healthy fleet."""
+    @_builtins.property
+    def said(self) -> _agent_service_pb2.Ledger:
+        """As the machine last said."""
+
+    @_builtins.property
+    def said_at(self) -> _timestamp_pb2.Timestamp:
+        """When it said so, collector's clock; absent before."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One sentence for each count of `rejected`, `dropped` and
+        `lost_by_restore` that is not 0, and for `unexplained`.
+        """
+
+    def __init__(
+        self,
+        *,
+        machine_id: _builtins.str = ...,
+        hostname: _builtins.str = ...,
+        spool_id: _builtins.str = ...,
+        previous_spool_id: _builtins.str = ...,
+        said: _agent_service_pb2.Ledger | None = ...,
+        said_at: _timestamp_pb2.Timestamp | None = ...,
+        watermark: _builtins.int = ...,
+        stored: _builtins.int = ...,
+        rejected: _builtins.int = ...,
+        dropped: _builtins.int = ...,
+        lost_by_restore: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        unexplained: _builtins.int = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["said", b"said", "said_at", b"said_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "hostname", b"hostname", "lost_by_restore", b"lost_by_restore", "machine_id", b"machine_id", "previous_spool_id", b"previous_spool_id", "reasons", b"reasons", "rejected", b"rejected", "said", b"said", "said_at", b"said_at", "spool_id", b"spool_id", "stored", b"stored", "unexplained", b"unexplained", "waiting", b"waiting", "watermark", b"watermark"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpoolDelivery: _TypeAlias = SpoolDelivery  # noqa: Y015
+
+@_typing.final
+class DayDelivery(_message.Message):
+    """What arrived of a machine on one day, UTC, collector's clock. Counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MACHINE_ID_FIELD_NUMBER: _builtins.int
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    MEDIAN_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
+    HIGHEST_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
+    machine_id: _builtins.str
+    """Issued id, UUIDv7."""
+    hostname: _builtins.str
+    """Label of the machine."""
+    day: _builtins.str
+    """Such as "2026-11-25"."""
+    stored: _builtins.int
+    """Records stored."""
+    rejected: _builtins.int
+    """Refused for good."""
+    dropped: _builtins.int
+    """Covered by tombstones that arrived."""
+    median_delay_seconds: _builtins.float
+    """Median and highest time from the machine's clock, offset taken off, to the
+    collector's, seconds.
+    """
+    highest_delay_seconds: _builtins.float
+    """Highest, seconds."""
+    def __init__(
+        self,
+        *,
+        machine_id: _builtins.str = ...,
+        hostname: _builtins.str = ...,
+        day: _builtins.str = ...,
+        stored: _builtins.int = ...,
+        rejected: _builtins.int = ...,
+        dropped: _builtins.int = ...,
+        median_delay_seconds: _builtins.float = ...,
+        highest_delay_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "dropped", b"dropped", "highest_delay_seconds", b"highest_delay_seconds", "hostname", b"hostname", "machine_id", b"machine_id", "median_delay_seconds", b"median_delay_seconds", "rejected", b"rejected", "stored", b"stored"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DayDelivery: _TypeAlias = DayDelivery  # noqa: Y015

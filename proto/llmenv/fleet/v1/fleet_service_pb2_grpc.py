@@ -65,6 +65,31 @@ class FleetServiceStub(object):
                 request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.QueryRequest.SerializeToString,
                 response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.QueryResponse.FromString,
                 _registered_method=True)
+        self.IssueCommand = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/IssueCommand',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.IssueCommandRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.IssueCommandResponse.FromString,
+                _registered_method=True)
+        self.CancelCommand = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/CancelCommand',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.CancelCommandRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.CancelCommandResponse.FromString,
+                _registered_method=True)
+        self.ListCommands = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/ListCommands',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListCommandsRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListCommandsResponse.FromString,
+                _registered_method=True)
+        self.WatchCommand = channel.unary_stream(
+                '/llmenv.fleet.v1.FleetService/WatchCommand',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WatchCommandRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WatchCommandResponse.FromString,
+                _registered_method=True)
+        self.GetDelivery = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/GetDelivery',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetDeliveryRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetDeliveryResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer(object):
@@ -114,6 +139,43 @@ class FleetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IssueCommand(self, request, context):
+        """Has machines run checks now; one that is offline gets the command when it
+        returns. admin. NOT_FOUND: no machine is selected; INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelCommand(self, request, context):
+        """Takes commands back; a run that one led to is ended. admin. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCommands(self, request, context):
+        """Commands, newest first. viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchCommand(self, request, context):
+        """What becomes of commands, as it happens; ends with the last of them.
+        viewer. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDelivery(self, request, context):
+        """The ledger of delivery: every record that a machine ever minted. viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -146,6 +208,31 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.Query,
                     request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.QueryRequest.FromString,
                     response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.QueryResponse.SerializeToString,
+            ),
+            'IssueCommand': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueCommand,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.IssueCommandRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.IssueCommandResponse.SerializeToString,
+            ),
+            'CancelCommand': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelCommand,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.CancelCommandRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.CancelCommandResponse.SerializeToString,
+            ),
+            'ListCommands': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCommands,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListCommandsRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListCommandsResponse.SerializeToString,
+            ),
+            'WatchCommand': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchCommand,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WatchCommandRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WatchCommandResponse.SerializeToString,
+            ),
+            'GetDelivery': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDelivery,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetDeliveryRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetDeliveryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -311,6 +398,141 @@ class FleetService(object):
             '/llmenv.fleet.v1.FleetService/Query',
             llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.QueryRequest.SerializeToString,
             llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.QueryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssueCommand(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/IssueCommand',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.IssueCommandRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.IssueCommandResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelCommand(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/CancelCommand',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.CancelCommandRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.CancelCommandResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCommands(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/ListCommands',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListCommandsRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListCommandsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchCommand(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/WatchCommand',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WatchCommandRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WatchCommandResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDelivery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/GetDelivery',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetDeliveryRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetDeliveryResponse.FromString,
             options,
             channel_credentials,
             insecure,

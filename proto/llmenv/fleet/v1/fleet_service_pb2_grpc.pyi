@@ -47,6 +47,20 @@ class FleetServiceStub:
     """One SELECT over the views of schema v1, on a snapshot. analyst.
     INVALID_ARGUMENT: the statement; RESOURCE_EXHAUSTED: memory or time.
     """
+    IssueCommand: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.IssueCommandRequest, _fleet_service_pb2.IssueCommandResponse]
+    """Has machines run checks now; one that is offline gets the command when it
+    returns. admin. NOT_FOUND: no machine is selected; INVALID_ARGUMENT.
+    """
+    CancelCommand: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.CancelCommandRequest, _fleet_service_pb2.CancelCommandResponse]
+    """Takes commands back; a run that one led to is ended. admin. NOT_FOUND."""
+    ListCommands: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ListCommandsRequest, _fleet_service_pb2.ListCommandsResponse]
+    """Commands, newest first. viewer."""
+    WatchCommand: _grpc.UnaryStreamMultiCallable[_fleet_service_pb2.WatchCommandRequest, _fleet_service_pb2.WatchCommandResponse]
+    """What becomes of commands, as it happens; ends with the last of them.
+    viewer. NOT_FOUND.
+    """
+    GetDelivery: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetDeliveryRequest, _fleet_service_pb2.GetDeliveryResponse]
+    """The ledger of delivery: every record that a machine ever minted. viewer."""
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -67,6 +81,20 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """One SELECT over the views of schema v1, on a snapshot. analyst.
     INVALID_ARGUMENT: the statement; RESOURCE_EXHAUSTED: memory or time.
     """
+    IssueCommand: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.IssueCommandRequest, _fleet_service_pb2.IssueCommandResponse]  # type: ignore[assignment]
+    """Has machines run checks now; one that is offline gets the command when it
+    returns. admin. NOT_FOUND: no machine is selected; INVALID_ARGUMENT.
+    """
+    CancelCommand: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.CancelCommandRequest, _fleet_service_pb2.CancelCommandResponse]  # type: ignore[assignment]
+    """Takes commands back; a run that one led to is ended. admin. NOT_FOUND."""
+    ListCommands: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ListCommandsRequest, _fleet_service_pb2.ListCommandsResponse]  # type: ignore[assignment]
+    """Commands, newest first. viewer."""
+    WatchCommand: _aio.UnaryStreamMultiCallable[_fleet_service_pb2.WatchCommandRequest, _fleet_service_pb2.WatchCommandResponse]  # type: ignore[assignment]
+    """What becomes of commands, as it happens; ends with the last of them.
+    viewer. NOT_FOUND.
+    """
+    GetDelivery: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetDeliveryRequest, _fleet_service_pb2.GetDeliveryResponse]  # type: ignore[assignment]
+    """The ledger of delivery: every record that a machine ever minted. viewer."""
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     """TLS; metadata "authorization: Bearer <token>" carries a role."""
@@ -120,5 +148,49 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         """One SELECT over the views of schema v1, on a snapshot. analyst.
         INVALID_ARGUMENT: the statement; RESOURCE_EXHAUSTED: memory or time.
         """
+
+    @_abc_1.abstractmethod
+    def IssueCommand(
+        self,
+        request: _fleet_service_pb2.IssueCommandRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.IssueCommandResponse, _abc.Awaitable[_fleet_service_pb2.IssueCommandResponse]]:
+        """Has machines run checks now; one that is offline gets the command when it
+        returns. admin. NOT_FOUND: no machine is selected; INVALID_ARGUMENT.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelCommand(
+        self,
+        request: _fleet_service_pb2.CancelCommandRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.CancelCommandResponse, _abc.Awaitable[_fleet_service_pb2.CancelCommandResponse]]:
+        """Takes commands back; a run that one led to is ended. admin. NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListCommands(
+        self,
+        request: _fleet_service_pb2.ListCommandsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.ListCommandsResponse, _abc.Awaitable[_fleet_service_pb2.ListCommandsResponse]]:
+        """Commands, newest first. viewer."""
+
+    @_abc_1.abstractmethod
+    def WatchCommand(
+        self,
+        request: _fleet_service_pb2.WatchCommandRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_fleet_service_pb2.WatchCommandResponse], _abc.AsyncIterator[_fleet_service_pb2.WatchCommandResponse]]:
+        """What becomes of commands, as it happens; ends with the last of them.
+        viewer. NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDelivery(
+        self,
+        request: _fleet_service_pb2.GetDeliveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.GetDeliveryResponse, _abc.Awaitable[_fleet_service_pb2.GetDeliveryResponse]]:
+        """The ledger of delivery: every record that a machine ever minted. viewer."""
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -29,7 +29,7 @@ from llmenv.fleet.v1 import result_pb2 as llmenv_dot_fleet_dot_v1_dot_result__pb
 from llmenv.fleet.v1 import run_pb2 as llmenv_dot_fleet_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cllmenv/fleet/v1/record.proto\x12\x0fllmenv.fleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!llmenv/fleet/v1/environment.proto\x1a\x1dllmenv/fleet/v1/machine.proto\x1a\x1cllmenv/fleet/v1/result.proto\x1a\x19llmenv/fleet/v1/run.proto\"/\n\nRunStarted\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.llmenv.fleet.v1.Run\"^\n\x0c\x43heckStarted\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tresult_id\x18\x02 \x01(\t\x12\x12\n\ncheck_name\x18\x03 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x04 \x01(\x01\"H\n\rCheckFinished\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\'\n\x06result\x18\x02 \x01(\x0b\x32\x17.llmenv.fleet.v1.Result\"T\n\tCaseBatch\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tresult_id\x18\x02 \x01(\t\x12$\n\x05\x63\x61ses\x18\x03 \x03(\x0b\x32\x15.llmenv.fleet.v1.Case\"\x8f\x01\n\x0bRunFinished\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.llmenv.fleet.v1.RunOutcome\x12,\n\x08\x65nded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cwall_seconds\x18\x04 \x01(\x01\"s\n\x13\x45nvironmentSnapshot\x12)\n\x07machine\x18\x01 \x01(\x0b\x32\x18.llmenv.fleet.v1.Machine\x12\x31\n\x0b\x65nvironment\x18\x02 \x01(\x0b\x32\x1c.llmenv.fleet.v1.Environment\"\xf8\x01\n\x0e\x43ommandOutcome\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x34\n\x05state\x18\x02 \x01(\x0e\x32%.llmenv.fleet.v1.CommandOutcome.State\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"|\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_ACCEPTED\x10\x01\x12\x11\n\rSTATE_STARTED\x10\x02\x12\x0f\n\x0bSTATE_ENDED\x10\x03\x12\x11\n\rSTATE_EXPIRED\x10\x04\x12\x11\n\rSTATE_REFUSED\x10\x05\"c\n\tTombstone\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x04\x12\x15\n\rlast_sequence\x18\x02 \x01(\x04\x12\x17\n\x0f\x64ropped_records\x18\x03 \x01(\x04\x12\x0e\n\x06reason\x18\x04 \x01(\t\"A\n\x0bSpoolForked\x12\x19\n\x11previous_spool_id\x18\x01 \x01(\t\x12\x17\n\x0fshared_sequence\x18\x02 \x01(\x04\"\xfd\x04\n\x06Record\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12/\n\x0bmeasured_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14\x63lock_offset_seconds\x18\x03 \x01(\x01\x12\x12\n\nmachine_id\x18\x04 \x01(\t\x12\x32\n\x0brun_started\x18\n \x01(\x0b\x32\x1b.llmenv.fleet.v1.RunStartedH\x00\x12\x36\n\rcheck_started\x18\x0b \x01(\x0b\x32\x1d.llmenv.fleet.v1.CheckStartedH\x00\x12\x38\n\x0e\x63heck_finished\x18\x0c \x01(\x0b\x32\x1e.llmenv.fleet.v1.CheckFinishedH\x00\x12\x30\n\ncase_batch\x18\r \x01(\x0b\x32\x1a.llmenv.fleet.v1.CaseBatchH\x00\x12\x34\n\x0crun_finished\x18\x0e \x01(\x0b\x32\x1c.llmenv.fleet.v1.RunFinishedH\x00\x12\x44\n\x14\x65nvironment_snapshot\x18\x0f \x01(\x0b\x32$.llmenv.fleet.v1.EnvironmentSnapshotH\x00\x12:\n\x0f\x63ommand_outcome\x18\x10 \x01(\x0b\x32\x1f.llmenv.fleet.v1.CommandOutcomeH\x00\x12/\n\ttombstone\x18\x11 \x01(\x0b\x32\x1a.llmenv.fleet.v1.TombstoneH\x00\x12\x34\n\x0cspool_forked\x18\x12 \x01(\x0b\x32\x1c.llmenv.fleet.v1.SpoolForkedH\x00\x42\x06\n\x04kind\"1\n\rSpooledRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06record\x18\x02 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cllmenv/fleet/v1/record.proto\x12\x0fllmenv.fleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!llmenv/fleet/v1/environment.proto\x1a\x1dllmenv/fleet/v1/machine.proto\x1a\x1cllmenv/fleet/v1/result.proto\x1a\x19llmenv/fleet/v1/run.proto\"/\n\nRunStarted\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.llmenv.fleet.v1.Run\"^\n\x0c\x43heckStarted\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tresult_id\x18\x02 \x01(\t\x12\x12\n\ncheck_name\x18\x03 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x04 \x01(\x01\"H\n\rCheckFinished\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\'\n\x06result\x18\x02 \x01(\x0b\x32\x17.llmenv.fleet.v1.Result\"T\n\tCaseBatch\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tresult_id\x18\x02 \x01(\t\x12$\n\x05\x63\x61ses\x18\x03 \x03(\x0b\x32\x15.llmenv.fleet.v1.Case\"]\n\x0bRemedyTried\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tresult_id\x18\x02 \x01(\t\x12+\n\x05trial\x18\x03 \x01(\x0b\x32\x1c.llmenv.fleet.v1.RemedyTrial\"\x8f\x01\n\x0bRunFinished\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.llmenv.fleet.v1.RunOutcome\x12,\n\x08\x65nded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cwall_seconds\x18\x04 \x01(\x01\"s\n\x13\x45nvironmentSnapshot\x12)\n\x07machine\x18\x01 \x01(\x0b\x32\x18.llmenv.fleet.v1.Machine\x12\x31\n\x0b\x65nvironment\x18\x02 \x01(\x0b\x32\x1c.llmenv.fleet.v1.Environment\"\x8e\x02\n\x0e\x43ommandOutcome\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x34\n\x05state\x18\x02 \x01(\x0e\x32%.llmenv.fleet.v1.CommandOutcome.State\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x91\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_ACCEPTED\x10\x01\x12\x11\n\rSTATE_STARTED\x10\x02\x12\x0f\n\x0bSTATE_ENDED\x10\x03\x12\x11\n\rSTATE_EXPIRED\x10\x04\x12\x11\n\rSTATE_REFUSED\x10\x05\x12\x13\n\x0fSTATE_CANCELLED\x10\x06\"\xa0\x01\n\x0bSuiteWaited\x12\r\n\x05suite\x18\x01 \x01(\t\x12*\n\x06\x64ue_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0ewaited_seconds\x18\x03 \x01(\x01\x12)\n\x06reason\x18\x04 \x01(\x0b\x32\x19.llmenv.fleet.v1.Sentence\x12\x13\n\x0bis_given_up\x18\x05 \x01(\x08\"\xae\x01\n\x10QuarantineChange\x12\x12\n\ncheck_name\x18\x01 \x01(\t\x12\x18\n\x10\x65nvironment_name\x18\x02 \x01(\t\x12\x16\n\x0eis_quarantined\x18\x03 \x01(\x08\x12)\n\x06reason\x18\x04 \x01(\x0b\x32\x19.llmenv.fleet.v1.Sentence\x12)\n\x05until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\tTombstone\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x04\x12\x15\n\rlast_sequence\x18\x02 \x01(\x04\x12\x17\n\x0f\x64ropped_records\x18\x03 \x01(\x04\x12\x0e\n\x06reason\x18\x04 \x01(\t\"A\n\x0bSpoolForked\x12\x19\n\x11previous_spool_id\x18\x01 \x01(\t\x12\x17\n\x0fshared_sequence\x18\x02 \x01(\x04\"\xa9\x06\n\x06Record\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12/\n\x0bmeasured_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14\x63lock_offset_seconds\x18\x03 \x01(\x01\x12\x12\n\nmachine_id\x18\x04 \x01(\t\x12\x32\n\x0brun_started\x18\n \x01(\x0b\x32\x1b.llmenv.fleet.v1.RunStartedH\x00\x12\x36\n\rcheck_started\x18\x0b \x01(\x0b\x32\x1d.llmenv.fleet.v1.CheckStartedH\x00\x12\x38\n\x0e\x63heck_finished\x18\x0c \x01(\x0b\x32\x1e.llmenv.fleet.v1.CheckFinishedH\x00\x12\x30\n\ncase_batch\x18\r \x01(\x0b\x32\x1a.llmenv.fleet.v1.CaseBatchH\x00\x12\x34\n\x0crun_finished\x18\x0e \x01(\x0b\x32\x1c.llmenv.fleet.v1.RunFinishedH\x00\x12\x44\n\x14\x65nvironment_snapshot\x18\x0f \x01(\x0b\x32$.llmenv.fleet.v1.EnvironmentSnapshotH\x00\x12:\n\x0f\x63ommand_outcome\x18\x10 \x01(\x0b\x32\x1f.llmenv.fleet.v1.CommandOutcomeH\x00\x12/\n\ttombstone\x18\x11 \x01(\x0b\x32\x1a.llmenv.fleet.v1.TombstoneH\x00\x12\x34\n\x0cspool_forked\x18\x12 \x01(\x0b\x32\x1c.llmenv.fleet.v1.SpoolForkedH\x00\x12\x34\n\x0csuite_waited\x18\x14 \x01(\x0b\x32\x1c.llmenv.fleet.v1.SuiteWaitedH\x00\x12>\n\x11quarantine_change\x18\x15 \x01(\x0b\x32!.llmenv.fleet.v1.QuarantineChangeH\x00\x12\x34\n\x0cremedy_tried\x18\x13 \x01(\x0b\x32\x1c.llmenv.fleet.v1.RemedyTriedH\x00\x42\x06\n\x04kind\"1\n\rSpooledRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06record\x18\x02 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,20 +44,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKFINISHED']._serialized_end=422
   _globals['_CASEBATCH']._serialized_start=424
   _globals['_CASEBATCH']._serialized_end=508
-  _globals['_RUNFINISHED']._serialized_start=511
-  _globals['_RUNFINISHED']._serialized_end=654
-  _globals['_ENVIRONMENTSNAPSHOT']._serialized_start=656
-  _globals['_ENVIRONMENTSNAPSHOT']._serialized_end=771
-  _globals['_COMMANDOUTCOME']._serialized_start=774
-  _globals['_COMMANDOUTCOME']._serialized_end=1022
-  _globals['_COMMANDOUTCOME_STATE']._serialized_start=898
-  _globals['_COMMANDOUTCOME_STATE']._serialized_end=1022
-  _globals['_TOMBSTONE']._serialized_start=1024
-  _globals['_TOMBSTONE']._serialized_end=1123
-  _globals['_SPOOLFORKED']._serialized_start=1125
-  _globals['_SPOOLFORKED']._serialized_end=1190
-  _globals['_RECORD']._serialized_start=1193
-  _globals['_RECORD']._serialized_end=1830
-  _globals['_SPOOLEDRECORD']._serialized_start=1832
-  _globals['_SPOOLEDRECORD']._serialized_end=1881
+  _globals['_REMEDYTRIED']._serialized_start=510
+  _globals['_REMEDYTRIED']._serialized_end=603
+  _globals['_RUNFINISHED']._serialized_start=606
+  _globals['_RUNFINISHED']._serialized_end=749
+  _globals['_ENVIRONMENTSNAPSHOT']._serialized_start=751
+  _globals['_ENVIRONMENTSNAPSHOT']._serialized_end=866
+  _globals['_COMMANDOUTCOME']._serialized_start=869
+  _globals['_COMMANDOUTCOME']._serialized_end=1139
+  _globals['_COMMANDOUTCOME_STATE']._serialized_start=994
+  _globals['_COMMANDOUTCOME_STATE']._serialized_end=1139
+  _globals['_SUITEWAITED']._serialized_start=1142
+  _globals['_SUITEWAITED']._serialized_end=1302
+  _globals['_QUARANTINECHANGE']._serialized_start=1305
+  _globals['_QUARANTINECHANGE']._serialized_end=1479
+  _globals['_TOMBSTONE']._serialized_start=1481
+  _globals['_TOMBSTONE']._serialized_end=1580
+  _globals['_SPOOLFORKED']._serialized_start=1582
+  _globals['_SPOOLFORKED']._serialized_end=1647
+  _globals['_RECORD']._serialized_start=1650
+  _globals['_RECORD']._serialized_end=2459
+  _globals['_SPOOLEDRECORD']._serialized_start=2461
+  _globals['_SPOOLEDRECORD']._serialized_end=2510
 # @@protoc_insertion_point(module_scope)

@@ -96,7 +96,7 @@ class CheckFinished(_message.Message):
     """UUIDv7 of the run."""
     @_builtins.property
     def result(self) -> _result_pb2.Result:
-        """Whole, or cut as it says."""
+        """Whole, or cut as it says. Without remedy_trials: they begin after it."""
 
     def __init__(
         self,
@@ -143,6 +143,40 @@ class CaseBatch(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CaseBatch: _TypeAlias = CaseBatch  # noqa: Y015
+
+@_typing.final
+class RemedyTried(_message.Message):
+    """A remedy was tried after the verdict of a check: a record of its own, so
+    that a Mac that panics in a trial has delivered the verdict before.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    RESULT_ID_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """UUIDv7 of the run."""
+    result_id: _builtins.str
+    """UUIDv7 of the result."""
+    @_builtins.property
+    def trial(self) -> _result_pb2.RemedyTrial:
+        """What came of it."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        result_id: _builtins.str = ...,
+        trial: _result_pb2.RemedyTrial | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["trial", b"trial"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result_id", b"result_id", "run_id", b"run_id", "trial", b"trial"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemedyTried: _TypeAlias = RemedyTried  # noqa: Y015
 
 @_typing.final
 class RunFinished(_message.Message):
@@ -234,6 +268,8 @@ class CommandOutcome(_message.Message):
         """Too late to begin."""
         STATE_REFUSED: CommandOutcome._State.ValueType  # 5
         """Will not be done; the reason says why."""
+        STATE_CANCELLED: CommandOutcome._State.ValueType  # 6
+        """Taken back before it ended."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Where a command is."""
@@ -250,6 +286,8 @@ class CommandOutcome(_message.Message):
     """Too late to begin."""
     STATE_REFUSED: CommandOutcome.State.ValueType  # 5
     """Will not be done; the reason says why."""
+    STATE_CANCELLED: CommandOutcome.State.ValueType  # 6
+    """Taken back before it ended."""
 
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -278,6 +316,92 @@ class CommandOutcome(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CommandOutcome: _TypeAlias = CommandOutcome  # noqa: Y015
+
+@_typing.final
+class SuiteWaited(_message.Message):
+    """A suite that was due had to wait, by the policy of the configuration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUITE_FIELD_NUMBER: _builtins.int
+    DUE_AT_FIELD_NUMBER: _builtins.int
+    WAITED_SECONDS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    IS_GIVEN_UP_FIELD_NUMBER: _builtins.int
+    suite: _builtins.str
+    """Name of the suite."""
+    waited_seconds: _builtins.float
+    """From when it was due to this record, awake time, seconds."""
+    is_given_up: _builtins.bool
+    """True when it was given up for its next time; else it starts now."""
+    @_builtins.property
+    def due_at(self) -> _timestamp_pb2.Timestamp:
+        """Machine's clock when it was due."""
+
+    @_builtins.property
+    def reason(self) -> _result_pb2.Sentence:
+        """The first cause, one sentence such as "The machine is on battery." """
+
+    def __init__(
+        self,
+        *,
+        suite: _builtins.str = ...,
+        due_at: _timestamp_pb2.Timestamp | None = ...,
+        waited_seconds: _builtins.float = ...,
+        reason: _result_pb2.Sentence | None = ...,
+        is_given_up: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "is_given_up", b"is_given_up", "reason", b"reason", "suite", b"suite", "waited_seconds", b"waited_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuiteWaited: _TypeAlias = SuiteWaited  # noqa: Y015
+
+@_typing.final
+class QuarantineChange(_message.Message):
+    """A check that ended badly several times in a row is left out for a while, or
+    is let in again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_NAME_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_NAME_FIELD_NUMBER: _builtins.int
+    IS_QUARANTINED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    check_name: _builtins.str
+    """File name of the check without its ending."""
+    environment_name: _builtins.str
+    """Name of the target in the configuration."""
+    is_quarantined: _builtins.bool
+    """Whether it is left out from now on."""
+    @_builtins.property
+    def reason(self) -> _result_pb2.Sentence:
+        """Why, one sentence."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When it is let in again at the latest, machine's clock; absent when let in."""
+
+    def __init__(
+        self,
+        *,
+        check_name: _builtins.str = ...,
+        environment_name: _builtins.str = ...,
+        is_quarantined: _builtins.bool = ...,
+        reason: _result_pb2.Sentence | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_name", b"check_name", "environment_name", b"environment_name", "is_quarantined", b"is_quarantined", "reason", b"reason", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuarantineChange: _TypeAlias = QuarantineChange  # noqa: Y015
 
 @_typing.final
 class Tombstone(_message.Message):
@@ -360,6 +484,9 @@ class Record(_message.Message):
     COMMAND_OUTCOME_FIELD_NUMBER: _builtins.int
     TOMBSTONE_FIELD_NUMBER: _builtins.int
     SPOOL_FORKED_FIELD_NUMBER: _builtins.int
+    SUITE_WAITED_FIELD_NUMBER: _builtins.int
+    QUARANTINE_CHANGE_FIELD_NUMBER: _builtins.int
+    REMEDY_TRIED_FIELD_NUMBER: _builtins.int
     record_id: _builtins.str
     """UUIDv7, kept when a spool is renumbered."""
     clock_offset_seconds: _builtins.float
@@ -406,6 +533,18 @@ class Record(_message.Message):
     def spool_forked(self) -> Global___SpoolForked:
         """The spool was copied."""
 
+    @_builtins.property
+    def suite_waited(self) -> Global___SuiteWaited:
+        """A due suite waited."""
+
+    @_builtins.property
+    def quarantine_change(self) -> Global___QuarantineChange:
+        """A check is left out, or let in again."""
+
+    @_builtins.property
+    def remedy_tried(self) -> Global___RemedyTried:
+        """A remedy was tried."""
+
     def __init__(
         self,
         *,
@@ -422,12 +561,15 @@ class Record(_message.Message):
         command_outcome: Global___CommandOutcome | None = ...,
         tombstone: Global___Tombstone | None = ...,
         spool_forked: Global___SpoolForked | None = ...,
+        suite_waited: Global___SuiteWaited | None = ...,
+        quarantine_change: Global___QuarantineChange | None = ...,
+        remedy_tried: Global___RemedyTried | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["case_batch", b"case_batch", "check_finished", b"check_finished", "check_started", b"check_started", "command_outcome", b"command_outcome", "environment_snapshot", b"environment_snapshot", "kind", b"kind", "measured_at", b"measured_at", "run_finished", b"run_finished", "run_started", b"run_started", "spool_forked", b"spool_forked", "tombstone", b"tombstone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["case_batch", b"case_batch", "check_finished", b"check_finished", "check_started", b"check_started", "command_outcome", b"command_outcome", "environment_snapshot", b"environment_snapshot", "kind", b"kind", "measured_at", b"measured_at", "quarantine_change", b"quarantine_change", "remedy_tried", b"remedy_tried", "run_finished", b"run_finished", "run_started", b"run_started", "spool_forked", b"spool_forked", "suite_waited", b"suite_waited", "tombstone", b"tombstone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_batch", b"case_batch", "check_finished", b"check_finished", "check_started", b"check_started", "clock_offset_seconds", b"clock_offset_seconds", "command_outcome", b"command_outcome", "environment_snapshot", b"environment_snapshot", "kind", b"kind", "machine_id", b"machine_id", "measured_at", b"measured_at", "record_id", b"record_id", "run_finished", b"run_finished", "run_started", b"run_started", "spool_forked", b"spool_forked", "tombstone", b"tombstone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_batch", b"case_batch", "check_finished", b"check_finished", "check_started", b"check_started", "clock_offset_seconds", b"clock_offset_seconds", "command_outcome", b"command_outcome", "environment_snapshot", b"environment_snapshot", "kind", b"kind", "machine_id", b"machine_id", "measured_at", b"measured_at", "quarantine_change", b"quarantine_change", "record_id", b"record_id", "remedy_tried", b"remedy_tried", "run_finished", b"run_finished", "run_started", b"run_started", "spool_forked", b"spool_forked", "suite_waited", b"suite_waited", "tombstone", b"tombstone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_started", "check_started", "check_finished", "case_batch", "run_finished", "environment_snapshot", "command_outcome", "tombstone", "spool_forked"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_started", "check_started", "check_finished", "case_batch", "run_finished", "environment_snapshot", "command_outcome", "tombstone", "spool_forked", "suite_waited", "quarantine_change", "remedy_tried"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

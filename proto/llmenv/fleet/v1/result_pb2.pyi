@@ -603,6 +603,7 @@ class Result(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_VARIABLES_FIELD_NUMBER: _builtins.int
     REMEDY_TRIALS_FIELD_NUMBER: _builtins.int
+    MEASUREMENTS_WITHHELD_FIELD_NUMBER: _builtins.int
     result_id: _builtins.str
     """UUIDv7 of this result."""
     check_name: _builtins.str
@@ -687,6 +688,12 @@ class Result(_message.Message):
     def remedy_trials(self) -> _containers.RepeatedCompositeFieldContainer[Global___RemedyTrial]:
         """Remedies that were tried after it, in order."""
 
+    @_builtins.property
+    def measurements_withheld(self) -> Global___Sentence:
+        """Why the measurements were left out, such as another process on the GPU or
+        a sleep in between; absent where they stand.
+        """
+
     def __init__(
         self,
         *,
@@ -717,10 +724,11 @@ class Result(_message.Message):
         seed: _builtins.int = ...,
         environment_variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         remedy_trials: _abc.Iterable[Global___RemedyTrial] | None = ...,
+        measurements_withheld: Global___Sentence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "error", b"error", "peak_memory", b"peak_memory", "process_end", b"process_end", "reason", b"reason", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "error", b"error", "measurements_withheld", b"measurements_withheld", "peak_memory", b"peak_memory", "process_end", b"process_end", "reason", b"reason", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cases", b"cases", "check_name", b"check_name", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "cut", b"cut", "definition_hash", b"definition_hash", "device", b"device", "environment_variables", b"environment_variables", "error", b"error", "expectations", b"expectations", "facts", b"facts", "import_seconds", b"import_seconds", "log_bytes_cut", b"log_bytes_cut", "log_tail", b"log_tail", "measurements", b"measurements", "parameters_json", b"parameters_json", "peak_memory", b"peak_memory", "process_end", b"process_end", "reason", b"reason", "remedy_id", b"remedy_id", "remedy_trials", b"remedy_trials", "result_id", b"result_id", "run_seconds", b"run_seconds", "seed", b"seed", "started_at", b"started_at", "status", b"status", "wall_seconds", b"wall_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cases", b"cases", "check_name", b"check_name", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "cut", b"cut", "definition_hash", b"definition_hash", "device", b"device", "environment_variables", b"environment_variables", "error", b"error", "expectations", b"expectations", "facts", b"facts", "import_seconds", b"import_seconds", "log_bytes_cut", b"log_bytes_cut", "log_tail", b"log_tail", "measurements", b"measurements", "measurements_withheld", b"measurements_withheld", "parameters_json", b"parameters_json", "peak_memory", b"peak_memory", "process_end", b"process_end", "reason", b"reason", "remedy_id", b"remedy_id", "remedy_trials", b"remedy_trials", "result_id", b"result_id", "run_seconds", b"run_seconds", "seed", b"seed", "started_at", b"started_at", "status", b"status", "wall_seconds", b"wall_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
