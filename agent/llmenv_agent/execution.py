@@ -33,6 +33,7 @@ Event: TypeAlias = (
     | record_pb2.CheckStarted
     | record_pb2.CheckFinished
     | record_pb2.CaseBatch
+    | record_pb2.RemedyTried
     | record_pb2.RunFinished
 )
 
@@ -124,6 +125,7 @@ def _execute_checks(execution: Execution, run: run_pb2.Run) -> run_pb2.RunOutcom
 def _execute_check(
     execution: Execution, definition: Definition, run: run_pb2.Run, trials: RemedyTrials
 ) -> None:
+    """A trial may panic the Mac as the check did not: the verdict is emitted before the first begins."""
     result_id = new_id()
     parameters = definition.complete(execution.parameters.get(definition.name, {}))
     execution.emit(
@@ -152,12 +154,15 @@ def _execute_check(
         find_remedy=functools.partial(_find_remedy, execution),
         on_progress=functools.partial(execution.on_case, definition.name),
     )
-    result.remedy_trials.extend(trials.of(result, definition, run_again))
     records = record_size.split(run.run_id, result)
     execution.emit(records.finished)
     for batch in records.batches:
         execution.emit(batch)
     run.results.append(records.whole())
+    for trial in trials.of(result, definition, run_again):
+        tried = record_size.tried(run.run_id, result_id, trial)
+        execution.emit(tried)
+        run.results[-1].remedy_trials.append(tried.trial)
 
 
 def _find_remedy(execution: Execution, error_text: str) -> str:

@@ -166,8 +166,8 @@ class Progress:
                 say(f"[{self._number}/{self._total}] {event.check_name} ... ", end="")
             case record_pb2.CheckFinished(result=result):
                 say(f"{WORDS[result.status]} ({result.wall_seconds:.1f} s)  {result.reason.text}")
-                for trial in result.remedy_trials:
-                    say(f"      tried {applied(trial)}: {WORDS[trial.status]}  {trial.reason.text}")
+            case record_pb2.RemedyTried(trial=trial):
+                say(f"      tried {applied(trial)}: {WORDS[trial.status]}  {trial.reason.text}")
             case record_pb2.RunFinished(outcome=run_pb2.RUN_OUTCOME_CANCELLED):
                 say("interrupted")
 

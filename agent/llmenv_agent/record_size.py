@@ -7,6 +7,7 @@ trials go, then the log, then long texts, and only then whole entries.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
@@ -60,6 +61,21 @@ def split(run_id: str, result: result_pb2.Result) -> ResultRecords:
     )
 
 
+def tried(run_id: str, result_id: str, trial: result_pb2.RemedyTrial) -> record_pb2.RemedyTried:
+    """The record of `trial`, whose cases are no more than `names_that_fit`."""
+    kept = result_pb2.RemedyTrial()
+    kept.CopyFrom(trial)
+    if not _fits(kept):
+        _shorten_texts(kept)
+    return record_pb2.RemedyTried(run_id=run_id, result_id=result_id, trial=kept)
+
+
+def names_that_fit(names: list[str]) -> list[str]:
+    """The first of `names`, as many as one record has room for."""
+    ends = itertools.accumulate(len(name.encode()) + 8 for name in names)  # with its tag and length
+    return [name for name, end in zip(names, ends, strict=True) if end <= _MOST_BODY_BYTES // 2]
+
+
 def _batches(cases: list[result_pb2.Case], *, first_bytes: int) -> Iterator[list[result_pb2.Case]]:
     """The cases in order: first those that fit into `first_bytes`, then a record full at a time."""
     batch: list[result_pb2.Case] = []
@@ -74,7 +90,7 @@ def _batches(cases: list[result_pb2.Case], *, first_bytes: int) -> Iterator[list
     yield batch
 
 
-def _fits(message: result_pb2.Result) -> bool:
+def _fits(message: Message) -> bool:
     return message.ByteSize() <= _MOST_BODY_BYTES
 
 
@@ -133,7 +149,6 @@ _CUTS: tuple[Callable[[result_pb2.Result], None], ...] = (
     _cut_log,
     _cut_texts,
     _cut_variables,
-    _cut_entries("remedy_trials"),
     _cut_entries("facts"),
     _cut_entries("expectations"),
     _cut_entries("measurements"),

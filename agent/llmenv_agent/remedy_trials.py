@@ -1,7 +1,8 @@
 """Remedies that are tried: the check again in a process of its own, with what the remedy changes.
 
 What is tried is what the catalogue says can be applied to a process.  A trial never changes the verdict that
-led to it, runs only the cases that name the remedy, and is bounded in time, as all trials of a run are.
+led to it, runs only the cases that name the remedy (the first of them, where a record has no room to name
+them all), and is bounded in time, as all trials of a run are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from llmenv.catalog import known_issues
 from llmenv.fleet.v1 import result_pb2
 
+from llmenv_agent.record_size import names_that_fit
 from llmenv_agent.runner import CheckCancelledError
 
 if TYPE_CHECKING:
@@ -51,27 +53,27 @@ class RemedyTrials:
         result: result_pb2.Result,
         definition: Definition,
         run_again: Callable[..., result_pb2.Result],
-    ) -> list[result_pb2.RemedyTrial]:
-        """One trial for each remedy that `result` names and that would change something; none when cancelled.
+    ) -> Iterator[result_pb2.RemedyTrial]:
+        """One trial, as it ends, for each remedy that `result` names and that would change something.
 
+        None after a cancellation.
         `run_again` is `runner.run_check` with everything but definition, device, parameters, seed,
         variables and cases.
         """
-        trials: list[result_pb2.RemedyTrial] = []
         asked = definition.deadline_seconds(json.loads(result.parameters_json)) - definition.timeout_seconds
         for remedy in _applicable(result):
             seconds = min(asked + definition.timeout_seconds, MOST_TRIAL_SECONDS, self._seconds_left)
             if seconds < asked + LEAST_TRIAL_SECONDS:
-                break
+                return
             bounded = dataclasses.replace(definition, timeout_seconds=seconds, timeout_parameter=None)
             start = time.monotonic()
             try:
-                trials.append(_trial(result, remedy, bounded, run_again))
+                trial = _trial(result, remedy, bounded, run_again)
             except CheckCancelledError:
-                break
+                return
             finally:
                 self._seconds_left -= time.monotonic() - start
-        return trials
+            yield trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +93,7 @@ def _applicable(result: result_pb2.Result) -> Iterator[_Remedy]:
     for remedy_id, case_names in remedies_of(result).items():
         issue = known_issues.find(remedy_id)
         if issue is not None and issue.apply is not None:
-            remedy = _Remedy(remedy_id, issue.apply, case_names)
+            remedy = _Remedy(remedy_id, issue.apply, names_that_fit(case_names))
             if remedy.changes(result):
                 yield remedy
 

@@ -19,6 +19,7 @@ from llmenv_agent.errors import UsageError
 from llmenv_agent.execution import Event, Execution, default_device, execute
 from llmenv_agent.facts import read_conditions
 from llmenv_agent.leftover import end_leftover
+from llmenv_agent.remedy_trials import applied
 from llmenv_agent.run_lock import Holder, LockCancelledError, run_lock
 from llmenv_agent.suites import merged
 from llmenv_agent.targets import Target, TargetError, target_from
@@ -40,6 +41,7 @@ _KINDS = {
     record_pb2.CheckStarted: "check_started",
     record_pb2.CheckFinished: "check_finished",
     record_pb2.CaseBatch: "case_batch",
+    record_pb2.RemedyTried: "remedy_tried",
     record_pb2.RunFinished: "run_finished",
 }
 
@@ -197,6 +199,8 @@ class Work:
                     )
             case record_pb2.CheckFinished(result=result):
                 log.info("%s: %s: %s", result.check_name, WORDS[result.status], result.reason.text)
+            case record_pb2.RemedyTried(trial=trial):
+                log.info("tried %s: %s: %s", applied(trial), WORDS[trial.status], trial.reason.text)
 
 
 def as_record(message: Message) -> record_pb2.Record:

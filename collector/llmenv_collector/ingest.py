@@ -172,6 +172,11 @@ def check_case_batch(record: record_pb2.Record, _arrival: Arrival) -> None:
     require_uuid(record.case_batch.result_id, "case_batch.result_id")
 
 
+def check_remedy_tried(record: record_pb2.Record, _arrival: Arrival) -> None:
+    require_uuid(record.remedy_tried.run_id, "remedy_tried.run_id")
+    require_uuid(record.remedy_tried.result_id, "remedy_tried.result_id")
+
+
 def check_run_finished(record: record_pb2.Record, _arrival: Arrival) -> None:
     require_uuid(record.run_finished.run_id, "run_finished.run_id")
     require_time(record.run_finished.ended_at, "run_finished.ended_at")
@@ -201,6 +206,7 @@ CHECKS = {
     "check_started": check_check_started,
     "check_finished": check_check_finished,
     "case_batch": check_case_batch,
+    "remedy_tried": check_remedy_tried,
     "run_finished": check_run_finished,
     "command_outcome": check_command_outcome,
     "tombstone": check_tombstone,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmenv.catalog.status import WORDS, blocking_checks
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DEFAULT_RUNS = 50
 MAX_RUNS = 1_000
 SHORTEST_PREFIX = 8
+
+Part = TypeVar("Part", result_pb2.Case, result_pb2.RemedyTrial)
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,8 @@ def get_run(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], 
         run.machine.machine_id = found.machine_id
     add_packages(connection, run, found.environment_id)
     add_end(connection, run, found)
-    cases = cases_by_result(connection, found)
+    cases = parts_by_result(connection, found, table="result_case", kind=result_pb2.Case)
+    trials = parts_by_result(connection, found, table="remedy_trial", kind=result_pb2.RemedyTrial)
     rows = connection.execute(
         "SELECT result_id::VARCHAR, message, log_tail FROM store.result"
         " WHERE run_id = ? AND machine_id = ? ORDER BY sequence",
@@ -167,6 +170,7 @@ def get_run(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], 
         result.ParseFromString(result_message)
         result.log_tail = log_tail
         result.cases.extend(cases.pop(result_id, ()))
+        result.remedy_trials.extend(trials.pop(result_id, ()))
     return run
 
 
@@ -213,19 +217,19 @@ def add_end(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, found: Foun
             run.ended_at.CopyFrom(end.ended_at)
 
 
-def cases_by_result(
-    connection: duckdb.DuckDBPyConnection, found: FoundRun
-) -> dict[str, list[result_pb2.Case]]:
-    """In the order in which they were delivered."""
+def parts_by_result(
+    connection: duckdb.DuckDBPyConnection, found: FoundRun, *, table: str, kind: type[Part]
+) -> dict[str, list[Part]]:
+    """Parts that may come as records of their own, in the order in which they were delivered."""
     rows = connection.execute(
-        "SELECT result_id::VARCHAR, message FROM store.result_case"
+        f"SELECT result_id::VARCHAR, message FROM store.{table}"  # noqa: S608 (our own names)
         " WHERE run_id = ? AND machine_id = ? ORDER BY sequence, position",
         [found.run_id, found.machine_id],
     ).fetchall()
-    cases: dict[str, list[result_pb2.Case]] = defaultdict(list)
+    parts: dict[str, list[Part]] = defaultdict(list)
     for result_id, message in rows:
-        cases[result_id].append(result_pb2.Case.FromString(message))
-    return cases
+        parts[result_id].append(kind.FromString(message))
+    return parts
 
 
 def status_of(word: str) -> result_pb2.Status.ValueType:

@@ -110,7 +110,9 @@ def of_check_finished(finished: record_pb2.CheckFinished, origin: Origin) -> Ite
     yield from of_cases(result.cases, origin, run_id=finished.run_id, result_id=result.result_id)
     yield from of_observations(result, origin, result_id=result.result_id, case_name=None)
     yield from of_variables(result, origin)
-    yield from of_remedy_trials(result, origin)
+    yield from of_remedy_trials(
+        result.remedy_trials, origin, run_id=finished.run_id, result_id=result.result_id
+    )
     for expectation in result.expectations:
         yield (
             "expectation",
@@ -236,15 +238,23 @@ def of_variables(result: result_pb2.Result, origin: Origin) -> Iterator[Row]:
         )
 
 
-def of_remedy_trials(result: result_pb2.Result, origin: Origin) -> Iterator[Row]:
-    for position, trial in enumerate(result.remedy_trials):
+def of_remedy_tried(tried: record_pb2.RemedyTried, origin: Origin) -> Iterator[Row]:
+    yield from of_remedy_trials([tried.trial], origin, run_id=tried.run_id, result_id=tried.result_id)
+
+
+def of_remedy_trials(
+    trials: Iterable[result_pb2.RemedyTrial], origin: Origin, *, run_id: str, result_id: str
+) -> Iterator[Row]:
+    for position, trial in enumerate(trials):
         yield (
             "remedy_trial",
             {
                 "record_id": origin.record_id,
-                "result_id": result.result_id,
-                "machine_id": origin.machine_id,
+                "sequence": origin.sequence,
                 "position": position,
+                "run_id": run_id,
+                "result_id": result_id,
+                "machine_id": origin.machine_id,
                 "remedy_id": trial.remedy_id,
                 "environment_variables": sorted(trial.environment_variables.items()),
                 "device": trial.device,
@@ -252,6 +262,7 @@ def of_remedy_trials(result: result_pb2.Result, origin: Origin) -> Iterator[Row]
                 "reason": trial.reason.text,
                 "case_names": list(trial.case_names),
                 "wall_seconds": trial.wall_seconds,
+                "message": trial.SerializeToString(),
             },
         )
 
@@ -316,6 +327,7 @@ OF_KIND: dict[str, Callable[[Any, Origin], Iterator[Row]]] = {
     "check_started": of_check_started,
     "check_finished": of_check_finished,
     "case_batch": of_case_batch,
+    "remedy_tried": of_remedy_tried,
     "run_finished": of_run_finished,
     "environment_snapshot": of_environment_snapshot,
     "command_outcome": of_command_outcome,
@@ -336,9 +348,9 @@ def run_alone(run: run_pb2.Run) -> run_pb2.Run:
 
 
 def without_large_parts(result: result_pb2.Result) -> result_pb2.Result:
-    """Cases and the log have columns of their own."""
+    """Cases, trials of remedies and the log have columns of their own."""
     copy = result_pb2.Result()
     copy.CopyFrom(result)
-    del copy.cases[:]
+    del copy.cases[:], copy.remedy_trials[:]
     copy.log_tail = ""
     return copy

@@ -10,7 +10,7 @@ import pytest
 from llmenv.catalog import known_issues
 from llmenv.catalog.status import WORDS
 from llmenv.fleet.v1 import environment_pb2, machine_pb2, record_pb2, result_pb2, run_pb2
-from llmenv_agent import remedy_trials
+from llmenv_agent import record_size, remedy_trials
 from llmenv_agent.definitions import read_definition
 from llmenv_agent.execution import Event, Execution, execute
 from llmenv_agent.remedy_trials import RemedyTrials, remedies_of
@@ -18,6 +18,7 @@ from llmenv_agent.suites import Suite
 from llmenv_agent.targets import target_from
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import AgentFolder
@@ -77,7 +78,12 @@ HANGS = """
 
 
 def ran(
-    tmp_path: Path, body: str, *, device: str = "cpu", variables: dict[str, str] | None = None
+    tmp_path: Path,
+    body: str,
+    *,
+    device: str = "cpu",
+    variables: dict[str, str] | None = None,
+    emit: Callable[[Event], None] = lambda _event: None,
 ) -> result_pb2.Result:
     """The one result of a run of the check with this body."""
     path = tmp_path / "remedied.py"
@@ -88,7 +94,7 @@ def ran(
         device=device,
         machine=machine_pb2.Machine(),
         environment=environment_pb2.Environment(),
-        emit=lambda _event: None,
+        emit=emit,
         parameters={"remedied": {"rows": 5}},
         seed=11,
     )
@@ -111,6 +117,46 @@ def test_a_remedy_that_helps_is_reported_and_the_verdict_stays(tmp_path: Path) -
     assert result.remedy_trials[0].device == "cpu"
     assert 0 < result.remedy_trials[0].wall_seconds < 30
     assert "MLX_ENABLE_TF32" not in result.environment_variables
+
+
+def test_the_verdict_is_delivered_before_the_trial_begins(tmp_path: Path) -> None:
+    """A Mac that panics in the trial has told what it found; the trial is a record of its own."""
+    spooled: list[tuple[Event, bool]] = []
+    marker = tmp_path / "tried"
+    body = f"""
+    if tf32 == "0":
+        open({str(marker)!r}, "w").close()
+    probe.fail("It is wrong.", remedy="KI065")
+"""
+    result = ran(tmp_path, body, emit=lambda event: spooled.append((event, marker.exists())))
+    _, _, (finished, had_begun), (tried, _), _ = spooled
+    assert isinstance(finished, record_pb2.CheckFinished)
+    assert isinstance(tried, record_pb2.RemedyTried)
+    assert (had_begun, marker.exists()) == (False, True)
+    assert list(finished.result.remedy_trials) == []
+    assert (tried.result_id, [tried.trial]) == (result.result_id, list(result.remedy_trials))
+
+
+def test_a_trial_names_no_more_cases_than_a_record_has_room_for(tmp_path: Path) -> None:
+    """Those it does not name are not run in it; its reason is shortened, whatever the check says."""
+    path = tmp_path / "remedied.py"
+    path.write_text(HEADER + FAILS.strip("\n"))
+    result = failed("")
+    for number in range(20_000):
+        result.cases.add(name=f"{number:0100}", status=result_pb2.STATUS_FAIL, remedy_id="KI065")
+    asked: list[list[str]] = []
+
+    def run_again(*_: object, only_cases: list[str], **__: object) -> result_pb2.Result:
+        asked.append(only_cases)
+        sentence = result_pb2.Sentence(text="It is wrong. " * 100_000)
+        return result_pb2.Result(status=result_pb2.STATUS_FAIL, reason=sentence)
+
+    (trial,) = RemedyTrials().of(result, read_definition(path), run_again)
+    record = record_size.tried("a run", "a result", trial)
+    assert [list(record.trial.case_names)] == asked
+    assert 1_000 < len(record.trial.case_names) < 20_000
+    assert record.ByteSize() < record_size.MOST_RECORD_BYTES
+    assert len(record.trial.reason.text) == 1024
 
 
 def test_a_remedy_that_does_not_help_is_reported(tmp_path: Path) -> None:
@@ -167,12 +213,16 @@ def failed(remedy_id: str) -> result_pb2.Result:
     )
 
 
+def never_run(*_: object, **__: object) -> result_pb2.Result:
+    pytest.fail("a check ran")
+
+
 def test_a_run_spends_no_more_than_its_time_on_trials(tmp_path: Path) -> None:
     """When it is spent, no further remedy is tried."""
     path = tmp_path / "remedied.py"
     path.write_text(HEADER + FAILS.strip("\n"))
     trials = RemedyTrials(run_seconds=remedy_trials.LEAST_TRIAL_SECONDS - 1)
-    assert trials.of(failed("KI065"), read_definition(path), lambda *_, **__: pytest.fail("ran")) == []
+    assert list(trials.of(failed("KI065"), read_definition(path), never_run)) == []
 
 
 def test_a_check_that_runs_as_long_as_it_is_told_is_not_tried_in_less(tmp_path: Path) -> None:
@@ -182,7 +232,7 @@ def test_a_check_that_runs_as_long_as_it_is_told_is_not_tried_in_less(tmp_path: 
     path.write_text(source + FAILS.strip("\n"))
     soaked = failed("KI065")
     soaked.parameters_json = '{"seconds": 600}'
-    assert RemedyTrials().of(soaked, read_definition(path), lambda *_, **__: pytest.fail("ran")) == []
+    assert list(RemedyTrials().of(soaked, read_definition(path), never_run)) == []
 
 
 def test_a_remedy_that_cannot_be_applied_is_not_tried(tmp_path: Path) -> None:
@@ -191,7 +241,7 @@ def test_a_remedy_that_cannot_be_applied_is_not_tried(tmp_path: Path) -> None:
     path.write_text(HEADER + FAILS.strip("\n"))
     definition = read_definition(path)
     for remedy_id in ("KI009", "KI040", "KI000", ""):
-        assert RemedyTrials().of(failed(remedy_id), definition, lambda *_, **__: pytest.fail("ran")) == []
+        assert list(RemedyTrials().of(failed(remedy_id), definition, never_run)) == []
 
 
 def test_a_healthy_result_has_nothing_to_remedy() -> None:

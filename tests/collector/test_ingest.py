@@ -53,6 +53,13 @@ def full_records() -> list[record_pb2.Record]:
         {"check_started": started()},
         {"check_finished": {"run_id": run.run_id, "result": result}},
         {"case_batch": {"run_id": run.run_id, "result_id": result.result_id, "cases": [{"name": "matmul"}]}},
+        {
+            "remedy_tried": {
+                "run_id": run.run_id,
+                "result_id": result.result_id,
+                "trial": {"remedy_id": "KI069", "device": "mps", "status": result_pb2.STATUS_PASS},
+            }
+        },
         {"run_finished": {"run_id": run.run_id, "outcome": run_pb2.RUN_OUTCOME_COMPLETED}},
         {"environment_snapshot": {"machine": run.machine, "environment": run.environment}},
         {"command_outcome": {"command_id": new_id(), "state": 3}},

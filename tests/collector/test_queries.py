@@ -63,11 +63,14 @@ class Agent:
         for result in run.results:
             cut = result_pb2.Result()
             cut.CopyFrom(result)
-            del cut.cases[1:]
+            del cut.cases[1:], cut.remedy_trials[:]
             self.deliver(check_finished={"run_id": run.run_id, "result": cut})
             if result.cases[1:]:
                 batch = {"run_id": run.run_id, "result_id": result.result_id, "cases": result.cases[1:]}
                 self.deliver(case_batch=batch)
+            for trial in result.remedy_trials:
+                tried = {"run_id": run.run_id, "result_id": result.result_id, "trial": trial}
+                self.deliver(remedy_tried=tried)
         finished = record_pb2.RunFinished(
             run_id=run.run_id, outcome=run.outcome, wall_seconds=run.wall_seconds
         )
@@ -144,6 +147,7 @@ def test_a_whole_result_comes_back_and_its_parts_can_be_asked_for(store: Store) 
         wall_seconds=2.5,
     )
     trial.reason.text = "Right."
+    result.remedy_trials.add(remedy_id="KI072", device="cpu", status=result_pb2.STATUS_FAIL)
     agent.run(run)
     with store.reader() as connection:
         assert run == queries.get_run(connection, revoked=(), run_id=run.run_id)
@@ -153,9 +157,13 @@ def test_a_whole_result_comes_back_and_its_parts_can_be_asked_for(store: Store) 
         assert ask("SELECT name, remedy_id FROM v1.result_cases").fetchall() == [("fp32", "KI065")]
         words = ask("SELECT stability FROM v1.measurements ORDER BY name").fetchall()
         assert [word for (word,) in words] == [None, "stable", "unstable", "declining"]
-        trials = ask("SELECT * EXCLUDE (result_id, machine_id) FROM v1.remedy_trials").fetchall()
+        asked = "SELECT * EXCLUDE (result_id, machine_id) FROM v1.remedy_trials ORDER BY position"
+        trials = ask(asked).fetchall()
     variables = {"MLX_ENABLE_TF32": "0"}
-    assert trials == [(0, "KI065", variables, "mps", "pass", "Right.", ["fp32"], 2.5)]
+    assert trials == [
+        (0, "KI065", variables, "mps", "pass", "Right.", ["fp32"], 2.5),
+        (1, "KI072", {}, "cpu", "fail", "", [], 0.0),
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -191,7 +191,7 @@ CREATE TABLE store.result (
   wall_seconds DOUBLE NOT NULL,
   started_at TIMESTAMPTZ,
   log_tail VARCHAR NOT NULL,
-  message BLOB NOT NULL               -- Result, serialised, without cases and log_tail
+  message BLOB NOT NULL               -- Result, serialised, without cases, remedy_trials and log_tail
 );
 
 CREATE TABLE store.result_case (
@@ -245,16 +245,19 @@ CREATE TABLE store.result_variable (  -- environment of the check's process: the
 
 CREATE TABLE store.remedy_trial (     -- the check again, with what a remedy changes
   record_id UUID NOT NULL,
+  sequence UBIGINT NOT NULL,
+  position UINTEGER NOT NULL,         -- within its record
+  run_id UUID NOT NULL,
   result_id UUID NOT NULL,
   machine_id UUID NOT NULL,
-  position UINTEGER NOT NULL,
   remedy_id VARCHAR NOT NULL,
   environment_variables MAP(VARCHAR, VARCHAR) NOT NULL,
   device VARCHAR NOT NULL,
   status VARCHAR NOT NULL,
   reason VARCHAR NOT NULL,
   case_names VARCHAR[] NOT NULL,      -- empty when the whole check was run again
-  wall_seconds DOUBLE NOT NULL
+  wall_seconds DOUBLE NOT NULL,
+  message BLOB NOT NULL               -- RemedyTrial, serialised, whole
 );
 
 CREATE TABLE store.fact (

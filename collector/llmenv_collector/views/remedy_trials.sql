@@ -1,5 +1,8 @@
 CREATE OR REPLACE VIEW v1.remedy_trials AS
-SELECT result_id, machine_id, position, remedy_id, environment_variables, device, status, reason, case_names, wall_seconds
+SELECT
+  result_id, machine_id,
+  (row_number() OVER (PARTITION BY machine_id, result_id ORDER BY sequence, position) - 1)::UINTEGER AS position,
+  remedy_id, environment_variables, device, status, reason, case_names, wall_seconds
 FROM store.remedy_trial;
 
 COMMENT ON VIEW v1.remedy_trials IS 'Remedies that were tried after a result: the check again in a process of its own, with what the remedy changes.';
