@@ -1289,6 +1289,8 @@ class SpoolDelivery(_message.Message):
     WAITING_FIELD_NUMBER: _builtins.int
     UNEXPLAINED_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
+    MINTED_FIELD_NUMBER: _builtins.int
+    NEXT_SPOOL_ID_FIELD_NUMBER: _builtins.int
     machine_id: _builtins.str
     """Issued id, UUIDv7."""
     hostname: _builtins.str
@@ -1313,6 +1315,12 @@ class SpoolDelivery(_message.Message):
     """Minted after the watermark."""
     unexplained: _builtins.int
     """What no cause accounts for; 0 in a healthy fleet."""
+    minted: _builtins.int
+    """What the spool answers for: as the machine last said, and not less than the
+    watermark; of a spool that another one continues, up to where that begins.
+    """
+    next_spool_id: _builtins.str
+    """The spool that continues it; empty for none."""
     @_builtins.property
     def said(self) -> _agent_service_pb2.Ledger:
         """As the machine last said."""
@@ -1344,10 +1352,12 @@ class SpoolDelivery(_message.Message):
         waiting: _builtins.int = ...,
         unexplained: _builtins.int = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
+        minted: _builtins.int = ...,
+        next_spool_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["said", b"said", "said_at", b"said_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "hostname", b"hostname", "lost_by_restore", b"lost_by_restore", "machine_id", b"machine_id", "previous_spool_id", b"previous_spool_id", "reasons", b"reasons", "rejected", b"rejected", "said", b"said", "said_at", b"said_at", "spool_id", b"spool_id", "stored", b"stored", "unexplained", b"unexplained", "waiting", b"waiting", "watermark", b"watermark"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "hostname", b"hostname", "lost_by_restore", b"lost_by_restore", "machine_id", b"machine_id", "minted", b"minted", "next_spool_id", b"next_spool_id", "previous_spool_id", b"previous_spool_id", "reasons", b"reasons", "rejected", b"rejected", "said", b"said", "said_at", b"said_at", "spool_id", b"spool_id", "stored", b"stored", "unexplained", b"unexplained", "waiting", b"waiting", "watermark", b"watermark"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -447,19 +447,25 @@ class SpoolForked(_message.Message):
 
     PREVIOUS_SPOOL_ID_FIELD_NUMBER: _builtins.int
     SHARED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LOST_RECORDS_FIELD_NUMBER: _builtins.int
     previous_spool_id: _builtins.str
     """Spool id that both copies carried."""
     shared_sequence: _builtins.int
     """Last sequence known to be shared."""
+    lost_records: _builtins.int
+    """After it: acknowledged once, asked for again by a collector that went back
+    to a backup, and held no more. A count.
+    """
     def __init__(
         self,
         *,
         previous_spool_id: _builtins.str = ...,
         shared_sequence: _builtins.int = ...,
+        lost_records: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["previous_spool_id", b"previous_spool_id", "shared_sequence", b"shared_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_records", b"lost_records", "previous_spool_id", b"previous_spool_id", "shared_sequence", b"shared_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
