@@ -128,12 +128,20 @@ def _environment(
 
 
 def _add_remedies(result: result_pb2.Result, find_remedy: Callable[[str], str]) -> None:
+    """A case is known by its name too: wrong numbers print nothing that could be recognised."""
     for case in result.cases:
         if not case.remedy_id and case.status not in _HEALTHY:
-            case.remedy_id = find_remedy(case.reason.text)
+            what = f"{WORDS[case.status]} of {result.check_name} {case.name} on {result.device}"
+            case.remedy_id = find_remedy(f"{what}: {case.reason.text}")
     if not result.remedy_id and result.status not in _HEALTHY:
         log = result.log_tail[-_REMEDY_LOG_CHARACTERS:]
-        result.remedy_id = find_remedy(f"{result.reason.text}\n{result.error.message}\n{log}")
+        said = f"{result.reason.text}\n{result.error.message}\n{log}"
+        result.remedy_id = find_remedy(said) or _remedy_of_first_case(result)
+
+
+def _remedy_of_first_case(result: result_pb2.Result) -> str:
+    """Of the first case that ended as the check did; "" where that has none."""
+    return next((case.remedy_id for case in result.cases if case.status == result.status), "")
 
 
 @dataclasses.dataclass(kw_only=True)

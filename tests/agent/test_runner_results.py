@@ -123,6 +123,21 @@ def test_remedy_is_looked_up_by_what_the_process_said() -> None:
     assert "MPSNDArray.mm:788: failed assertion" in asked[0]
 
 
+def test_failed_case_is_looked_up_by_its_name_and_gives_the_check_its_remedy() -> None:
+    """Wrong numbers say nothing that could be recognised: operation, dtype, layout and device do."""
+    asked: list[str] = []
+
+    def find_remedy(text: str) -> str:
+        asked.append(text)
+        return "KI050" if text == "fail of failing_cases where/float32 on mps: It is so." else ""
+
+    definition = read_definition(FAULTS / "failing_cases.py")
+    result = run_check(definition, target=target_from(sys.executable), device="mps", find_remedy=find_remedy)
+    assert [case.remedy_id for case in result.cases] == ["", "KI050", ""]
+    assert result.remedy_id == "KI050"
+    assert "fail of failing_cases sum/int64 on mps: It is so." in asked
+
+
 def test_pass_is_not_looked_up() -> None:
     """What passed needs no remedy."""
     asked: list[str] = []

@@ -83,6 +83,37 @@ def test_ids_are_unknown_or_found() -> None:
     assert known_issues.find("KI000") is None
 
 
+M2 = {"chip": "Apple M2 Ultra", "os_version": "26.2"}
+WRONG_CASES: list[tuple[str, str, str, dict[str, str], str | None]] = [
+    ("a product, by its length", "ops mm_50257/float32/contiguous on mps", "2.13.0", M2, "KI038"),
+    ("a shorter one", "ops mm_768/float32/contiguous on mps", "2.13.0", M2, None),
+    ("the release that cured it", "ops mm_50257/float32/contiguous on mps", "2.14.0", M2, None),
+    ("another chip", "ops mm_50257/float32/contiguous on mps", "2.13.0", {**M2, "chip": "Apple M4"}, None),
+    ("the CPU of the same Mac", "ops mm_50257/float32/contiguous on cpu", "2.13.0", M2, None),
+    ("where of a view", "ops where/int64/transposed on mps", "2.8.0", {**M2, "os_version": "13.7"}, "KI050"),
+    ("where of no view", "ops where/int64/contiguous on mps", "2.8.0", {**M2, "os_version": "13.7"}, None),
+    ("addcdiv of a view", "ops addcdiv/float16/sliced on mps", "2.3.1", M2, "KI051"),
+    ("what nobody reported", "ops flip/int64/sliced on mps", "2.13.0", M2, None),
+    ("another check", "own mm_50257/float32/contiguous on mps", "2.13.0", M2, None),
+    ("the future seen", "ops attention_causal/bfloat16/sliced on mps", "2.10.0", M2, "KI118"),
+    ("not in float32", "ops attention_causal/float32/sliced on mps", "2.10.0", M2, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("case", "torch", "where", "expected"),
+    [row[1:] for row in WRONG_CASES],
+    ids=[row[0] for row in WRONG_CASES],
+)
+def test_wrong_case_is_known_by_operation_dtype_version_and_chip(
+    case: str, torch: str, where: dict[str, str], expected: str | None
+) -> None:
+    """Numbers that are wrong print nothing: what failed, with what and on what, is all there is."""
+    text = f"fail of {case}: output is wrong in run 1: error 3.0e-01 of its largest value, bound 1.0e-05."
+    issue = known_issues.match(text, package_versions={"torch": torch}, **where)
+    assert (issue.id if issue else None) == expected
+
+
 def test_ordinary_text_matches_nothing() -> None:
     """No guess is made about an error that the catalogue does not know."""
     assert known_issues.match("ValueError: shapes (3,4) and (5,6) do not align") is None

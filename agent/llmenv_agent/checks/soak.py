@@ -101,6 +101,7 @@ def _judge_memory(probe: Probe, windows: "list[_Window]") -> None:
     if growth > max(LEAK_BYTES, LEAK_SHARE * early):
         probe.warn(
             "Memory grows while training: the peak rose by {growth:.2f} GB after the first quarter.",
+            remedy="KI113",
             growth=growth / 1e9,
         )
 
@@ -112,6 +113,7 @@ def _judge_speed(probe: Probe, windows: "list[_Window]") -> None:
     if len(rates) < LEAST_WINDOWS:
         probe.warn(
             "{windows} windows are too few to say whether the speed falls: {least} are needed.",
+            remedy="KI114",
             windows=len(rates),
             least=LEAST_WINDOWS,
         )
@@ -125,6 +127,7 @@ def _judge_speed(probe: Probe, windows: "list[_Window]") -> None:
         probe.warn(
             "Throttles: the last quarter of the windows was {lost:.1f} % slower than the first "
             "({rate:.1f} tokens/s in the middle).",
+            remedy="KI112",
             lost=100 * lost,
             rate=rate,
         )

@@ -94,6 +94,30 @@ def ignores_strides(position: int) -> Callable[[Any], Any]:
     return make
 
 
+def batch_index_wraps(right: Any) -> Any:
+    def linear(*operands: Any) -> Any:
+        result = right(*operands)
+        result[0] = result[-1]
+        result[-1] = 0
+        return result
+
+    return linear
+
+
+def bias_only_in_two_dimensions(right: Any) -> Any:
+    return lambda rows, weight, bias: right(rows, weight, bias if rows.dim() == 2 else None)
+
+
+def another_result_each_time(right: Any) -> Any:
+    calls = []
+
+    def linear(*operands: Any) -> Any:
+        calls.append(None)
+        return right(*operands) + (GARBAGE if len(calls) % 2 == 0 else 0)
+
+    return linear
+
+
 def takes_first_batch_only(right: Any) -> Any:
     def linear(rows: Any, *rest: Any) -> Any:
         result = right(rows, *rest)
@@ -150,6 +174,19 @@ def forgets(option: str) -> Callable[[Any], Any]:
         return attention
 
     return make
+
+
+def masks_four_rows_at_once(right: Any) -> Any:
+    """Each group of four queries sees what its last may see."""
+
+    def attention(*operands: Any, is_causal: bool) -> Any:
+        import torch
+
+        assert is_causal
+        position = torch.arange(operands[0].shape[-2])
+        return right(*operands, attn_mask=position <= (position // 4 * 4 + 3)[:, None])
+
+    return attention
 
 
 def sums_to_more_than_one(right: Any) -> Any:
@@ -251,6 +288,15 @@ def sometimes_draws(index: int) -> Callable[[Any], Any]:
     return make
 
 
+def draws_an_eleventh(right: Any) -> Any:
+    def multinomial(*operands: Any) -> Any:
+        drawn = right(*operands)
+        drawn[500_000] = 11
+        return drawn
+
+    return multinomial
+
+
 def rounds_to_tf32(right: Any) -> Any:
     """Operands keep 11 significant bits, by Veltkamp's splitting."""
 
@@ -312,6 +358,9 @@ PLANTS = (
     Plant("linear_weight_not_contiguous", "strides ignored", *LINEAR, ignores_strides(1)),
     Plant("linear_input_expanded", "one batch of five", *LINEAR, takes_first_batch_only),
     Plant("linear_20736_rows", "rows after 4,096 unwritten", *LINEAR, rows_unwritten(4096)),
+    Plant("linear_65537_batches", "batch index wraps", *LINEAR, batch_index_wraps),
+    Plant("linear_bias_three_dimensions", "bias forgotten", *LINEAR, bias_only_in_two_dimensions),
+    Plant("linear_half_precision_twice", "another each time", *LINEAR, another_result_each_time),
     Plant(
         "conv2d_weight_not_contiguous", "strides ignored", "torch.nn.functional", "conv2d", ignores_strides(1)
     ),
@@ -321,6 +370,7 @@ PLANTS = (
     Plant("attention_mask_broadcast_in_part", "first mask for all", *ATTENTION, takes_the_first_mask),
     Plant("attention_causal_and_mask", "mask dropped", *ATTENTION, forgets("attn_mask")),
     Plant("attention_causal_and_mask", "causality dropped", *ATTENTION, forgets("is_causal")),
+    Plant("attention_causal_half_precision", "four rows at once", *ATTENTION, masks_four_rows_at_once),
     Plant("attention_long_bfloat16", "2.4 % too much", *ATTENTION, sums_to_more_than_one),
     Plant("attention_full_context", "early tokens change", "torch", "where", unmasked_at_1024),
     Plant("gradient_after_shape_change", "a thousand times", *GRADIENTS, explodes_after_another_shape),
@@ -332,6 +382,7 @@ PLANTS = (
     Plant("addcdiv_not_contiguous", "no update", "torch.Tensor", "addcdiv_", no_update_of_views),
     Plant("addcmul", "value forgotten", "torch", "addcmul", forgets_value_of_whole_numbers),
     Plant("addcmul", "strides ignored", "torch", "addcmul", ignores_strides(1)),
+    Plant("index_add_of_transposed", "no update", "torch.Tensor", "index_add_", no_update_of_views),
     Plant("silu_not_contiguous", "strides ignored", "torch.nn.functional", "silu", ignores_strides(0)),
     Plant(
         "softplus_and_selu_moved_axis",
@@ -356,6 +407,7 @@ PLANTS = (
     Plant(
         "multinomial_index_in_range", "far out of range", "torch", "multinomial", sometimes_draws(-(2**63))
     ),
+    Plant("multinomial_index_behind_the_last", "an eleventh", "torch", "multinomial", draws_an_eleventh),
     Plant("mlx_single_precision", "TF32", "mlx.core", "matmul", rounds_to_tf32),
     Plant("mlx_rows_around_8", "from nine rows on", "mlx.core", "matmul", wrong_from_nine_rows_on),
     Plant(

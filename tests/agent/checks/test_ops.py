@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from llmenv.catalog import known_issues
 from llmenv.catalog.status import WORDS
 from llmenv_agent.probe.reference import bound
 
@@ -33,6 +35,13 @@ def test_sound_cpu_passes_every_case(run_check: CheckRunner) -> None:
     assert all(case.reason.text for case in observed.result.cases)
     ratios = [case.measurements[0].value for case in observed.result.cases if WORDS[case.status] == "pass"]
     assert 0 < max(ratios) <= 1
+    # What the catalogue says of failed cases is said of cases that there are.
+    patterns = [
+        issue.pattern for issue in known_issues.catalogue().values() if "fail of ops" in issue.pattern
+    ]
+    named = [f"fail of ops {name} on mps: wrong" for name in observed.cases]
+    assert [pattern for pattern in patterns if not any(re.search(pattern, each) for each in named)] == []
+    assert len(patterns) >= 15
 
 
 @pytest.mark.training

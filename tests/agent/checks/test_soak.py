@@ -58,6 +58,7 @@ def test_machine_that_throttles_is_told_how_much_it_lost(run_check: CheckRunner,
     observed = run_check("soak", SHORT, planted=windows(rate))
     assert observed.status == "warn", observed.reason
     assert observed.reason.startswith("Throttles: the last quarter of the windows was ")
+    assert observed.result.remedy_id == "KI112"
     assert observed.measured["lost_share"] == pytest.approx(
         {"100 -": 0.152, "100 i": 0.21}[rate[:5]], abs=0.01
     )
@@ -71,6 +72,7 @@ def test_training_that_leaks_is_told_how_much(run_check: CheckRunner) -> None:
     observed = run_check("soak", SHORT, planted=windows("100", "1e9 + index * 2**23"))
     assert observed.status == "warn"
     assert observed.reason.startswith("Memory grows while training: the peak rose by 0.24 GB")
+    assert observed.result.remedy_id == "KI113"
     assert observed.measured["memory_growth"] == 29 * 2**23
 
 
@@ -79,6 +81,7 @@ def test_too_few_windows_are_no_verdict(run_check: CheckRunner) -> None:
     observed = run_check("soak", SHORT, planted=windows("100", count=11))
     assert observed.status == "warn"
     assert observed.reason == "11 windows are too few to say whether the speed falls: 12 are needed."
+    assert observed.result.remedy_id == "KI114"
 
 
 def test_steps_that_do_not_train_have_no_speed(run_check: CheckRunner) -> None:

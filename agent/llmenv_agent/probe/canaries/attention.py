@@ -92,6 +92,21 @@ def mask_broadcast_in_part(bench: Workbench) -> Problem:
     return Problem(observe, [exact_attention(query, key, value, mask)], COARSE)
 
 
+def causal_in_half_precision(bench: Workbench) -> Problem:
+    """KI118: is_causal=True in both half precisions, four heads of 64 tokens, as in the thread."""
+    import torch
+
+    drawn = [bench.normal(1, 4, 64, 64) for _ in range(3)]
+    sets = [[each.to(dtype) for each in drawn] for dtype in (torch.bfloat16, torch.float16)]
+
+    def observe() -> List[Any]:
+        return [_attend(*(each.to(bench.device) for each in one), is_causal=True) for one in sets]
+
+    causal = torch.ones(64, 64, dtype=torch.bool).tril()
+    exact = [exact_attention(query, key, value, causal) for query, key, value in sets]
+    return Problem(observe, exact, FOUR_ROUNDINGS_BF16)
+
+
 def causal_and_mask(bench: Workbench) -> Problem:
     """KI035: a mask and is_causal together: refused, or both heeded; on MPS it has ended the process."""
     import torch

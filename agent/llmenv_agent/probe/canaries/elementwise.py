@@ -83,6 +83,23 @@ def addcmul(bench: Workbench) -> Problem:
     return Problem(observe, [exact, exact, exact.t()])
 
 
+def index_add_of_transposed(bench: Workbench) -> Problem:
+    """KI119: index_add_ in place into a permuted tensor, the shapes and the indices of the thread."""
+    import torch
+
+    start, added = bench.whole(3, 4, 5, limit=8), bench.whole(3, 6, 5, limit=8)
+    index = torch.tensor([1, 3, 0, 0, 3, 0])
+
+    def observe() -> List[Any]:
+        there, more = (each.to(bench.device).clone().permute(1, 0, 2) for each in (start, added))
+        return [there.index_add_(0, index.to(bench.device), more)]
+
+    exact = start.double().permute(1, 0, 2).contiguous()
+    for position, target in enumerate(index.tolist()):
+        exact[target] += added[:, position].double()
+    return Problem(observe, [exact])
+
+
 def silu(bench: Workbench) -> Problem:
     """KI056: SiLU of a transposed and of a sliced tensor."""
     from torch.nn import functional

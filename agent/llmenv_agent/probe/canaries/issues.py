@@ -21,7 +21,11 @@ ISSUES: Dict[str, Issue] = {
     "KI032": Issue("https://github.com/pytorch/pytorch/issues/169222", "torch 2.8 and 2.9"),
     "KI033": Issue("https://github.com/pytorch/pytorch/issues/156707", "torch 2.7 and 2.8, left padding"),
     "KI034": Issue("https://github.com/pytorch/pytorch/issues/184180", "torch 2.11"),
-    "KI035": Issue("https://github.com/pytorch/pytorch/issues/181856", "torch 2.11"),
+    "KI035": Issue(
+        "https://github.com/pytorch/pytorch/pull/181856",
+        "torch before the change of April 2026 that refuses both with an error; PyTorch's documentation "
+        "allows one of the two",
+    ),
     "KI036": Issue(
         "https://github.com/pytorch/pytorch/issues/190791", "torch 2.12, beyond about 3,000 tokens"
     ),
@@ -61,7 +65,11 @@ ISSUES: Dict[str, Issue] = {
         "https://github.com/pytorch/pytorch/issues/118115",
         "torch up to 2.3, parameters that are not contiguous",
     ),
-    "KI052": Issue("https://github.com/pytorch/pytorch/issues/189420", "torch 2.13"),
+    "KI052": Issue(
+        "https://github.com/pytorch/pytorch/pull/189420",
+        "torch up to 2.14, as long as both are MPSGraph operations; floating-point updates of an optimizer "
+        "are right",
+    ),
     "KI053": Issue(
         "https://github.com/pytorch/pytorch/issues/186360", "torch 2.12 and 2.13, fp16 with GradScaler"
     ),
@@ -76,7 +84,11 @@ ISSUES: Dict[str, Issue] = {
     "KI057": Issue("https://github.com/pytorch/pytorch/issues/131736", "torch 2.3 and 2.4"),
     "KI058": Issue("https://github.com/pytorch/pytorch/issues/192577", "torch 2.13.0"),
     "KI059": Issue("https://github.com/pytorch/pytorch/issues/92752", "torch 2.0 on macOS 13"),
-    "KI061": Issue("https://github.com/pytorch/pytorch/issues/116769", "torch 2.1"),
+    "KI061": Issue(
+        "https://github.com/pytorch/pytorch/issues/116769",
+        "torch 2.1 to a nightly of 2.3, float32 too: 1,025 rows times 32,769 columns, or 70,000 rows; a "
+        "16-bit index of the kernel overflows",
+    ),
     "KI062": Issue("https://github.com/pytorch/pytorch/issues/161265", "torch 2.8 on macOS 26"),
     "KI064": Issue("https://github.com/pytorch/pytorch/issues/192212", "torch 2.13"),
     "KI065": Issue(
@@ -88,6 +100,36 @@ ISSUES: Dict[str, Issue] = {
         "https://github.com/pytorch/pytorch/issues/178497",
         "torch 2.11 and earlier, seen on an M3 Max with macOS 26: count_nonzero, mean, nansum, sum, trace; "
         "amax, amin, max and min are right",
+    ),
+    "KI115": Issue(
+        "https://github.com/pytorch/pytorch/issues/189495",
+        "torch 2.12 and 2.13, float32, contiguous input of three dimensions; seen on an M5 Max with macOS "
+        "26.5: Apple's kernel cuts the batch index to 16 bits",
+    ),
+    "KI116": Issue(
+        "https://github.com/pytorch/pytorch/issues/188438",
+        "torch 2.13 and nightlies of 2.14, input of three dimensions, on the hosted runners macos-26 (Apple "
+        "M1 (Virtual)); not on an M4, not without a bias, not in two dimensions (see also pytorch issue "
+        "192934)",
+    ),
+    "KI117": Issue(
+        "https://github.com/pytorch/pytorch/issues/180776",
+        "M5 with macOS 26, float16 and bfloat16, input of more than two dimensions and some shapes; "
+        "reported in April 2026, torch releases not verified; DPO and GRPO trainings were spoilt by it",
+    ),
+    "KI118": Issue(
+        "https://github.com/pytorch/pytorch/issues/195910",
+        "is_causal=True in float16 and bfloat16; seen with torch 2.10.0, right with torch 2.14.0 on an M4 "
+        "Pro (multimodal-art-projection/YuE issue 176); releases in between are not verified",
+    ),
+    "KI119": Issue(
+        "https://github.com/pytorch/pytorch/issues/176159",
+        "macOS 14, seen in March 2026 by PyTorch's own tests; right on macOS 15 and later",
+    ),
+    "KI120": Issue(
+        "https://github.com/pytorch/pytorch/issues/136623",
+        "torch.multinomial with replacement, rarely: index 11 among 100,000,000 draws of ten words; open "
+        "since September 2024, torch releases not verified",
     ),
 }
 

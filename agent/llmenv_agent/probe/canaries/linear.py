@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, List, Tuple
 
-from .canary import COARSE, Problem, Workbench
+from .canary import COARSE, COARSE_BF16, Problem, Workbench
 
 VOCABULARY = 50_304
 
@@ -55,6 +55,55 @@ def rows_20736(bench: Workbench) -> Problem:
         return [functional.linear(*there).cpu()[:, ::4]]
 
     return Problem(observe, [rows[:, ::4].double() @ weight.double().t() + bias.double()])
+
+
+def batches_65537(bench: Workbench) -> Problem:
+    """KI115: one batch more than a 16-bit index counts: the last is written in place of the first.
+
+    The first 64 batches and the last are compared.
+    """
+    from torch.nn import functional
+
+    rows, weight, bias = bench.whole(2**16 + 1, 11, 16), bench.whole(32, 16), bench.whole(32)
+
+    def ends(batches: Any) -> List[Any]:
+        return [batches[:64], batches[-1:]]
+
+    def observe() -> List[Any]:
+        there = (each.to(bench.device) for each in (rows, weight, bias))
+        return [each.cpu() for each in ends(functional.linear(*there))]
+
+    return Problem(observe, [each.double() @ weight.double().t() + bias.double() for each in ends(rows)])
+
+
+def bias_of_three_dimensions(bench: Workbench) -> Problem:
+    """KI116: the shapes of both threads, (80, 1, 2) to 192 and (2, 64, 128) to 384, with a bias."""
+    from torch.nn import functional
+
+    shapes = (((80, 1, 2), 192), ((2, 64, 128), 384))
+    sets = [[bench.whole(*shape), bench.whole(out, shape[-1]), bench.whole(out)] for shape, out in shapes]
+
+    def observe() -> List[Any]:
+        return [functional.linear(*(each.to(bench.device) for each in one)) for one in sets]
+
+    return Problem(observe, [x.double() @ weight.double().t() + bias.double() for x, weight, bias in sets])
+
+
+def half_precision_twice(bench: Workbench) -> Problem:
+    """KI117: the same product twice, (2, 13, 1024) by (1024, 1024) without a bias; the second was another."""
+    import torch
+    from torch.nn import functional
+
+    rows, weight = bench.whole(2, 13, 1024), bench.whole(1024, 1024)
+
+    def observe() -> List[Any]:
+        found = []
+        for dtype in (torch.bfloat16, torch.float16):
+            there = rows.to(bench.device, dtype), weight.to(bench.device, dtype)
+            found += [functional.linear(*there).clone(), functional.linear(*there).clone()]
+        return found
+
+    return Problem(observe, [rows.double() @ weight.double().t()] * 4, COARSE_BF16)
 
 
 def output_layer_768(bench: Workbench, *, vocabulary: int = VOCABULARY) -> Problem:

@@ -42,6 +42,27 @@ def index_in_range(bench: Workbench) -> Problem:
     return Problem(observe, [torch.zeros(2, dtype=torch.float64)])
 
 
+def index_behind_the_last(bench: Workbench) -> Problem:
+    """KI120: draws with replacement from the issue's own ten words; none may be an eleventh.
+
+    The issue found some among 100,000,000 draws: a million find it only where it is less rare.
+    """
+    import torch
+
+    words = torch.tensor(
+        [
+            *(4.3330236804e-04, 1.6706718498e-07, 5.6105983504e-07, 2.5240040486e-05, 5.4649823142e-05),
+            *(5.5108112283e-03, 9.9348586798e-01, 4.5977579077e-08, 4.8896443332e-04, 3.4132514770e-07),
+        ]
+    )
+
+    def observe() -> List[Any]:
+        drawn = torch.multinomial(words.to(bench.device), 1_000_000, True)
+        return [((drawn < 0) | (drawn >= len(words))).sum()]
+
+    return Problem(observe, [torch.zeros((), dtype=torch.float64)])
+
+
 def _impossible(distribution: Any, bench: Workbench) -> int:
     """How many of 32 draws gave an index that is out of range or has no probability."""
     import torch
