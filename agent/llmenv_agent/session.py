@@ -14,7 +14,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
-from llmenv import __version__
+from llmenv import __version__, failpoints
 from llmenv.fleet.v1 import agent_service_pb2 as wire
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ class Session:
         self._progress()
 
     async def _be_acknowledged(self, watermark: int) -> None:
+        failpoints.reach("agent.acknowledged.received")
         await asyncio.to_thread(self._spool.acknowledge, watermark)
         self._acknowledged = max(self._acknowledged, watermark)
         self._progress()
@@ -198,7 +199,9 @@ class Session:
         records = await asyncio.to_thread(self._spool.offer_after, self._sent)
         if not records:
             return False
+        failpoints.reach("agent.send.before")
         await call.write(wire.ConnectRequest(records=wire.RecordBatch(records=records)))
+        failpoints.reach("agent.send.after")
         self._sent = records[-1].sequence
         return True
 

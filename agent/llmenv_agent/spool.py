@@ -16,11 +16,13 @@ The chain: d(0) = 32 zero bytes, d(n) = SHA-256(d(n-1) + record n).
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from google.protobuf import message as protobuf
+from llmenv import failpoints
 from llmenv.fleet.v1 import agent_service_pb2, record_pb2
 from llmenv.ids import new_id
 
@@ -30,7 +32,6 @@ from llmenv_agent.spool_bounds import Bounds
 from llmenv_agent.spool_file import SpoolFile
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -92,6 +93,8 @@ class Spool:
         """
         with self._file.transaction() as connection:
             sequence = self._append(connection, record)
+            failpoints.reach("agent.append.before_commit", error=sqlite3.OperationalError)
+        failpoints.reach("agent.append.after_commit", error=SpoolError)
         for listener in self._listeners:
             listener()
         return sequence
@@ -130,6 +133,7 @@ class Spool:
                 connection.execute("UPDATE spool SET offered = max(offered, ?)", (rows[-1]["sequence"],))
         return [record_pb2.SpooledRecord(sequence=row["sequence"], record=row["record"]) for row in rows]
 
+                failpoints.reach("agent.offer.before_commit", error=sqlite3.OperationalError)
     def digest_at(self, sequence: int) -> bytes | None:
         """The chained digest; None when the record is not held or was never offered."""
         with self._file.reading() as connection:
@@ -149,6 +153,7 @@ class Spool:
             connection.execute("UPDATE spool SET offered = ?", (watermark,))
 
     def acknowledge(self, watermark: int) -> None:
+            failpoints.reach("agent.resume.before_commit", error=sqlite3.OperationalError)
         """Everything up to `watermark` is durable at the collector.
 
         Raises ProtocolError for what was not sent.
@@ -165,6 +170,8 @@ class Spool:
             spool_bounds.prune(connection, self._bounds)
 
     def reject(self, sequence: int, *, reason: str) -> None:
+            failpoints.reach("agent.acknowledge.before_commit", error=sqlite3.OperationalError)
+        failpoints.reach("agent.acknowledge.after_commit", error=SpoolError)
         """Put a record that the collector refused among the dead letters, once."""
         with self._file.transaction() as connection:
             row = connection.execute(
@@ -184,13 +191,18 @@ class Spool:
             )
 
     def fork(self, collector_watermark: int) -> str:
+            failpoints.reach("agent.reject.before_commit", error=sqlite3.OperationalError)
+        failpoints.reach("agent.reject.after_commit", error=SpoolError)
         """Go on under a new spool id with what the collector may lack; returns that id.
 
         Shared is what both had: up to the lower of this copy's watermark and the collector's.
         """
         with self._file.transaction() as connection:
             shared = min(self.marks().watermark, collector_watermark)
-            return spool_fork.fork(connection, shared_sequence=shared)
+            spool_id = spool_fork.fork(connection, shared_sequence=shared)
+            failpoints.reach("agent.fork.before_commit", error=sqlite3.OperationalError)
+        failpoints.reach("agent.fork.after_commit", error=SpoolError)
+        return spool_id
 
     def marks(self) -> Marks:
         with self._file.reading() as connection:

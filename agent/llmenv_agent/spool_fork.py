@@ -27,7 +27,9 @@ def fork(connection: sqlite3.Connection, *, shared_sequence: int, machine_id: st
         " ORDER BY sequence",
         (shared_sequence,),
     ).fetchall()
-    first = _fork_record(str(spool["spool_id"]), shared_sequence, machine_id)
+    first = _fork_record(
+        str(spool["spool_id"]), shared_sequence, machine_id, lost=_lost_after(connection, shared_sequence)
+    )
     spool_id = new_id()
     connection.execute("DELETE FROM record")
     connection.execute(
@@ -47,12 +49,22 @@ def fork(connection: sqlite3.Connection, *, shared_sequence: int, machine_id: st
     return spool_id
 
 
-def _fork_record(previous_spool_id: str, shared_sequence: int, machine_id: str) -> record_pb2.Record:
+def _lost_after(connection: sqlite3.Connection, shared_sequence: int) -> int:
+    """Records after it that were let go, since they had been acknowledged."""
+    row = connection.execute(
+        "SELECT sequence - max(dropped - 1, 0) FROM record ORDER BY sequence LIMIT 1"
+    ).fetchone()
+    return max(row[0] - 1 - shared_sequence, 0) if row else 0
+
+
+def _fork_record(
+    previous_spool_id: str, shared_sequence: int, machine_id: str, *, lost: int
+) -> record_pb2.Record:
     record = record_pb2.Record(
         record_id=new_id(),
         machine_id=machine_id,
         spool_forked=record_pb2.SpoolForked(
-            previous_spool_id=previous_spool_id, shared_sequence=shared_sequence
+            previous_spool_id=previous_spool_id, shared_sequence=shared_sequence, lost_records=lost
         ),
     )
     record.measured_at.GetCurrentTime()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -25,3 +26,8 @@ def to_timestamp(microseconds: int | None) -> Timestamp | None:
 def from_timestamp(timestamp: Timestamp) -> int:
     """Nanoseconds below a microsecond are cut."""
     return timestamp.seconds * MICROSECONDS + timestamp.nanos // 1_000
+
+
+def day_of(microseconds: int) -> dt.date:
+    """The day in UTC."""
+    return dt.datetime.fromtimestamp(microseconds // MICROSECONDS, dt.UTC).date()

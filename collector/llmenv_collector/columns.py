@@ -57,19 +57,26 @@ class Tables:
         )
 
     def merge(
-        self, table: str, rows: Iterable[dict[str, Any]], *, key: str, updates: dict[str, str] | None = None
+        self,
+        table: str,
+        rows: Iterable[dict[str, Any]],
+        *,
+        key: str | tuple[str, ...],
+        updates: dict[str, str] | None = None,
     ) -> None:
         """Rows replace those of the same key, or are added; of several with one key the last holds.
 
         `updates` gives an expression over `old` and `new` for columns that are not simply replaced.
         """
-        latest = {row[key]: row for row in rows}
+        keys = (key,) if isinstance(key, str) else key
+        latest = {tuple(row[name] for name in keys): row for row in rows}
         if not latest:
             return
-        names = [name for name in self._schemas[table].names if name != key]
+        names = [name for name in self._schemas[table].names if name not in keys]
         changes = ", ".join(f"{name} = {(updates or {}).get(name, f'new.{name}')}" for name in names)
+        same = " AND ".join(f"old.{name} = new.{name}" for name in keys)
         self._run(
-            f"MERGE INTO store.{table} AS old USING incoming AS new ON old.{key} = new.{key}"
+            f"MERGE INTO store.{table} AS old USING incoming AS new ON {same}"
             f" WHEN MATCHED THEN UPDATE SET {changes} WHEN NOT MATCHED THEN INSERT BY NAME",
             table,
             list(latest.values()),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceServicer
 
-from llmenv_collector import clock, queries, report
+from llmenv_collector import clock, delivery, queries, report
 from llmenv_collector.gate import PERSON
 
 if TYPE_CHECKING:
@@ -66,6 +66,12 @@ class FleetServicer(FleetServiceServicer):
     ) -> fleet.GetFleetReportResponse:
         since = clock.from_timestamp(request.since) if request.HasField("since") else None
         response: fleet.GetFleetReportResponse = await self._read(report.fleet_report, since=since)
+        return response
+
+    async def GetDelivery(
+        self, request: fleet.GetDeliveryRequest, context: Context
+    ) -> fleet.GetDeliveryResponse:
+        response: fleet.GetDeliveryResponse = await self._read(delivery.get_delivery, machine=request.machine)
         return response
 
     async def Query(

@@ -9,17 +9,19 @@ is halved too, so that what agents send bounds what its storing takes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
+from llmenv import failpoints
 
-from llmenv_collector import ingest
+from llmenv_collector import clock, copies, ingest
 from llmenv_collector.columns import Tables, by_table
 from llmenv_collector.watermark import Watermark, read_watermarks
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Sequence
 
     from llmenv_collector.ingest import Arrival, Reading
@@ -35,6 +37,7 @@ REFUSALS_OF_VALUES = (
 )
 MAX_GROUP_ROWS = 500_000
 MAX_LINE = 300
+DAY_TOTALS = ("stored", "rejected", "dropped")
 CONTENT_ADDRESSED = {"environment": "environment_id", "environment_package": "environment_id"}
 
 
@@ -83,8 +86,9 @@ class Outcome:
 
 @dataclass
 class Sieved:
-    """Readings that follow their watermarks, and the watermarks after them."""
+    """Readings that follow their watermarks, and the watermarks before and after them."""
 
+    before: dict[str, Watermark] = field(default_factory=dict)
     watermarks: dict[str, Watermark] = field(default_factory=dict)
     readings: list[Reading] = field(default_factory=list)
     jumps: dict[str, str] = field(default_factory=dict)
@@ -136,57 +140,41 @@ class GroupWriter:
             sieved = sieve(arrivals, read_watermarks(self._connection, spools_of(arrivals)), refusal=refusal)
             self._write(sieved)
             self._write_sightings(sightings)
+            if sieved.readings:
+                failpoints.reach("collector.commit.before", error=duckdb.IOException)
         except (*REFUSALS_OF_VALUES, TooManyRowsError, duckdb.Error):
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+        if sieved.readings:
+            failpoints.reach("collector.commit.after", error=duckdb.IOException)
         return outcome_of(sieved)
 
     def _write(self, sieved: Sieved) -> None:
         if not sieved.readings:
             return
-        self._insert_rows(self._new(sieved))
+        marks = sieved.watermarks
+        new = copies.unseen(
+            self._connection, sieved.readings, copies.copied(self._connection, marks.values())
+        )
+        self._insert_rows(new)
+        for spool_id, repeated in copies.repeats(sieved.readings, new).items():
+            marks[spool_id] = replace(marks[spool_id], repeated=marks[spool_id].repeated + repeated)
         rejections = [rejection_row(reading) for reading in sieved.readings if reading.reason]
         if rejections:
+            failpoints.reach("collector.reject", error=duckdb.IOException)
             self._tables.insert("rejection", rejections)
-        self._tables.merge("watermark", (mark.row() for mark in sieved.watermarks.values()), key="spool_id")
+        self._count_day(sieved)
+        self._tables.merge("watermark", (mark.row() for mark in marks.values()), key="spool_id")
 
-    def _new(self, sieved: Sieved) -> list[Reading]:
-        """Without what another copy of a spool brought before: renumbered records keep their ids."""
-        copied = self._copied(sieved)
-        doubtful = [
-            reading.record_id
-            for reading in sieved.readings
-            if reading.rows and not copied.isdisjoint((reading.arrival.machine_id, reading.arrival.spool_id))
-        ]
-        if not doubtful:
-            return sieved.readings
-        query = "SELECT record_id::VARCHAR FROM store.record WHERE record_id IN (SELECT unnest(?::UUID[]))"
-        seen = {record_id for (record_id,) in self._connection.execute(query, [doubtful]).fetchall()}
-        new = []
-        for reading in sieved.readings:
-            if reading.rows and reading.record_id not in seen:
-                seen.add(reading.record_id)
-                new.append(reading)
-        return new
-
-    def _copied(self, sieved: Sieved) -> set[str]:
-        """Ids of spools that were copied and of machines that have such.
-
-        The copied spool itself counts too: a collector that went back to a backup
-        may hear from the one that continues it first.
-        """
-        query = """
-            SELECT machine_id::VARCHAR, previous_spool_id::VARCHAR FROM store.watermark
-            WHERE previous_spool_id IS NOT NULL
-        """
-        stored = self._connection.execute(query).fetchall()
-        arriving = [
-            (mark.machine_id, mark.previous_spool_id)
-            for mark in sieved.watermarks.values()
-            if mark.previous_spool_id
-        ]
-        return {identity for pair in (*stored, *arriving) for identity in pair}
+    def _count_day(self, sieved: Sieved) -> None:
+        """Totals by machine and day, kept when rows are not."""
+        self._tables.merge(
+            "delivery_day",
+            day_rows(sieved),
+            key=("machine_id", "day"),
+            updates={name: f"old.{name} + new.{name}" for name in DAY_TOTALS},
+        )
 
     def _insert_rows(self, readings: Sequence[Reading]) -> None:
         for table, rows in by_table(row for reading in readings for row in reading.rows).items():
@@ -221,7 +209,7 @@ def sieve(arrivals: Sequence[Arrival], known: dict[str, Watermark], *, refusal: 
 
     Raises TooManyRowsError for what should be stored in several transactions.
     """
-    sieved = Sieved(watermarks=dict(known))
+    sieved = Sieved(before=known, watermarks=dict(known))
     rows = 0
     for arrival in arrivals:
         spool_id = arrival.spool_id
@@ -241,6 +229,23 @@ def sieve(arrivals: Sequence[Arrival], known: dict[str, Watermark], *, refusal: 
         sieved.readings.append(reading)
         sieved.watermarks[spool_id] = mark.after(reading)
     return sieved
+
+
+def day_rows(sieved: Sieved) -> list[dict[str, Any]]:
+    """What the group adds to the day on which it came."""
+    totals: dict[tuple[str, dt.date], dict[str, Any]] = {}
+    for spool_id, mark in sieved.watermarks.items():
+        before = sieved.before.get(spool_id) or Watermark(spool_id, mark.machine_id)
+        if mark.sequence == before.sequence:
+            continue
+        day = clock.day_of(mark.last_received_at)
+        row = totals.setdefault(
+            (mark.machine_id, day),
+            {"machine_id": mark.machine_id, "day": day, **dict.fromkeys(DAY_TOTALS, 0)},
+        )
+        for name in DAY_TOTALS:
+            row[name] += getattr(mark, name) - getattr(before, name)
+    return list(totals.values())
 
 
 def outcome_of(sieved: Sieved) -> Outcome:

@@ -13,6 +13,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llmenv import failpoints
 from llmenv.fleet.v1 import agent_service_pb2
 from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
 
@@ -106,6 +107,7 @@ class Session:
             )
 
     async def _welcome(self, received_at: int) -> None:
+        failpoints.reach("collector.welcome", error=StoreError)
         state = await asyncio.wrap_future(self.house.store.spool_state(self._hello.spool_id))
         mark = state.watermark
         if mark is not None and mark.machine_id != self.machine_id:
@@ -172,6 +174,7 @@ class Session:
             raise UsageError(
                 f"A batch has {len(batch.records)} records; at most {MAX_BATCH_RECORDS} are accepted."
             )
+        failpoints.reach("collector.received", error=StoreError)
         received_at = clock.now()
         arrivals = [
             Arrival(
@@ -206,11 +209,13 @@ class Session:
             delivery = await self._pending.get()
             try:
                 done = await delivery
+                failpoints.reach("collector.acknowledge.before", error=StoreError)
                 for one in done.rejections:
                     await self._say(ConnectResponse(rejected=rejected(one)))
                 await self._say(
                     ConnectResponse(acknowledged=agent_service_pb2.Acknowledged(watermark=done.watermark))
                 )
+                failpoints.reach("collector.acknowledge.after", error=StoreError)
                 if done.jump:
                     raise OutOfSequenceError(done.jump)
             finally:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
+from llmenv import failpoints
 
 from llmenv_collector import clock, migrate, reingest
 from llmenv_collector.errors import StoreError
@@ -231,11 +232,11 @@ class Store:
     def _checkpoint_when_due(self) -> None:
         log = self._path.with_name(self._path.name + ".wal")
         if self._holds == 0 and log.exists() and log.stat().st_size >= CHECKPOINT_LOG_BYTES:
-            self._connection.execute("CHECKPOINT")
+            checkpoint(self._connection)
 
     def _checkpoint_and_hold(self, connection: duckdb.DuckDBPyConnection) -> int:
         if self._holds == 0:
-            connection.execute("CHECKPOINT")
+            checkpoint(connection)
             self._checkpointed_at = clock.now()
         self._holds += 1
         return self._checkpointed_at
@@ -253,6 +254,13 @@ class Store:
         self._readers.close()
         self._connection.close()
         self.ended.set_result(None)
+
+
+def checkpoint(connection: duckdb.DuckDBPyConnection) -> None:
+    """Moves what the log holds into the file."""
+    failpoints.reach("collector.checkpoint.before", error=duckdb.IOException)
+    connection.execute("CHECKPOINT")
+    failpoints.reach("collector.checkpoint.after", error=duckdb.IOException)
 
 
 def take_group(waiting: deque[Item]) -> list[Item]:

@@ -30,7 +30,9 @@ class Watermark:
     stored: int = 0
     rejected: int = 0
     dropped: int = 0
+    repeated: int = 0
     previous_spool_id: str | None = None
+    previous_lost: int = 0
     first_received_at: int = 0
     last_received_at: int = 0
 
@@ -50,6 +52,7 @@ class Watermark:
             rejected=self.rejected + (covered if reading.reason else 0),
             dropped=self.dropped + (covered if reading.is_tombstone else 0),
             previous_spool_id=reading.previous_spool_id or self.previous_spool_id,
+            previous_lost=self.previous_lost + reading.message.spool_forked.lost_records,
             first_received_at=self.first_received_at or arrival.received_at,
             last_received_at=arrival.received_at,
         )
@@ -62,7 +65,8 @@ def read_watermarks(connection: duckdb.DuckDBPyConnection, spool_ids: Iterable[s
     """Of those spools that have one."""
     query = """
         SELECT spool_id::VARCHAR, machine_id::VARCHAR, sequence, digest, stored, rejected, dropped,
-               previous_spool_id::VARCHAR, epoch_us(first_received_at), epoch_us(last_received_at)
+               repeated, previous_spool_id::VARCHAR, previous_lost,
+               epoch_us(first_received_at), epoch_us(last_received_at)
         FROM store.watermark WHERE spool_id IN (SELECT unnest(?::UUID[]))
     """
     rows = connection.execute(query, [list(spool_ids)]).fetchall()

@@ -56,8 +56,11 @@ def command(
     """
     # gRPC's own lines tell people nothing that our log does not say better.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from llmenv import failpoints
+
     from llmenv_agent import daemon
     from llmenv_agent.configuration import load_configuration
+    from llmenv_agent.errors import UsageError
     from llmenv_agent.identity import load_identity
     from llmenv_agent.logs import configure_logging
     from llmenv_agent.toml_document import parse_duration
@@ -66,6 +69,10 @@ def command(
         seconds = parse_duration(deliver_within)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--deliver-within") from error
+    try:
+        failpoints.arm()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     configuration = load_configuration(config, state_dir=state_dir).with_targets(targets)
     identity = load_identity(configuration.state_dir)
     configure_logging(log_format or configuration.log_format, machine_id=identity.machine_id)

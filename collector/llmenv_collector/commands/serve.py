@@ -37,8 +37,15 @@ def command(folder: DataFolder, **flags: str | None) -> None:
     """
     # gRPC's own lines about a stranger's handshake mean nothing to people.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from llmenv import failpoints
+
     from llmenv_collector import settings
+    from llmenv_collector.errors import UsageError
     from llmenv_collector.server import serve
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        failpoints.arm()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     serve(folder, settings.load(folder.configuration, flags=flags))

@@ -14,7 +14,9 @@ CREATE TABLE store.watermark (
   stored UBIGINT NOT NULL,
   rejected UBIGINT NOT NULL,
   dropped UBIGINT NOT NULL,
+  repeated UBIGINT NOT NULL,          -- of `stored`: brought by another copy of the spool before
   previous_spool_id UUID,             -- when the spool continues a copied one
+  previous_lost UBIGINT NOT NULL,     -- of that one: acknowledged, then lost by a restore of the store
   first_received_at TIMESTAMPTZ NOT NULL,
   last_received_at TIMESTAMPTZ NOT NULL
 );
@@ -28,6 +30,14 @@ CREATE TABLE store.spool_ledger (     -- as the agent last said
   waiting UBIGINT NOT NULL,
   dropped UBIGINT NOT NULL,
   said_at TIMESTAMPTZ NOT NULL        -- collector's clock
+);
+
+CREATE TABLE store.delivery_day (     -- totals, so that they outlive the rows
+  machine_id UUID NOT NULL,
+  day DATE NOT NULL,                  -- UTC, collector's clock
+  stored UBIGINT NOT NULL,
+  rejected UBIGINT NOT NULL,
+  dropped UBIGINT NOT NULL
 );
 
 CREATE TABLE store.record (           -- one row for each record stored
