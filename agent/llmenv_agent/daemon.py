@@ -9,28 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import functools
-import json
 import logging
 import signal
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmenv.fleet.v1 import agent_service_pb2, machine_pb2, record_pb2
-
-from llmenv_agent.errors import AgentError, AlreadyRunningError, DeliveryError, UsageError
+from llmenv_agent.command_inbox import CommandInbox
+from llmenv_agent.errors import AlreadyRunningError, DeliveryError, UsageError
 from llmenv_agent.facts import read_machine
 from llmenv_agent.recovery import close_unfinished
 from llmenv_agent.repertoire import read_repertoire
 from llmenv_agent.reporter import Reporter
 from llmenv_agent.schedule import Schedule
 from llmenv_agent.spool import Spool
-from llmenv_agent.work import Request, Work, outcome
+from llmenv_agent.work import Request, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from llmenv.fleet.v1 import machine_pb2
 
     from llmenv_agent.configuration import Configuration
     from llmenv_agent.identity import Identity
@@ -40,7 +37,6 @@ log = logging.getLogger(__name__)
 LAST_DELIVERY_SECONDS = 1.5
 # The monotonic clock stands still while a Mac sleeps: what is due by the wall clock is looked at anew.
 LONGEST_REST_SECONDS = 60.0
-State = record_pb2.CommandOutcome
 
 
 def run(configuration: Configuration, identity: Identity, *, once: bool, deliver_within: float) -> bool:
@@ -69,15 +65,6 @@ def only_agent(state_dir: Path) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True, kw_only=True)
-class Commanded:
-    """A command that waits for the worker; `expires_at` is on the monotonic clock."""
-
-    command_id: str
-    expires_at: float
-    work: Callable[[], None]
-
-
 class Daemon:
     """Lives as long as one event loop."""
 
@@ -88,7 +75,7 @@ class Daemon:
         self._repertoire = read_repertoire(configuration.checks_folders, configuration.suites)
         self._work = Work(spool, configuration, read_machine=self._read_machine)
         self._schedule = Schedule(configuration.schedules, path=configuration.state_dir / "schedule.json")
-        self._commanded: asyncio.Queue[Commanded] = asyncio.Queue()
+        self._commands = CommandInbox(spool, self._work, self._repertoire)
         self._stopping = asyncio.Event()
         self._accelerator = ""
         self._for_schedule = {
@@ -104,11 +91,12 @@ class Daemon:
         self._accelerator = (await asyncio.to_thread(read_machine, thorough=True)).accelerator
         await asyncio.to_thread(self._work.end_leftover)
         await asyncio.to_thread(close_unfinished, self._spool)
+        await self._commands.reopen()
         reporter = Reporter(
             self._spool,
             self._identity,
             read_machine=self._read_machine,
-            on_command=self._obey,
+            on_command=self._commands.take,
             is_running=lambda: bool(self._work.current_run),
         )
         reporting = asyncio.create_task(reporter.run())
@@ -168,90 +156,21 @@ class Daemon:
                 if self._stopping.is_set():
                     return
                 self._schedule.note_start(name)
-                request = Request(suite=self._for_schedule[name])
-                await self._attempt(functools.partial(self._work.execute, request))
+                await self._execute(Request(suite=self._for_schedule[name]))
             await self._next_command(min(self._schedule.seconds_to_next(), LONGEST_REST_SECONDS))
 
     async def _next_command(self, seconds: float) -> None:
         """Take one command, or come back when a suite is due or the agent stops."""
-        waiting = asyncio.ensure_future(self._commanded.get())
+        waiting = asyncio.ensure_future(self._commands.next())
         stopping = asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait({waiting, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        if waiting.done():
-            await self._carry_out(waiting.result())
-        else:
+        if waiting.done() and not self._stopping.is_set():
+            await self._commands.carry_out(waiting.result())
+        else:  # one that has not begun stays in the spool for the next start
             waiting.cancel()
 
-    async def _carry_out(self, commanded: Commanded) -> None:
-        if time.monotonic() > commanded.expires_at:
-            await self._say(commanded.command_id, State.STATE_EXPIRED)
-            return
-        problem = await self._attempt(commanded.work)
-        await self._say(commanded.command_id, State.STATE_ENDED, reason=problem)
-
-    async def _attempt(self, work: Callable[[], None]) -> str:
-        """A target or a suite that cannot be used is said, and the agent goes on."""
-        try:
-            await asyncio.to_thread(work)
-        except UsageError as error:
-            return str(error)
-        return ""
-
-    async def _obey(self, command: agent_service_pb2.Command) -> None:
-        """Spool that the command is taken, once, then do it."""
-        if not await asyncio.to_thread(self._spool.accept_command, command.command_id):
-            return
-        try:
-            await self._begin(command)
-        except AgentError as error:
-            await self._say(command.command_id, State.STATE_REFUSED, reason=str(error))
-
-    async def _begin(self, command: agent_service_pb2.Command) -> None:
-        """Raises UsageError for what cannot be done."""
-        match command.WhichOneof("action"):
-            case "run_checks":
-                self._queue(command, functools.partial(self._work.execute, self._request(command)))
-            case "refresh_facts":
-                self._queue(command, functools.partial(self._work.snapshot_all, always=True))
-            case "cancel_run":
-                if not self._work.cancel(command.cancel_run.run_id):
-                    raise UsageError(f"run {command.cancel_run.run_id} is not in progress")
-                await self._say(command.command_id, State.STATE_ENDED)
-            case _:
-                raise UsageError("this agent does not know the command; upgrade it")
-
-    def _queue(self, command: agent_service_pb2.Command, work: Callable[[], None]) -> None:
-        expires_at = time.monotonic() + command.expires_in_seconds
-        self._commanded.put_nowait(Commanded(command_id=command.command_id, expires_at=expires_at, work=work))
-
-    def _request(self, command: agent_service_pb2.Command) -> Request:
-        asked = command.run_checks
-        chosen = (
-            self._repertoire.custom(asked.checks) if asked.checks else self._repertoire.suite(asked.suite)
-        )
-        try:
-            parameters = json.loads(asked.parameters_json or "{}")
-            for definition in chosen.definitions:
-                definition.complete(parameters.get(definition.name, {}))
-        except (ValueError, AttributeError, TypeError) as error:
-            raise UsageError(f"The parameters are no JSON object of objects: {error}.") from error
-        self._work.targets(tuple(asked.targets))
-        return Request(
-            suite=chosen,
-            targets=tuple(asked.targets),
-            device=asked.device,
-            parameters=parameters,
-            command_id=command.command_id,
-        )
-
-    async def _say(
-        self, command_id: str, state: record_pb2.CommandOutcome.State.ValueType, *, reason: str = ""
-    ) -> None:
-        record = outcome(command_id, state, reason=reason)
-        await asyncio.to_thread(self._spool.append, record)
-        log.info(
-            "command %s",
-            State.State.Name(state).removeprefix("STATE_").lower(),
-            extra={"command_id": command_id},
-        )
+    async def _execute(self, request: Request) -> None:
+        """A target or a suite that cannot be used was said, and the agent goes on."""
+        with contextlib.suppress(UsageError):
+            await asyncio.to_thread(self._work.execute, request)

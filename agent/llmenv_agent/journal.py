@@ -1,4 +1,4 @@
-"""What has begun and not ended: runs, checks and commands.
+"""What has begun and not ended: runs, checks and commands; and the commands that wait for their turn.
 
 Kept in the same transaction as the record that says so. After a kill or a panic it tells the next agent which
 verdicts are missing.
@@ -10,12 +10,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmenv.fleet.v1 import record_pb2
+from llmenv.fleet.v1 import agent_service_pb2, record_pb2
 
 if TYPE_CHECKING:
     import sqlite3
-
-_OPEN_COMMAND_STATES = {record_pb2.CommandOutcome.STATE_ACCEPTED, record_pb2.CommandOutcome.STATE_STARTED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +54,34 @@ def unfinished(connection: sqlite3.Connection) -> list[Unfinished]:
     return [Unfinished(**dict(row)) for row in rows]
 
 
+def accept(connection: sqlite3.Connection, command: agent_service_pb2.Command) -> bool:
+    """Keep a command until it begins; False when it was seen before."""
+    added = connection.execute(
+        "INSERT OR IGNORE INTO command_seen (command_id, seen_at, waiting) VALUES (?, ?, ?)",
+        (command.command_id, time.time(), command.SerializeToString()),
+    )
+    return added.rowcount == 1
+
+
+def waiting(connection: sqlite3.Connection) -> list[agent_service_pb2.Command]:
+    """Commands that were accepted and have not begun, oldest first, with the time that they have left now."""
+    rows = connection.execute(
+        "SELECT waiting, seen_at FROM command_seen WHERE waiting IS NOT NULL ORDER BY seen_at, rowid"
+    )
+    commands = []
+    for content, seen_at in rows:
+        command = agent_service_pb2.Command.FromString(content)
+        # No other clock goes on while the agent is away; one that was set back takes nothing off.
+        command.expires_in_seconds -= max(0.0, time.time() - seen_at)
+        commands.append(command)
+    return commands
+
+
 def _note_command(connection: sqlite3.Connection, outcome: record_pb2.CommandOutcome) -> None:
-    if outcome.state in _OPEN_COMMAND_STATES:
+    if outcome.state == record_pb2.CommandOutcome.STATE_ACCEPTED:
+        return
+    connection.execute("UPDATE command_seen SET waiting = NULL WHERE command_id = ?", (outcome.command_id,))
+    if outcome.state == record_pb2.CommandOutcome.STATE_STARTED:
         _begin(connection, "command", outcome.command_id, run_id="", name="")
     else:
         connection.execute("DELETE FROM unfinished WHERE id = ?", (outcome.command_id,))

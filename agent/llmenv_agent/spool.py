@@ -99,21 +99,23 @@ class Spool:
             listener()
         return sequence
 
-    def accept_command(self, command_id: str) -> bool:
+    def accept_command(self, command: agent_service_pb2.Command) -> bool:
         """Commit that a command will be acted on; False when it was seen before."""
         outcome = record_pb2.CommandOutcome(
-            command_id=command_id, state=record_pb2.CommandOutcome.STATE_ACCEPTED
+            command_id=command.command_id, state=record_pb2.CommandOutcome.STATE_ACCEPTED
         )
         with self._file.transaction() as connection:
-            added = connection.execute(
-                "INSERT OR IGNORE INTO command_seen VALUES (?, ?)", (command_id, time.time())
-            )
-            is_new = added.rowcount == 1
+            is_new = journal.accept(connection, command)
             if is_new:
                 self._append(connection, record_pb2.Record(command_outcome=outcome))
         for listener in self._listeners if is_new else ():
             listener()
         return is_new
+
+    def waiting_commands(self) -> list[agent_service_pb2.Command]:
+        """Those accepted that have not begun, oldest first, with the time that they have left."""
+        with self._file.reading() as connection:
+            return journal.waiting(connection)
 
     def offer_after(
         self, sequence: int, *, max_records: int = 256, max_bytes: int = MAX_RECORD_BYTES
@@ -131,9 +133,9 @@ class Spool:
                 )
             if rows:
                 connection.execute("UPDATE spool SET offered = max(offered, ?)", (rows[-1]["sequence"],))
+                failpoints.reach("agent.offer.before_commit", error=sqlite3.OperationalError)
         return [record_pb2.SpooledRecord(sequence=row["sequence"], record=row["record"]) for row in rows]
 
-                failpoints.reach("agent.offer.before_commit", error=sqlite3.OperationalError)
     def digest_at(self, sequence: int) -> bytes | None:
         """The chained digest; None when the record is not held or was never offered."""
         with self._file.reading() as connection:
@@ -151,9 +153,9 @@ class Spool:
         with self._file.transaction() as connection:
             spool_bounds.move_watermark(connection, watermark)
             connection.execute("UPDATE spool SET offered = ?", (watermark,))
+            failpoints.reach("agent.resume.before_commit", error=sqlite3.OperationalError)
 
     def acknowledge(self, watermark: int) -> None:
-            failpoints.reach("agent.resume.before_commit", error=sqlite3.OperationalError)
         """Everything up to `watermark` is durable at the collector.
 
         Raises ProtocolError for what was not sent.
@@ -168,10 +170,10 @@ class Spool:
                 spool_bounds.move_watermark(connection, watermark)
             connection.execute("UPDATE spool SET acknowledged_at = ?", (time.time(),))
             spool_bounds.prune(connection, self._bounds)
-
-    def reject(self, sequence: int, *, reason: str) -> None:
             failpoints.reach("agent.acknowledge.before_commit", error=sqlite3.OperationalError)
         failpoints.reach("agent.acknowledge.after_commit", error=SpoolError)
+
+    def reject(self, sequence: int, *, reason: str) -> None:
         """Put a record that the collector refused among the dead letters, once."""
         with self._file.transaction() as connection:
             row = connection.execute(
@@ -189,10 +191,10 @@ class Spool:
                 " SELECT ?, spool_id, ?, ?, ?, ? FROM spool",
                 (record_id, sequence, reason, row["record"], time.time()),
             )
-
-    def fork(self, collector_watermark: int) -> str:
             failpoints.reach("agent.reject.before_commit", error=sqlite3.OperationalError)
         failpoints.reach("agent.reject.after_commit", error=SpoolError)
+
+    def fork(self, collector_watermark: int) -> str:
         """Go on under a new spool id with what the collector may lack; returns that id.
 
         Shared is what both had: up to the lower of this copy's watermark and the collector's.

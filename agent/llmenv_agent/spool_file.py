@@ -56,7 +56,11 @@ CREATE TABLE dead_letter (
     record BLOB NOT NULL,
     rejected_at REAL NOT NULL                       -- Unix seconds
 );
-CREATE TABLE command_seen (command_id TEXT PRIMARY KEY, seen_at REAL NOT NULL);
+CREATE TABLE command_seen (
+    command_id TEXT PRIMARY KEY,
+    seen_at REAL NOT NULL,                          -- Unix seconds
+    waiting BLOB                                    -- a serialised llmenv.fleet.v1.Command, until it begins
+);
 -- What has begun and not ended: see journal.py.
 CREATE TABLE unfinished (
     id TEXT PRIMARY KEY,

@@ -48,13 +48,18 @@ _KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A suite to run in the targets named (all where none is). `command_id` is empty for the schedule."""
+    """A suite to run in the targets named (all where none is). `command_id` is empty for the schedule.
+
+    `cancelled` ends it from any thread, in every target.
+    """
 
     suite: Suite
     targets: tuple[str, ...] = ()
     device: str = ""
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     command_id: str = ""
+    regardless_of_use: bool = False
+    cancelled: threading.Event = field(default_factory=threading.Event, compare=False)
 
 
 class Work:
@@ -68,7 +73,7 @@ class Work:
         self._read_machine = read_machine
         self._leftover = configuration.state_dir / "leftover.json"
         self._known: dict[str, bytes] = {}
-        self._cancelled = threading.Event()
+        self._request: Request | None = None
         self._stopped = False
         self.current_run = ""
 
@@ -82,9 +87,12 @@ class Work:
 
         Raises UsageError, after the others, for the first target that could not be used.
         """
+        self._request = request
+        if self._stopped:  # looked at after the line above, so that a stop in between is not lost
+            request.cancelled.set()
         problems: list[UsageError] = []
         for target in self.targets(request.targets, problems):
-            if self._stopped:
+            if request.cancelled.is_set():
                 break
             try:
                 self._execute_in(target, request)
@@ -138,23 +146,21 @@ class Work:
             except UsageError as error:
                 log.warning("target %s: %s", target.name, error)
 
-    def cancel(self, run_id: str = "") -> bool:
-        """End the run in progress, if it is that one; any where `run_id` is empty."""
-        if run_id and run_id != self.current_run:
+    def cancel(self, run_id: str) -> bool:
+        """End the run and what its request would run next; False when it is not in progress."""
+        if self._request is None or run_id != self.current_run:
             return False
-        self._cancelled.set()
+        self._request.cancelled.set()
         return True
 
     def stop(self) -> None:
         """End the run in progress and begin no other."""
         self._stopped = True
-        self._cancelled.set()
+        if self._request is not None:
+            self._request.cancelled.set()
 
     def _execute_in(self, target: Target, request: Request) -> None:
-        self._cancelled.clear()
-        if self._stopped:  # looked at after the clearing, so that a stop in between is not lost
-            return
-        with run_lock("llmenv-agent run", on_wait=_say_who_runs, cancelled=self._cancelled):
+        with run_lock("llmenv-agent run", on_wait=_say_who_runs, cancelled=request.cancelled):
             environment = self.snapshot(target)
             machine = self._read_machine()
             trigger = run_pb2.TRIGGER_COMMAND if request.command_id else run_pb2.TRIGGER_SCHEDULE
@@ -170,7 +176,7 @@ class Work:
                     self._configuration.parameters, request.suite.parameters, request.parameters
                 ),
                 read_conditions=read_conditions,
-                cancelled=self._cancelled,
+                cancelled=request.cancelled,
                 leftover_file=self._leftover,
             )
             try:

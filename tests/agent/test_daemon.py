@@ -1,8 +1,7 @@
-"""`llmenv-agent run` with a real collector: kills, stops, and what the collector commands."""
+"""`llmenv-agent run` with a real collector: kills and stops."""
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import subprocess
 import sys
@@ -13,15 +12,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from llmenv.fleet.v1 import agent_service_pb2, record_pb2, result_pb2, run_pb2
-from llmenv_agent.configuration import Configuration, TargetSettings
-from llmenv_agent.daemon import Daemon
-from llmenv_agent.identity import Identity
+from llmenv.fleet.v1 import record_pb2, result_pb2, run_pb2
 from llmenv_agent.recovery import AGENT_ENDED, close_unfinished
 from llmenv_agent.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from conftest import AgentFolder
@@ -221,104 +217,6 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
     spool = Spool(tmp_path / "spool.db", machine_id="machine")
     yield spool
     spool.close()
-
-
-def commanded(
-    spool: Spool,
-    folder: Path,
-    scenario: Callable[[Daemon], Awaitable[None]],
-) -> list[tuple[str, str]]:
-    """What the spool says of commands after `scenario`: state and reason."""
-    configuration = Configuration(
-        state_dir=folder,
-        targets=(TargetSettings(name="plain", python=sys.executable, variables={}, env_file=None),),
-    )
-    identity = Identity(
-        machine_id="machine", key_pem="", certificate_pem="", ca_pem="", agent_addresses=("",), not_after=""
-    )
-
-    async def run() -> None:
-        await scenario(Daemon(configuration, identity, spool))
-
-    asyncio.run(run())
-    spooled = [record_pb2.Record.FromString(each.record) for each in spool.offer_after(0)]
-    return [
-        (record_pb2.CommandOutcome.State.Name(each.command_outcome.state), each.command_outcome.reason)
-        for each in spooled
-        if each.HasField("command_outcome")
-    ]
-
-
-def test_a_command_is_obeyed_once(spool: Spool, tmp_path: Path) -> None:
-    """Delivered twice, done once; its outcome is spooled from acceptance to end."""
-    command = agent_service_pb2.Command(
-        command_id="1", expires_in_seconds=60, refresh_facts=agent_service_pb2.RefreshFacts()
-    )
-
-    async def scenario(daemon: Daemon) -> None:
-        await daemon._obey(command)
-        await daemon._obey(command)
-        await daemon._next_command(0.0)
-        await daemon._next_command(0.0)
-
-    assert commanded(spool, tmp_path, scenario) == [("STATE_ACCEPTED", ""), ("STATE_ENDED", "")]
-    assert spool.unfinished() == []
-
-
-def test_a_command_that_waited_too_long_expires(spool: Spool, tmp_path: Path) -> None:
-    """Judged on the monotonic clock, when its turn comes."""
-    asked = agent_service_pb2.RunChecks(suite="quick")
-    command = agent_service_pb2.Command(command_id="1", expires_in_seconds=0.01, run_checks=asked)
-
-    async def scenario(daemon: Daemon) -> None:
-        await daemon._obey(command)
-        await asyncio.sleep(0.05)
-        await daemon._next_command(0.0)
-
-    assert commanded(spool, tmp_path, scenario) == [("STATE_ACCEPTED", ""), ("STATE_EXPIRED", "")]
-
-
-@pytest.mark.parametrize(
-    ("action", "reason"),
-    [
-        ({"run_checks": {"suite": "nightly"}}, "There is no suite 'nightly'"),
-        ({"run_checks": {"checks": ["nonsense"]}}, "There is no check 'nonsense'"),
-        ({"run_checks": {"suite": "quick", "targets": ["other"]}}, "There is no target 'other'"),
-        ({"run_checks": {"suite": "quick", "parameters_json": "["}}, "The parameters are no JSON object"),
-        ({"cancel_run": {"run_id": "r"}}, "run r is not in progress"),
-        ({}, "does not know the command"),
-    ],
-)
-def test_what_cannot_be_done_is_refused_with_the_reason(
-    spool: Spool, tmp_path: Path, action: dict[str, dict[str, object]], reason: str
-) -> None:
-    """The collector learns why."""
-    command = agent_service_pb2.Command(command_id="1", expires_in_seconds=60, **action)  # type: ignore[arg-type]
-
-    async def scenario(daemon: Daemon) -> None:
-        await daemon._obey(command)
-
-    states = commanded(spool, tmp_path, scenario)
-    assert [state for state, _ in states] == ["STATE_ACCEPTED", "STATE_REFUSED"]
-    assert reason in states[1][1]
-
-
-def test_a_commanded_run_names_its_run(spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accepted, started with the run's id, ended; the run says that a command was its trigger."""
-    monkeypatch.setenv("LLMENV_RUN_LOCK", str(tmp_path / "run.lock"))
-    asked = agent_service_pb2.RunChecks(checks=["torch_basics"], device="cpu")
-    command = agent_service_pb2.Command(command_id="1", expires_in_seconds=60, run_checks=asked)
-
-    async def scenario(daemon: Daemon) -> None:
-        await daemon._obey(command)
-        await daemon._next_command(0.0)
-
-    states = commanded(spool, tmp_path, scenario)
-    assert [state for state, _ in states] == ["STATE_ACCEPTED", "STATE_STARTED", "STATE_ENDED"]
-    spooled = [record_pb2.Record.FromString(each.record) for each in spool.offer_after(0)]
-    started = next(each.run_started.run for each in spooled if each.HasField("run_started"))
-    assert started.trigger == run_pb2.TRIGGER_COMMAND
-    assert started.run_id in {each.command_outcome.run_id for each in spooled}
 
 
 def test_a_restart_of_the_machine_is_its_own_crash(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from llmenv.fleet.v1 import record_pb2, run_pb2
+from llmenv.fleet.v1 import agent_service_pb2, record_pb2, run_pb2
 from llmenv_agent.errors import ProtocolError, RecordTooLargeError, SpoolError
 from llmenv_agent.spool import Spool
 from llmenv_agent.spool_bounds import Bounds
@@ -150,10 +150,11 @@ def test_a_new_identity_takes_the_waiting_records_along(tmp_path: Path) -> None:
 
 def test_a_command_is_accepted_once(spool: Spool) -> None:
     """The id is on the disk with its outcome, so a second delivery of the command does nothing."""
-    assert spool.accept_command("command-1")
-    assert not spool.accept_command("command-1")
+    command = agent_service_pb2.Command(command_id="command-1", expires_in_seconds=60)
+    assert spool.accept_command(command)
+    assert not spool.accept_command(command)
     assert spool.ledger().minted == 1
-    assert [unfinished.id for unfinished in spool.unfinished()] == ["command-1"]
+    assert [waiting.command_id for waiting in spool.waiting_commands()] == ["command-1"]
 
 
 def test_a_rejected_record_is_a_dead_letter(spool: Spool) -> None:
