@@ -124,6 +124,26 @@ class FleetMachine(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MACHINE_FIELD_NUMBER: _builtins.int
     ENROLLED_AT_FIELD_NUMBER: _builtins.int
     LAST_SEEN_AT_FIELD_NUMBER: _builtins.int
@@ -131,6 +151,7 @@ class FleetMachine(_message.Message):
     LAST_RUN_ID_FIELD_NUMBER: _builtins.int
     LAST_RUN_AT_FIELD_NUMBER: _builtins.int
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     is_connected: _builtins.bool
     """Whether a stream is open now."""
     last_run_id: _builtins.str
@@ -153,6 +174,10 @@ class FleetMachine(_message.Message):
     def last_run_at(self) -> _timestamp_pb2.Timestamp:
         """Start of that run."""
 
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What people say of it, such as room = "b12"."""
+
     def __init__(
         self,
         *,
@@ -163,10 +188,11 @@ class FleetMachine(_message.Message):
         last_run_id: _builtins.str = ...,
         last_run_at: _timestamp_pb2.Timestamp | None = ...,
         agent_version: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["enrolled_at", b"enrolled_at", "last_run_at", b"last_run_at", "last_seen_at", b"last_seen_at", "machine", b"machine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "enrolled_at", b"enrolled_at", "is_connected", b"is_connected", "last_run_at", b"last_run_at", "last_run_id", b"last_run_id", "last_seen_at", b"last_seen_at", "machine", b"machine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "enrolled_at", b"enrolled_at", "is_connected", b"is_connected", "labels", b"labels", "last_run_at", b"last_run_at", "last_run_id", b"last_run_id", "last_seen_at", b"last_seen_at", "machine", b"machine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1005,7 +1031,9 @@ class IssuedCommand(_message.Message):
     issued_by: _builtins.str
     """Label of the token that it was issued with."""
     state: _record_pb2.CommandOutcome.State.ValueType
-    """As the machine last said; unspecified before."""
+    """As the machine last said; unspecified before. Cancelled or expired also
+    where it was never handed down and will not be.
+    """
     reason: _builtins.str
     """One sentence; empty where the state says all."""
     @_builtins.property
@@ -1184,12 +1212,18 @@ class WatchCommandResponse(_message.Message):
     CHECK_ENDED_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_NAME_FIELD_NUMBER: _builtins.int
     check_began: _builtins.str
     """The check that begins; empty otherwise."""
     check_ended: _builtins.str
     """The check that ended; empty otherwise."""
     status: _result_pb2.Status.ValueType
     """Its verdict."""
+    run_id: _builtins.str
+    """UUIDv7 of the run that the check is of; empty without a check."""
+    environment_name: _builtins.str
+    """Name of the environment in the configuration; empty without a check."""
     @_builtins.property
     def command(self) -> Global___IssuedCommand:
         """The command as it is now."""
@@ -1206,10 +1240,12 @@ class WatchCommandResponse(_message.Message):
         check_ended: _builtins.str = ...,
         status: _result_pb2.Status.ValueType = ...,
         reason: _result_pb2.Sentence | None = ...,
+        run_id: _builtins.str = ...,
+        environment_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_began", b"check_began", "check_ended", b"check_ended", "command", b"command", "reason", b"reason", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_began", b"check_began", "check_ended", b"check_ended", "command", b"command", "environment_name", b"environment_name", "reason", b"reason", "run_id", b"run_id", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
