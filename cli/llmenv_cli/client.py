@@ -98,6 +98,12 @@ class FleetClient:
         with self._translated():
             return self._stub.GetFleetReport(request, timeout=self._timeout, metadata=self._metadata)
 
+    def delivery(self, *, machine: str) -> messages.GetDeliveryResponse:
+        """The ledger; `machine` is an id or hostname, empty for all."""
+        request = messages.GetDeliveryRequest(machine=machine)
+        with self._translated():
+            return self._stub.GetDelivery(request, timeout=self._timeout, metadata=self._metadata)
+
     def query(self, sql: str, *, max_rows: int) -> Iterator[messages.QueryResponse]:
         """The parts of one Arrow IPC stream, in order."""
         request = messages.QueryRequest(sql=sql, max_rows=max_rows)

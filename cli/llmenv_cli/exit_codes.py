@@ -24,6 +24,8 @@ class ExitCode(IntEnum):
     """A part of llmenv or a package it needs is not installed; the sentence names the extra."""
     AGENT_FAILED = 7
     """llmenv-agent ended without a run to show."""
+    UNEXPLAINED = 8
+    """`fleet delivery`: records are missing and no cause accounts for them."""
     INTERNAL = 70
     """A fault of llmenv itself (EX_SOFTWARE of sysexits.h)."""
     INTERRUPTED = 130

@@ -114,6 +114,7 @@ class FleetServicer(services.FleetServiceServicer):
 
     def __init__(self) -> None:
         self.report = messages.GetFleetReportResponse()
+        self.ledger = messages.GetDeliveryResponse()
         self.query_parts: list[messages.QueryResponse] = []
         self.requests: list[Any] = []
 
@@ -160,6 +161,10 @@ class FleetServicer(services.FleetServiceServicer):
     def GetFleetReport(self, request: Any, context: grpc.ServicerContext) -> messages.GetFleetReportResponse:  # noqa: N802
         self._admit(request, context)
         return self.report
+
+    def GetDelivery(self, request: Any, context: grpc.ServicerContext) -> messages.GetDeliveryResponse:  # noqa: N802
+        self._admit(request, context)
+        return self.ledger
 
     def Query(self, request: Any, context: grpc.ServicerContext) -> Iterator[messages.QueryResponse]:  # noqa: N802
         self._admit(request, context)

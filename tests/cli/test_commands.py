@@ -40,6 +40,7 @@ def test_the_commands_are_these() -> None:
         "llmenv",
         "llmenv check",
         "llmenv fleet",
+        "llmenv fleet delivery",
         "llmenv fleet machines",
         "llmenv fleet report",
         "llmenv login",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmenv_cli import options, settings
+from llmenv_cli.commands.fleet_delivery import delivery
 
 if TYPE_CHECKING:
     from llmenv.catalog.texts import Texts
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 @click.group()
 def fleet() -> None:
-    """Look at all machines: report on them, list them."""
+    """Look at all machines: report on them, list them, account for what they delivered."""
+
+
+fleet.add_command(delivery)
 
 
 @fleet.command()
