@@ -1,4 +1,4 @@
-"""A result as it was recorded, with its run around it: from a run's JSON, or from this agent's spool."""
+"""A result as it was recorded, with its run around it: from a run's JSON, or by its id from what is kept."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from llmenv.fleet.v1 import result_pb2, run_pb2
 
 from llmenv_agent.errors import UsageError
+from llmenv_agent.saved_runs import saved_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from llmenv.fleet.v1 import record_pb2
-
-    from llmenv_agent.spool import Spool
 
 STDIN = "-"
 SHORTEST_PREFIX = 8
@@ -25,10 +24,14 @@ SHORTEST_PREFIX = 8
 
 @dataclass(frozen=True)
 class Recorded:
-    """`run` has the machine and the environment of `result`; its other results are of no account."""
+    """`run` has the machine and the environment of `result`; its other results are of no account.
+
+    `checks_folders` are those beside ours that its check may lie in, where that is known.
+    """
 
     result: result_pb2.Result
     run: run_pb2.Run
+    checks_folders: tuple[Path, ...] = ()
 
 
 def is_file(source: str) -> bool:
@@ -55,18 +58,42 @@ def from_file(source: str, *, check: str = "", result_id: str = "") -> Recorded:
     raise UsageError(f"{source} has several results ({names}): name one with --check or --result.")
 
 
-def from_spool(spool: Spool, prefix: str) -> Recorded:
-    """The result whose id begins with `prefix`. Raises UsageError where there is none, or several."""
+def by_id(prefix: str, state_dir: Path) -> Recorded:
+    """The result whose id begins with `prefix`, of the last runs in the foreground or of the agent's spool.
+
+    Raises UsageError where there is none, or several.
+    """
     if len(prefix) < SHORTEST_PREFIX:
         raise UsageError(
             f"A result is a file, or {SHORTEST_PREFIX} or more characters of its id; {prefix!r} is neither."
         )
-    found = _found(spool.records(), prefix.lower())
+    found = {**_saved(state_dir, prefix.lower()), **_spooled(state_dir / "spool.db", prefix.lower())}
     if not found:
-        raise UsageError(f"There is no file {prefix!r}, and the spool holds no result with that id.")
+        raise UsageError(f"There is no file {prefix!r}, and no result with that id is kept in {state_dir}.")
     if len(found) > 1:
         raise UsageError(f"Several results begin with {prefix!r}: {', '.join(found)}.")
     return next(iter(found.values()))
+
+
+def _saved(state_dir: Path, prefix: str) -> dict[str, Recorded]:
+    return {
+        result.result_id: Recorded(result, run, folders)
+        for run, folders in saved_runs(state_dir)
+        for result in run.results
+        if result.result_id.startswith(prefix)
+    }
+
+
+def _spooled(path: Path, prefix: str) -> dict[str, Recorded]:
+    if not path.exists():
+        return {}
+    from llmenv_agent.spool import Spool
+
+    spool = Spool(path)
+    try:
+        return _found(spool.records(), prefix)
+    finally:
+        spool.close()
 
 
 def _found(records: Iterable[record_pb2.Record], prefix: str) -> dict[str, Recorded]:

@@ -19,6 +19,8 @@ from llmenv_agent.surroundings import bad_combinations
 from llmenv_agent.targets import TargetError, target_from
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from llmenv.fleet.v1 import result_pb2
 
     from llmenv_agent.configuration import Configuration
@@ -47,7 +49,7 @@ def replay(recorded: Recorded, configuration: Configuration, *, target: str, cas
     `target` stands in place of the interpreter that was recorded, where it is named. Raises UsageError for
     a check, a case or an interpreter that is not there.
     """
-    known = read_repertoire(configuration.checks_folders, configuration.suites)
+    known = read_repertoire(_folders(recorded, configuration), configuration.suites)
     definition = known.custom([recorded.result.check_name]).definitions[0]
     was = _case_of(recorded.result, case) if case else None
     interpreter = _interpreter(recorded, configuration, target)
@@ -80,6 +82,13 @@ def replay(recorded: Recorded, configuration: Configuration, *, target: str, cas
         else outcome_differences(recorded.result, result),
         circumstances=circumstances(recorded, result, environment=environment, machine=machine),
     )
+
+
+def _folders(recorded: Recorded, configuration: Configuration) -> list[Path]:
+    """Of checks: those configured or asked for, and those of the recorded run that are still there."""
+    configured = {each.resolve() for each in configuration.checks_folders}
+    of_the_run = (each for each in recorded.checks_folders if each.is_dir() and each not in configured)
+    return [*configuration.checks_folders, *of_the_run]
 
 
 def find_case(result: result_pb2.Result, name: str) -> result_pb2.Case | None:

@@ -13,7 +13,8 @@ from llmenv.ids import new_id
 from llmenv_agent.comparison import case_differences, circumstances, outcome_differences
 from llmenv_agent.definitions import read_definition
 from llmenv_agent.execution import Event, Execution, execute
-from llmenv_agent.recorded import Recorded, from_spool
+from llmenv_agent.recorded import Recorded, by_id
+from llmenv_agent.saved_runs import MOST_RUNS, save_run, saved_runs
 from llmenv_agent.spool import Spool
 from llmenv_agent.suites import Suite
 from llmenv_agent.targets import target_from
@@ -216,7 +217,36 @@ def test_a_result_of_the_spool_is_named_by_its_id(agent: AgentFolder, verdicts: 
     result_id = run.results[0].result_id
     done = agent.call("replay", result_id[:-4], "--checks", str(verdicts.checks))
     assert (done.returncode, done.stdout) == (0, "same: as_told on cpu: pass  It says this.\n")
-    assert "the spool holds no result" in agent.call("replay", "ffffffff").stderr
+    assert "no result with that id is kept in " in agent.call("replay", "ffffffff").stderr
+
+
+def test_a_run_in_the_foreground_is_replayed_by_the_id_of_its_result(
+    agent: AgentFolder, verdicts: Replayer
+) -> None:
+    """What a report says can be pasted: no file, no check, and no folder of a lab's own checks is needed."""
+    result_id = verdicts.record()["result_id"]
+    verdicts.file.unlink()
+    done = agent.call("replay", result_id)
+    assert (done.returncode, done.stdout) == (0, "same: as_told on cpu: pass  It says this.\n")
+
+
+def test_the_last_runs_are_kept(tmp_path: Path) -> None:
+    """The newest, each with the folders of its checks; one that was damaged is passed over."""
+    runs = [run_pb2.Run(run_id=f"run-{number:02}", suite="quick") for number in range(MOST_RUNS + 3)]
+    for run in runs:
+        save_run(run, tmp_path, checks_folders=[tmp_path / "own"])
+    (tmp_path / "runs" / f"{runs[-2].run_id}.json").write_text("{")
+    kept = [run for run in reversed(runs[3:]) if run != runs[-2]]
+    assert list(saved_runs(tmp_path)) == [(run, (tmp_path / "own",)) for run in kept]
+
+
+def test_a_run_that_cannot_be_kept_is_as_good(agent: AgentFolder, verdicts: Replayer) -> None:
+    """One sentence on stderr, and the run on stdout all the same."""
+    (agent.path / "state").mkdir()
+    (agent.path / "state" / "runs").write_text("in the way")
+    done = agent.call("check", "--checks", str(verdicts.checks), "--check", "as_told")
+    assert (done.returncode, json.loads(done.stdout)["suite"]) == (0, "custom")
+    assert f"The run cannot be kept for replay in {agent.path / 'state'}: File exists." in done.stderr
 
 
 def test_cases_in_records_of_their_own_belong_to_the_result(tmp_path: Path) -> None:
@@ -226,8 +256,8 @@ def test_cases_in_records_of_their_own_belong_to_the_result(tmp_path: Path) -> N
     spool.append(as_record(run_started("a run")))
     spool.append(as_record(finished("a run", result)))
     spool.append(as_record(batch("a run", result.result_id, "late case")))
-    found = from_spool(spool, result.result_id[:30])
     spool.close()
+    found = by_id(result.result_id[:30], tmp_path)
     assert [case.name for case in found.result.cases] == ["late case"]
     assert found.run.environment.python_path == "/env/bin/python"
 
@@ -257,7 +287,8 @@ def batch(run_id: str, result_id: str, name: str) -> record_pb2.CaseBatch:
         ),
         (["{file}", "--target", "/nowhere"], "/nowhere is no Python interpreter"),
         (["{word}"], "holds no run as `llmenv-agent check` prints it"),
-        (["abc"], "There is no file 'abc', and no spool in "),
+        (["abc"], "A result is a file, or 8 or more characters of its id; 'abc' is neither."),
+        (["0190aaaa"], "There is no file '0190aaaa', and no result with that id is kept in "),
         (["0190aaaa", "--check", "as_told"], "--check and --result choose from a file"),
     ],
 )

@@ -27,10 +27,9 @@ def case(name: str, status: result_pb2.Status.ValueType, remedy_id: str = "") ->
 def bullets(
     *results: result_pb2.Result,
     language: str = "en",
-    trigger: run_pb2.Trigger.ValueType = run_pb2.TRIGGER_LOCAL,
 ) -> list[str]:
     """The items of the lists of the section."""
-    view = RunView(run_pb2.Run(results=results, trigger=trigger))
+    view = RunView(run_pb2.Run(results=results))
     blocks = known_issues(view, texts(language)).blocks
     return [item for block in blocks if isinstance(block, Bullets) for item in block.items]
 
@@ -39,18 +38,12 @@ def test_a_failure_without_a_remedy_says_how_to_repeat_it() -> None:
     """A warning too; the steps say the same."""
     failed, warned = result("torch_basics", FAIL), result("peft_lora", WARN)
     assert bullets(failed, warned, result("packages", PASS)) == [
-        "PyTorch basics: fail. torch_basics said so. `llmenv-agent replay FILE --check torch_basics`",
-        "LoRA fine-tuning: warn. peft_lora said so. `llmenv-agent replay FILE --check peft_lora`",
+        "PyTorch basics: fail. torch_basics said so. `llmenv-agent replay id-of-torch_basics`",
+        "LoRA fine-tuning: warn. peft_lora said so. `llmenv-agent replay id-of-peft_lora`",
     ]
     steps = next_steps(RunView(run_pb2.Run(results=[failed])), texts("en")).blocks[0]
     assert isinstance(steps, Bullets)
-    assert steps.items[0].endswith("To repeat it: `llmenv-agent replay FILE --check torch_basics`")
-
-
-def test_a_result_of_a_spool_is_repeated_by_its_id() -> None:
-    """There is no file of a scheduled run, and its agent holds the result."""
-    said = bullets(result("torch_basics", FAIL), trigger=run_pb2.TRIGGER_SCHEDULE)
-    assert said == ["PyTorch basics: fail. torch_basics said so. `llmenv-agent replay id-of-torch_basics`"]
+    assert steps.items[0].endswith("To repeat it: `llmenv-agent replay id-of-torch_basics`")
 
 
 def test_cases_are_named_each_with_its_own_command() -> None:
@@ -59,7 +52,7 @@ def test_cases_are_named_each_with_its_own_command() -> None:
     cases += [case(f"row {number}", FAIL) for number in range(MOST_CASES + 2)]
     said = bullets(result("ops", FAIL, cases=cases))
     assert len(said) == MOST_CASES + 1
-    assert said[0].endswith("row 0: fail. Wrong. `llmenv-agent replay FILE --check ops --case 'row 0'`")
+    assert said[0].endswith("row 0: fail. Wrong. `llmenv-agent replay id-of-ops --case 'row 0'`")
     assert said[-1].endswith("further cases without a known remedy: 2.")
 
 

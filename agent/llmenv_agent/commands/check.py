@@ -13,6 +13,10 @@ from llmenv_agent.exit_codes import ExitCode
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from llmenv.fleet.v1 import run_pb2
+
+    from llmenv_agent.configuration import Configuration
+
 MOST_SEED = 2**32 - 1  # numpy takes no larger one, and the contract carries 32 bits
 
 
@@ -67,6 +71,7 @@ def command(
 
     if suite and names:
         raise click.UsageError("--suite and --check exclude each other.")
+    configuration = load_configuration(config, checks_folders=folders)
     run = run_locally(
         LocalCheck(
             suite=suite or "quick",
@@ -76,11 +81,23 @@ def command(
             settings=settings,
             seed=seed,
         ),
-        load_configuration(config, checks_folders=folders),
+        configuration,
     )
     if run is None:
         return ExitCode.INTERRUPTED
+    _keep(run, configuration)
     from google.protobuf.json_format import MessageToDict
 
     click.echo(json.dumps(MessageToDict(run, preserving_proto_field_name=True), indent=2, ensure_ascii=False))
     return ExitCode.DONE if went_well(run) else ExitCode.NOT_READY
+
+
+def _keep(run: run_pb2.Run, configuration: Configuration) -> None:
+    """So that a result can be replayed by its id; a run that cannot be kept is as good."""
+    from llmenv_agent.foreground import say
+    from llmenv_agent.saved_runs import save_run
+
+    try:
+        save_run(run, configuration.state_dir, checks_folders=configuration.checks_folders)
+    except OSError as error:
+        say(f"The run cannot be kept for replay in {configuration.state_dir}: {error.strerror}.")

@@ -57,10 +57,11 @@ def command(
 ) -> int:
     """Run one result again as it was recorded, and say whether it came out the same.
 
-    RESULT is the JSON file of a run (- for stdin), or the beginning of a result's id that this agent's spool
-    holds. Check, parameters, seed, device, interpreter and the recorded environment variables are those of
-    the result. Compared are status, reason, unmet expectations and cases, never timings; what else is not as
-    it was, such as the check itself or a package, is named. Exit code 0: the same; 1: different.
+    RESULT is the JSON file of a run (- for stdin), or the beginning of the id of a result: of one of the last
+    runs of `check` here, or in this agent's spool. Check, parameters, seed, device, interpreter and the
+    recorded environment variables are those of the result. Compared are status, reason, unmet expectations
+    and cases, never timings; what else is not as it was, such as the check itself or a package, is named.
+    Exit code 0: the same; 1: different.
     """
     from llmenv_agent.configuration import load_configuration
     from llmenv_agent.replay import replay
@@ -76,21 +77,12 @@ def command(
 
 def _recorded(source: str, check: str, result_id: str, state_dir: Path) -> Recorded:
     from llmenv_agent import recorded
-    from llmenv_agent.errors import UsageError
-    from llmenv_agent.spool import Spool
 
     if recorded.is_file(source):
         return recorded.from_file(source, check=check, result_id=result_id)
     if check or result_id:
         raise click.UsageError("--check and --result choose from a file; the id of a result needs neither.")
-    path = state_dir / "spool.db"
-    if not path.exists():
-        raise UsageError(f"There is no file {source!r}, and no spool in {state_dir}.")
-    spool = Spool(path)
-    try:
-        return recorded.from_spool(spool, source)
-    finally:
-        spool.close()
+    return recorded.by_id(source, state_dir)
 
 
 def _as_json(replayed: Replay) -> str:

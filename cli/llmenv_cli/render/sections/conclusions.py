@@ -145,7 +145,7 @@ def _repairs(view: RunView, texts: Texts) -> Iterator[str]:
             continue
         if helps := remedy(check, texts):
             yield texts.say("steps.remedy", check=title(check.name, texts), remedy=helps)
-        elif unknown := unexplained(view, check):
+        elif unknown := unexplained(check):
             yield texts.say(
                 "steps.report",
                 check=title(check.name, texts),

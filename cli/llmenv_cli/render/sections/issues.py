@@ -75,11 +75,11 @@ def _change(trial: RemedyTrial, texts: Texts) -> str:
 
 def _unexplained(view: RunView, texts: Texts) -> Iterator[str]:
     for check in view.executed:
-        yield from _unexplained_of(view, check, texts)
+        yield from _unexplained_of(check, texts)
 
 
-def _unexplained_of(view: RunView, check: CheckView, texts: Texts) -> Iterator[str]:
-    found = unexplained(view, check)
+def _unexplained_of(check: CheckView, texts: Texts) -> Iterator[str]:
+    found = unexplained(check)
     for each in found[:MOST_CASES]:
         what = " ".join(filter(None, (title(each.check, texts), each.case)))
         status = texts.say(f"status.{each.word}")

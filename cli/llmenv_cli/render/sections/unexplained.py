@@ -7,19 +7,16 @@ import shlex
 from typing import TYPE_CHECKING
 
 from llmenv.catalog.status import WORDS
-from llmenv.fleet.v1.run_pb2 import TRIGGER_COMMAND, TRIGGER_SCHEDULE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmenv.fleet.v1.result_pb2 import Case, Result, Sentence
 
-    from llmenv_cli.render.run_view import CheckView, RunView
+    from llmenv_cli.render.run_view import CheckView
 
 # Without a remedy these are nobody's known issue.
 TROUBLE = frozenset({"warn", "fail", "error", "timeout", "crash"})
-# What the runs of an agent leave in its spool, where the id of a result finds it.
-SPOOLED = frozenset({TRIGGER_COMMAND, TRIGGER_SCHEDULE})
 MISSING_PACKAGE = "ModuleNotFoundError"
 
 
@@ -34,24 +31,21 @@ class Unexplained:
     command: str
 
 
-def unexplained(view: RunView, check: CheckView) -> tuple[Unexplained, ...]:
+def unexplained(check: CheckView) -> tuple[Unexplained, ...]:
     """The check's cases without a remedy where it has such cases, else the check itself."""
     result = check.result
     if result is None or check.word not in TROUBLE or missing_package(result):
         return ()
-    cases = tuple(_case(view, result, case) for case in _cases_without_remedy(result))
+    cases = tuple(_case(result, case) for case in _cases_without_remedy(result))
     if cases or result.remedy_id:
         return cases
-    command = replay_command(view, result)
+    command = replay_command(result)
     return (Unexplained(check.name, "", check.word, result.reason, command),)
 
 
-def replay_command(view: RunView, result: Result, case: str = "") -> str:
-    """What runs it again on its machine; FILE is the run as JSON."""
-    if view.run.trigger in SPOOLED:
-        words = ["llmenv-agent", "replay", result.result_id]
-    else:
-        words = ["llmenv-agent", "replay", "FILE", "--check", shlex.quote(result.check_name)]
+def replay_command(result: Result, case: str = "") -> str:
+    """What runs it again on its machine: the agent there finds it in its spool, or among its last runs."""
+    words = ["llmenv-agent", "replay", result.result_id]
     return " ".join([*words, *(["--case", shlex.quote(case)] if case else [])])
 
 
@@ -66,6 +60,6 @@ def _cases_without_remedy(result: Result) -> Iterator[Case]:
     )
 
 
-def _case(view: RunView, result: Result, case: Case) -> Unexplained:
-    command = replay_command(view, result, case.name)
+def _case(result: Result, case: Case) -> Unexplained:
+    command = replay_command(result, case.name)
     return Unexplained(result.check_name, case.name, WORDS[case.status], case.reason, command)
