@@ -22,8 +22,11 @@ help:
 demo: $(VENV)/.ready $(TRAINING)/.ready
 	@deploy/demo.sh
 
+# A worker a core, and four at most: a test of a check may take gigabytes, and torch starts threads of its own.
+WORKERS := --numprocesses logical --maxprocesses 4 --dist worksteal
+
 test: $(VENV)/.ready $(TRAINING)/.ready $(TRAINING)/.weights
-	@$(BIN)/pytest $(PYTEST_FLAGS)
+	@$(BIN)/pytest $(WORKERS) $(PYTEST_FLAGS)
 
 check: $(VENV)/.ready $(PROTO)/.ready
 	$(BIN)/ruff format --check .

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_run_lock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A lock of this worker's own: its runs wait neither for another worker's nor for the machine's agent."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMENV_RUN_LOCK", str(tmp_path_factory.mktemp("lock") / "run.lock"))
+        yield
 
 
 @pytest.fixture(scope="session")
