@@ -8,6 +8,7 @@ check's definition.
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,14 @@ def probe_sources(tree: ast.Module) -> list[Path]:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += _imported(ast.parse(path.read_bytes()), path)
+            waiting += _imported_by(path)
     return sorted(found)
+
+
+@functools.cache
+def _imported_by(path: Path) -> tuple[Path, ...]:
+    """Read once a process: the probe's files do not change beneath a running agent."""
+    return tuple(_imported(ast.parse(path.read_bytes()), path))
 
 
 def _imported(tree: ast.Module, importer: Path) -> Iterator[Path]:
