@@ -5,6 +5,7 @@
     device = "mps"                         # mps, cuda or cpu; LLMENV_DEVICE; the machine's own by default
     discover = ["~/projects"]              # folders below which venv, conda and uv environments are found
     log_format = "json"                    # text or json; LLMENV_LOG_FORMAT
+    log_file = "~/agent.log"               # in place of stderr, rotated by size; LLMENV_LOG_FILE
     checks_folders = ["~/llm-checks"]      # checks of the lab's own, one file each
 
     [[target]]
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 DEVICES = ("mps", "cuda", "cpu")
 LOG_FORMATS = ("text", "json")
+AGENT_KEYS = {"state_dir", "device", "discover", "log_format", "log_file", "checks_folders"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,7 @@ class Configuration:
     state_dir: Path
     device: str = ""
     log_format: str = "text"
+    log_file: Path | None = None
     discover: tuple[Path, ...] = ()
     targets: tuple[TargetSettings, ...] = ()
     schedules: tuple[ScheduleSettings, ...] = (DAILY_QUICK,)
@@ -101,19 +104,23 @@ def load_configuration(
 
     `checks_folders` are those of the command line, beside the file's.
     """
-    named = path or (Path(value) if (value := os.environ.get("LLMENV_CONFIG")) else None)
-    source = named or _usual_file()
+    source = configuration_file(path)
     try:
         text = source.read_text(encoding="utf-8")
     except FileNotFoundError:
-        if named is not None:
-            raise UsageError(f"There is no configuration file {named}.") from None
+        if source != _usual_file():
+            raise UsageError(f"There is no configuration file {source}.") from None
         text = ""
     except OSError as error:
         raise UsageError(f"The configuration file {source} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"The configuration file {source} is not UTF-8 at byte {error.start}.") from error
     return parse_configuration(text, path=source, state_dir=state_dir, checks_folders=checks_folders)
+
+
+def configuration_file(path: Path | None = None) -> Path:
+    """The file that is read: the one named, LLMENV_CONFIG, or the usual one, which need not be there."""
+    return path or Path(os.environ.get("LLMENV_CONFIG") or _usual_file())
 
 
 def parse_configuration(
@@ -127,7 +134,7 @@ def parse_configuration(
     document = Document(path, text)
     document.allow(content, (), {"agent", "target", "schedule", "checks", "suite"})
     agent = document.table(content, "agent")
-    document.allow(agent, ("agent",), {"state_dir", "device", "discover", "log_format", "checks_folders"})
+    document.allow(agent, ("agent",), AGENT_KEYS)
     schedules = document.table(content, "schedule")
     own = parse_suite_settings(document, content, more_folders=checks_folders)
     return Configuration(
@@ -135,6 +142,7 @@ def parse_configuration(
         device=document.choice(agent, ("agent", "device"), DEVICES, variable="LLMENV_DEVICE"),
         log_format=document.choice(agent, ("agent", "log_format"), LOG_FORMATS, variable="LLMENV_LOG_FORMAT")
         or "text",
+        log_file=_log_file(document.text(agent, ("agent", "log_file"))),
         discover=tuple(Path(each).expanduser() for each in document.texts(agent, ("agent", "discover"))),
         targets=_targets(document, content),
         schedules=tuple(_schedule(document, name, schedules) for name in schedules) or (DAILY_QUICK,),
@@ -156,6 +164,11 @@ def _state_dir(configured: str) -> Path:
     import platformdirs
 
     return Path(platformdirs.user_state_dir("llmenv", appauthor=False)) / "agent"
+
+
+def _log_file(configured: str) -> Path | None:
+    value = os.environ.get("LLMENV_LOG_FILE") or configured
+    return Path(value).expanduser() if value else None
 
 
 def _targets(document: Document, content: Mapping[str, Any]) -> tuple[TargetSettings, ...]:

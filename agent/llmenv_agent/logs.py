@@ -1,41 +1,37 @@
-"""How the agent talks: one line an event on stderr, as text for people or JSON for machines.
-
-A line names the machine, and the record where it is about one. Tokens and keys are never given to a logger.
-"""
+"""Where the agent's log goes: stderr, or a file of its own that it keeps small."""
 
 from __future__ import annotations
 
-import datetime as dt
-import json
-import logging
+import contextlib
+import os
+import stat
 import sys
+from typing import TYPE_CHECKING
 
-_EXTRAS = ("record_id", "run_id", "command_id", "trouble")
+from llmenv import logs
 
+from llmenv_agent.errors import UsageError
 
-class JsonFormatter(logging.Formatter):
-    def __init__(self, machine_id: str) -> None:
-        super().__init__()
-        self._machine_id = machine_id
+if TYPE_CHECKING:
+    from pathlib import Path
 
-    def format(self, record: logging.LogRecord) -> str:
-        entry = {
-            "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            "machine_id": self._machine_id,
-            **{name: getattr(record, name) for name in _EXTRAS if hasattr(record, name)},
-        }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+STDERR_BYTES = 1_000_000
 
 
-def configure_logging(log_format: str, *, machine_id: str, level: int = logging.INFO) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    if log_format == "json":
-        handler.setFormatter(JsonFormatter(machine_id))
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+def configure_logging(form: str, *, machine_id: str, file: Path | None = None) -> None:
+    """Lines name the machine. Raises UsageError where the file cannot be used."""
+    try:
+        logs.configure_logging(form, fields={"machine_id": machine_id}, file=file)
+    except OSError as error:
+        raise UsageError(f"The log file {file} cannot be used: {error.strerror}.") from error
+    if file is not None:
+        _bound_stderr()
+
+
+def _bound_stderr() -> None:
+    """Empty the file that launchd catches stderr in, once it is large: launchd appends to it for ever."""
+    with contextlib.suppress(OSError, ValueError):
+        descriptor = sys.stderr.fileno()
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_size > STDERR_BYTES:
+            os.ftruncate(descriptor, 0)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 
 from llmenv_agent.commands import options
 from llmenv_agent.exit_codes import ExitCode
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EXPIRY_WARNING_DAYS = 7
 
@@ -38,7 +35,12 @@ EXPIRY_WARNING_DAYS = 7
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
-    help="How to log on stderr.  [default: log_format of the configuration]",
+    help="How to log.  [default: log_format of the configuration]",
+)
+@click.option(
+    "--log-file",
+    type=click.Path(path_type=Path),
+    help="Log there instead of stderr, 20 MB at most.  [default: log_file of the configuration]",
 )
 def command(
     *,
@@ -46,6 +48,7 @@ def command(
     state_dir: Path | None,
     targets: tuple[str, ...],
     log_format: str | None,
+    log_file: Path | None,
     deliver_within: str,
     once: bool,
 ) -> int:
@@ -75,7 +78,11 @@ def command(
         raise UsageError(str(error)) from error
     configuration = load_configuration(config, state_dir=state_dir).with_targets(targets)
     identity = load_identity(configuration.state_dir)
-    configure_logging(log_format or configuration.log_format, machine_id=identity.machine_id)
+    configure_logging(
+        log_format or configuration.log_format,
+        machine_id=identity.machine_id,
+        file=log_file or configuration.log_file,
+    )
     days = identity.remaining().days
     if days < EXPIRY_WARNING_DAYS:
         logging.getLogger(__name__).warning(
