@@ -8,6 +8,7 @@ AgentError
 ├── EnrollmentError      the collector did not give one
 ├── ProtocolError        the collector said what cannot be
 ├── DeliveryError        records are still waiting
+├── ServiceError         launchd or systemd did not do what it was asked
 └── AlreadyRunningError  another agent uses the state directory
 """
 
@@ -48,6 +49,10 @@ class ProtocolError(AgentError):
 
 class DeliveryError(AgentError):
     exit_code = ExitCode.NOT_DELIVERED
+
+
+class ServiceError(AgentError):
+    pass
 
 
 class AlreadyRunningError(AgentError):
