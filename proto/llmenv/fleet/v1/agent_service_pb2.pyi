@@ -83,6 +83,7 @@ class ConnectResponse(_message.Message):
     COMMAND_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    ENVIRONMENTS_WANTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """Answer to Hello."""
@@ -107,6 +108,10 @@ class ConnectResponse(_message.Message):
     def drain(self) -> Global___Drain:
         """Last message of the stream."""
 
+    @_builtins.property
+    def environments_wanted(self) -> Global___EnvironmentsWanted:
+        """Environments to describe again."""
+
     def __init__(
         self,
         *,
@@ -116,12 +121,13 @@ class ConnectResponse(_message.Message):
         command: Global___Command | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         drain: Global___Drain | None = ...,
+        environments_wanted: Global___EnvironmentsWanted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "command", b"command", "drain", b"drain", "heartbeat", b"heartbeat", "message", b"message", "rejected", b"rejected", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "command", b"command", "drain", b"drain", "environments_wanted", b"environments_wanted", "heartbeat", b"heartbeat", "message", b"message", "rejected", b"rejected", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "command", b"command", "drain", b"drain", "heartbeat", b"heartbeat", "message", b"message", "rejected", b"rejected", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "command", b"command", "drain", b"drain", "environments_wanted", b"environments_wanted", "heartbeat", b"heartbeat", "message", b"message", "rejected", b"rejected", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "acknowledged", "rejected", "command", "heartbeat", "drain"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "acknowledged", "rejected", "command", "heartbeat", "drain", "environments_wanted"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -144,6 +150,7 @@ class Hello(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     SENT_AT_FIELD_NUMBER: _builtins.int
     LEDGER_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_HASHES_FIELD_NUMBER: _builtins.int
     machine_id: _builtins.str
     """Issued id, UUIDv7."""
     spool_id: _builtins.str
@@ -174,6 +181,10 @@ class Hello(_message.Message):
     def ledger(self) -> Global___Ledger:
         """Totals of the spool."""
 
+    @_builtins.property
+    def environment_hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Environments that this agent has described since it started, by hash."""
+
     def __init__(
         self,
         *,
@@ -188,10 +199,11 @@ class Hello(_message.Message):
         last_sequence: _builtins.int = ...,
         sent_at: _timestamp_pb2.Timestamp | None = ...,
         ledger: Global___Ledger | None = ...,
+        environment_hashes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ledger", b"ledger", "machine", b"machine", "sent_at", b"sent_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "capabilities", b"capabilities", "first_sequence", b"first_sequence", "last_sequence", b"last_sequence", "ledger", b"ledger", "machine", b"machine", "machine_id", b"machine_id", "oldest_protocol_revision", b"oldest_protocol_revision", "protocol_revision", b"protocol_revision", "sent_at", b"sent_at", "spool_id", b"spool_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "capabilities", b"capabilities", "environment_hashes", b"environment_hashes", "first_sequence", b"first_sequence", "last_sequence", b"last_sequence", "ledger", b"ledger", "machine", b"machine", "machine_id", b"machine_id", "oldest_protocol_revision", b"oldest_protocol_revision", "protocol_revision", b"protocol_revision", "sent_at", b"sent_at", "spool_id", b"spool_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -457,6 +469,32 @@ class Goodbye(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Goodbye: _TypeAlias = Goodbye  # noqa: Y015
+
+@_typing.final
+class EnvironmentsWanted(_message.Message):
+    """The collector went back to a backup and lacks these: send their
+    EnvironmentSnapshot records again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENVIRONMENT_HASHES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def environment_hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of those that Hello named."""
+
+    def __init__(
+        self,
+        *,
+        environment_hashes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment_hashes", b"environment_hashes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnvironmentsWanted: _TypeAlias = EnvironmentsWanted  # noqa: Y015
 
 @_typing.final
 class Drain(_message.Message):

@@ -55,6 +55,7 @@ class AgentServiceServicer(object):
         FAILED_PRECONDITION: the revision is not spoken here.
         OUT_OF_RANGE: sequences do not follow the watermark; reconnect and resume.
         INVALID_ARGUMENT: the first message is no Hello, or a message is malformed.
+        DEADLINE_EXCEEDED: no Hello came in time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

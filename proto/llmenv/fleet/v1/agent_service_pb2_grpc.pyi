@@ -42,6 +42,7 @@ class AgentServiceStub:
     FAILED_PRECONDITION: the revision is not spoken here.
     OUT_OF_RANGE: sequences do not follow the watermark; reconnect and resume.
     INVALID_ARGUMENT: the first message is no Hello, or a message is malformed.
+    DEADLINE_EXCEEDED: no Hello came in time.
     """
 
 @_typing.type_check_only
@@ -58,6 +59,7 @@ class AgentServiceAsyncStub(AgentServiceStub):
     FAILED_PRECONDITION: the revision is not spoken here.
     OUT_OF_RANGE: sequences do not follow the watermark; reconnect and resume.
     INVALID_ARGUMENT: the first message is no Hello, or a message is malformed.
+    DEADLINE_EXCEEDED: no Hello came in time.
     """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -77,6 +79,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         FAILED_PRECONDITION: the revision is not spoken here.
         OUT_OF_RANGE: sequences do not follow the watermark; reconnect and resume.
         INVALID_ARGUMENT: the first message is no Hello, or a message is malformed.
+        DEADLINE_EXCEEDED: no Hello came in time.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
