@@ -7,9 +7,9 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
-from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceServicer
 
-from llmenv_collector import clock, delivery, queries, report
+from llmenv_collector import clock, delivery, labels, queries, report
+from llmenv_collector.command_servicer import CommandServicer
 from llmenv_collector.gate import PERSON
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
+    from llmenv_collector.command_desk import CommandDesk
     from llmenv_collector.identity import Identity
+    from llmenv_collector.labels import LabelCopy
     from llmenv_collector.statements import Statements
     from llmenv_collector.store import Store
     from llmenv_collector.streams import Streams
@@ -29,12 +31,23 @@ if TYPE_CHECKING:
 # mypy: disable-error-code="override"
 
 
-class FleetServicer(FleetServiceServicer):
-    def __init__(self, *, store: Store, identity: Identity, streams: Streams, statements: Statements) -> None:
+class FleetServicer(CommandServicer):
+    def __init__(
+        self,
+        *,
+        store: Store,
+        identity: Identity,
+        streams: Streams,
+        statements: Statements,
+        label_copy: LabelCopy,
+        desk: CommandDesk,
+    ) -> None:
+        super().__init__(desk)
         self._store = store
         self._identity = identity
         self._streams = streams
         self._statements = statements
+        self._label_copy = label_copy
 
     async def WhoAmI(self, request: fleet.WhoAmIRequest, context: Context) -> fleet.WhoAmIResponse:
         token = PERSON.get()
@@ -50,6 +63,9 @@ class FleetServicer(FleetServiceServicer):
     ) -> fleet.ListMachinesResponse:
         presence = queries.Presence(connected=self._streams.connected(), last_seen=self._streams.last_seen())
         machines = await self._read(queries.list_machines, presence=presence)
+        labels_of = await asyncio.to_thread(labels.of_machines, self._identity)
+        for one in machines:
+            one.labels.update(labels_of.get(one.machine.machine_id, {}))
         return fleet.ListMachinesResponse(machines=machines)
 
     async def ListRuns(self, request: fleet.ListRunsRequest, context: Context) -> fleet.ListRunsResponse:
@@ -77,6 +93,7 @@ class FleetServicer(FleetServiceServicer):
     async def Query(
         self, request: fleet.QueryRequest, context: Context
     ) -> AsyncIterator[fleet.QueryResponse]:
+        await self._label_copy.refresh()
         async for part in self._statements.run(request.sql, max_rows=request.max_rows):
             yield fleet.QueryResponse(
                 arrow_ipc=part.arrow_ipc,

@@ -43,10 +43,16 @@ CREATE TABLE certificate (
   issued_at INTEGER NOT NULL,
   not_after INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE machine_label (       -- what people say of a machine
+  machine_id TEXT NOT NULL REFERENCES machine,
+  key TEXT NOT NULL,
+  value TEXT NOT NULL,
+  PRIMARY KEY (machine_id, key)
+) STRICT;
 CREATE TABLE audit (
   happened_at INTEGER NOT NULL,
   action TEXT NOT NULL,            -- such as token.create, machine.enrol
-  subject TEXT NOT NULL,           -- id of the token or machine
+  subject TEXT NOT NULL,           -- id of the token, machine, command or batch
   detail TEXT NOT NULL
 ) STRICT;
 """
@@ -129,7 +135,7 @@ class Identity:
 
     def revoke_machine(self, machine: str) -> EnrolledMachine:
         """By id, a unique prefix of it, or the hostname."""
-        found = self._find_machine(machine)
+        found = self.find_machine(machine)
         with self.changes() as connection:
             connection.execute(
                 "UPDATE machine SET revoked_at = ? WHERE machine_id = ? AND revoked_at IS NULL",
@@ -138,7 +144,8 @@ class Identity:
             audit(connection, "machine.revoke", found.machine_id, found.hostname)
         return found
 
-    def _find_machine(self, machine: str) -> EnrolledMachine:
+    def find_machine(self, machine: str) -> EnrolledMachine:
+        """By id, a unique prefix of it, or the hostname.  Raises NotFoundError, or UsageError for several."""
         known = self.machines()
         # An id before any hostname: a machine says its hostname itself, and may say another one's id.
         matches = [one for one in known if machine == one.machine_id]

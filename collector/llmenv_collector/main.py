@@ -25,7 +25,7 @@ COMMANDS = {
     "init": "Make a new collector: its CA, its database and the first admin token.",
     "serve": "Receive what agents deliver, and answer people.",
     "token": "Create, list and revoke tokens.",
-    "machine": "List and revoke machines.",
+    "machine": "List, label and revoke machines.",
     "migrate": "Bring the database's schema forward.",
 }
 

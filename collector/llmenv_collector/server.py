@@ -29,6 +29,7 @@ from llmenv.fleet.v1.fleet_service_pb2_grpc import add_FleetServiceServicer_to_s
 
 from llmenv_collector.agent_servicer import AgentServicer
 from llmenv_collector.authority import Authority
+from llmenv_collector.command_desk import CommandDesk
 from llmenv_collector.data_folder import DataFolder, Serving
 from llmenv_collector.enrollment_servicer import EnrollmentServicer
 from llmenv_collector.errors import StoreError, UsageError
@@ -36,6 +37,8 @@ from llmenv_collector.fleet_servicer import FleetServicer
 from llmenv_collector.gate import Gate
 from llmenv_collector.group import Sighting
 from llmenv_collector.identity import Identity
+from llmenv_collector.labels import LabelCopy
+from llmenv_collector.machine_selection import Selector
 from llmenv_collector.session import House
 from llmenv_collector.settings import Address, Settings, parse_address
 from llmenv_collector.snapshot import Snapshots
@@ -184,6 +187,21 @@ def bind(server: Any, address: Address, server_credentials: grpc.ServerCredentia
     return int(port)
 
 
+def fleet_servicer(collector: Collector) -> FleetServicer:
+    store, identity, streams = collector.store, collector.identity, collector.streams
+    statements = Statements(collector.snapshots, Limits.of(collector.settings))
+    label_copy = LabelCopy(identity, store)
+    selector = Selector(store=store, identity=identity, statements=statements, label_copy=label_copy)
+    return FleetServicer(
+        store=store,
+        identity=identity,
+        streams=streams,
+        statements=statements,
+        label_copy=label_copy,
+        desk=CommandDesk(store=store, identity=identity, streams=streams, selector=selector),
+    )
+
+
 def add_services(server: Any, collector: Collector, *, agent_address: str) -> Any:
     """All services on both ports: who may call what is the policy's matter.  Returns the health service."""
     house = House(
@@ -200,12 +218,7 @@ def add_services(server: Any, collector: Collector, *, agent_address: str) -> An
         store=collector.store,
         agent_address=agent_address,
     )
-    fleet = FleetServicer(
-        store=collector.store,
-        identity=collector.identity,
-        streams=collector.streams,
-        statements=Statements(collector.snapshots, Limits.of(collector.settings)),
-    )
+    fleet = fleet_servicer(collector)
     health = HealthServicer()
     add_AgentServiceServicer_to_server(AgentServicer(house), server)
     add_EnrollmentServiceServicer_to_server(enrollment, server)

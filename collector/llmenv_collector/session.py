@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from llmenv import failpoints
 from llmenv.fleet.v1 import agent_service_pb2
 from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
 
-from llmenv_collector import circumstances, clock
+from llmenv_collector import circumstances, clock, command_store
 from llmenv_collector.errors import (
     CollectorError,
     ForbiddenError,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 WINDOW = 4
 MAX_BATCH_RECORDS = 4_096
-CAPABILITIES = ("cases",)
+CAPABILITIES = ("cases", "commands")
 RECONNECT_SECONDS = (1.0, 10.0)
 
 
@@ -134,7 +135,13 @@ class Session:
             reading = group.create_task(self._read(requests, stream))
             drained = group.create_task(draining.wait())
             others = [
-                group.create_task(work) for work in (self._acknowledge(), self._beat(), self._watch(stream))
+                group.create_task(work)
+                for work in (
+                    self._acknowledge(),
+                    self._beat(),
+                    self._watch(stream),
+                    self._hand_down(stream),
+                )
             ]
             await asyncio.wait([reading, drained], return_when=asyncio.FIRST_COMPLETED)
             await self._pending.join()
@@ -233,6 +240,18 @@ class Session:
     async def _watch(self, stream: Stream) -> None:
         await stream.superseded.wait()
         stream.require_current()
+
+    async def _hand_down(self, stream: Stream) -> None:
+        """Tells the machine what it is to do, each thing once a stream."""
+        told: set[str] = set()
+        while "commands" in self._hello.capabilities:
+            stream.commanded.clear()
+            due = functools.partial(command_store.hand_down, machine_id=self.machine_id, now=clock.now())
+            for command in await asyncio.wrap_future(self.house.store.request(due)):
+                if command.command_id not in told:
+                    await self._say(ConnectResponse(command=command))
+                    told.add(command.command_id)
+            await stream.commanded.wait()
 
     async def _see(
         self, *, ledger: agent_service_pb2.Ledger, agent_version: str = "", with_facts: bool = False

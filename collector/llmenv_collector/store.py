@@ -117,20 +117,26 @@ class Store:
 
     def spool_state(self, spool_id: str) -> Future[SpoolState]:
         """After everything that was delivered before this call."""
-        return self._request(lambda connection: read_spool_state(connection, spool_id))
+        return self.request(lambda connection: read_spool_state(connection, spool_id))
 
     def confirm_rejection(self, spool_id: str, sequence: int) -> Future[None]:
-        return self._request(lambda connection: confirm_rejection(connection, spool_id, sequence))
+        return self.request(lambda connection: confirm_rejection(connection, spool_id, sequence))
+
+    def request(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> Future[T]:
+        """Has the writer do something between two groups.  `act` raises nothing but duckdb.Error."""
+        done: Future[T] = Future()
+        self._put(Request(act, done))
+        return done
 
     def checkpoint_and_hold(self) -> Future[int]:
         """Puts everything committed into the file and leaves the file alone until release().
 
         Returns the time of that state, microseconds since 1970.
         """
-        return self._request(self._checkpoint_and_hold)
+        return self.request(self._checkpoint_and_hold)
 
     def release(self) -> Future[None]:
-        return self._request(self._release)
+        return self.request(self._release)
 
     @property
     def commits(self) -> int:
@@ -167,11 +173,6 @@ class Store:
                 raise StoreError("The store is closed.")
             self._waiting.append(item)
             self._changed.notify()
-
-    def _request(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> Future[T]:
-        done: Future[T] = Future()
-        self._put(Request(act, done))
-        return done
 
     def _run(self) -> None:
         try:

@@ -15,7 +15,7 @@ from llmenv_collector import clock
 from llmenv_collector.errors import SupersededError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 
 @dataclass
@@ -25,6 +25,8 @@ class Stream:
     spool_id: str
     machine_id: str
     superseded: asyncio.Event = field(default_factory=asyncio.Event)
+    commanded: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when commands of the machine have changed."""
 
     def require_current(self) -> None:
         """Raises SupersededError when a newer stream of the spool has opened."""
@@ -59,6 +61,12 @@ class Streams:
             if self._by_spool.get(key) is stream:
                 del self._by_spool[key]
             self._connected[machine_id] -= 1
+
+    def tell(self, machine_ids: Collection[str]) -> None:
+        """Commands of these machines have changed in the store."""
+        for stream in self._by_spool.values():
+            if stream.machine_id in machine_ids:
+                stream.commanded.set()
 
     def saw(self, machine_id: str) -> int:
         """Notes and returns the time, microseconds since 1970."""

@@ -309,3 +309,25 @@ CREATE TABLE store.command_outcome (
   reason VARCHAR NOT NULL,
   measured_at TIMESTAMPTZ
 );
+
+CREATE TABLE store.command (          -- what machines are told to do
+  command_id UUID NOT NULL,
+  batch_id UUID NOT NULL,             -- of those issued in one go
+  machine_id UUID NOT NULL,
+  cancel_id UUID NOT NULL,            -- id of the command that would take this one back
+  suite VARCHAR NOT NULL,             -- empty where checks are named
+  checks VARCHAR[] NOT NULL,
+  message BLOB NOT NULL,              -- RunChecks, serialised, whole
+  issued_at TIMESTAMPTZ NOT NULL,     -- all times: collector's clock
+  issued_by VARCHAR NOT NULL,         -- label of the token, else its id
+  expires_at TIMESTAMPTZ NOT NULL,
+  handed_down_at TIMESTAMPTZ,         -- the first time; NULL while nobody was told
+  cancelled_at TIMESTAMPTZ,
+  cancelled_by VARCHAR
+);
+
+CREATE TABLE store.machine_label (    -- a copy: identity.db has the original
+  machine_id UUID NOT NULL,
+  key VARCHAR NOT NULL,
+  value VARCHAR NOT NULL
+);

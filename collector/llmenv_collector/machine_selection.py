@@ -1,0 +1,125 @@
+"""Which machines a command is for: by name, by label, by a condition of SQL, or all.
+
+What is given narrows: a machine must satisfy all of it.  A machine that was revoked is never selected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from llmenv_collector import labels
+from llmenv_collector.errors import NotFoundError, StatementError, StatementLimitError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from llmenv.fleet.v1.fleet_service_pb2 import MachineSelection
+
+    from llmenv_collector.identity import Identity
+    from llmenv_collector.statements import Statements
+    from llmenv_collector.store import Store
+
+SHORTEST_PREFIX = 8
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A machine that may be told something."""
+
+    machine_id: str
+    hostname: str
+    labels: dict[str, str]
+
+    def has(self, label: str) -> bool:
+        """Whether it has "key=value", or "key" with any value."""
+        key, equals, value = label.partition("=")
+        return self.labels.get(key) == value if equals else key in self.labels
+
+
+class Selector:
+    """Finds the machines of a selection as they are now."""
+
+    def __init__(
+        self, *, store: Store, identity: Identity, statements: Statements, label_copy: labels.LabelCopy
+    ) -> None:
+        self._store = store
+        self._identity = identity
+        self._statements = statements
+        self._label_copy = label_copy
+
+    async def select(self, selection: MachineSelection) -> list[Candidate]:
+        """Sorted by hostname, never empty.  Raises UsageError or NotFoundError."""
+        require_clear(selection)
+        candidates = await asyncio.to_thread(self._candidates)
+        if selection.machines:
+            named = {find(name, candidates).machine_id for name in selection.machines}
+            candidates = [one for one in candidates if one.machine_id in named]
+        candidates = [one for one in candidates if all(one.has(label) for label in selection.labels)]
+        if selection.where:
+            satisfying = await self._satisfying(selection.where)
+            candidates = [one for one in candidates if one.machine_id in satisfying]
+        if not candidates:
+            raise NotFoundError("No machine is selected: `llmenv fleet machines` lists those there are.")
+        return sorted(candidates, key=lambda one: (one.hostname, one.machine_id))
+
+    def _candidates(self) -> list[Candidate]:
+        """Under the hostname that a machine last said, as it is listed."""
+        label = labels.of_machines(self._identity)
+        with self._store.reader() as connection:
+            query = "SELECT machine_id::VARCHAR, hostname FROM store.machine"
+            hostnames = dict(connection.execute(query).fetchall())
+        return [
+            Candidate(
+                one.machine_id,
+                hostnames.get(one.machine_id, one.hostname),
+                label.get(one.machine_id, {}),
+            )
+            for one in self._identity.machines()
+            if one.revoked_at is None
+        ]
+
+    async def _satisfying(self, condition: str) -> Collection[str]:
+        """Ids of the machines that satisfy a person's condition, evaluated where people's SQL is."""
+        await self._label_copy.refresh()
+        # The condition stands on lines of its own: a comment at its end must not swallow the bracket.
+        sql = f"SELECT machine_id::VARCHAR AS machine_id FROM v1.machines WHERE (\n{condition}\n)"  # noqa: S608 (an admin's own, on a read-only snapshot)
+        stream, is_truncated = b"", False
+        try:
+            async for part in self._statements.run(sql, max_rows=0):
+                stream += part.arrow_ipc
+                is_truncated = part.is_truncated
+        except StatementLimitError:
+            raise
+        except StatementError as error:
+            raise UsageError(f"The condition cannot be used: {error}") from error
+        if is_truncated:
+            raise StatementLimitError("The condition gives more rows than one statement may return.")
+        with pa.ipc.open_stream(stream) as reader:
+            return frozenset(reader.read_all().column("machine_id").to_pylist())
+
+
+def require_clear(selection: MachineSelection) -> None:
+    """Something is asked for, and not both all and some."""
+    some = bool(selection.machines or selection.labels or selection.where)
+    if selection.all and some:
+        raise UsageError("All machines, or those of a condition: not both.")
+    if not selection.all and not some:
+        raise UsageError("Say which machines: by name, label or condition, or all of them.")
+
+
+def find(name: str, candidates: Sequence[Candidate]) -> Candidate:
+    """By id, hostname or a prefix of the id.  Raises NotFoundError, or UsageError for several."""
+    # An id before any hostname: a machine says its hostname itself, and may say another one's id.
+    matches = [one for one in candidates if one.machine_id == name]
+    matches = matches or [one for one in candidates if one.hostname == name]
+    if len(name) >= SHORTEST_PREFIX:
+        matches = matches or [one for one in candidates if one.machine_id.startswith(name)]
+    if not matches:
+        raise NotFoundError(f"No machine is called {name!r}: see `llmenv fleet machines`.")
+    if len(matches) > 1:
+        raise UsageError(f"{name!r} names {len(matches)} machines: give the machine's id.")
+    return matches[0]
