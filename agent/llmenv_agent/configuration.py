@@ -19,9 +19,8 @@
     [suite.nightly.parameters.my_check]    # what the suite sets; wins over [checks.my_check]
     repeats = 3
 
-    [schedule.quick]                       # by suite; quick every 24h where there is none
+    [schedule.quick]                       # by suite: see schedule_settings.py; else quick every 24h
     every = "24h"
-    splay = "10m"                          # each run starts up to this much later, by chance
 
     [checks.transformers_generate]         # parameters of a check
     model = "HuggingFaceTB/SmolLM2-135M"
@@ -39,6 +38,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmenv_agent.errors import UsageError
+from llmenv_agent.schedule_settings import DAILY_QUICK, ScheduleSettings, parse_schedules
 from llmenv_agent.suite_settings import parse_suite_settings
 from llmenv_agent.toml_document import Document
 
@@ -60,18 +60,6 @@ class TargetSettings:
     python: str
     variables: Mapping[str, str] = field(default_factory=dict)
     env_file: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleSettings:
-    """A suite runs every `every_seconds`, each time up to `splay_seconds` later."""
-
-    suite: str
-    every_seconds: float
-    splay_seconds: float
-
-
-DAILY_QUICK = ScheduleSettings(suite="quick", every_seconds=86_400.0, splay_seconds=600.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +123,6 @@ def parse_configuration(
     document.allow(content, (), {"agent", "target", "schedule", "checks", "suite"})
     agent = document.table(content, "agent")
     document.allow(agent, ("agent",), AGENT_KEYS)
-    schedules = document.table(content, "schedule")
     own = parse_suite_settings(document, content, more_folders=checks_folders)
     return Configuration(
         state_dir=state_dir or _state_dir(document.text(agent, ("agent", "state_dir"))),
@@ -145,7 +132,7 @@ def parse_configuration(
         log_file=_log_file(document.text(agent, ("agent", "log_file"))),
         discover=tuple(Path(each).expanduser() for each in document.texts(agent, ("agent", "discover"))),
         targets=_targets(document, content),
-        schedules=tuple(_schedule(document, name, schedules) for name in schedules) or (DAILY_QUICK,),
+        schedules=parse_schedules(document, content),
         parameters=own.parameters,
         checks_folders=own.folders,
         suites=own.suites,
@@ -201,14 +188,3 @@ def _target(document: Document, table: Mapping[str, Any], nth: int) -> TargetSet
         variables=variables,
         env_file=document.text(table, ("target", "env_file"), nth=nth) or None,
     )
-
-
-def _schedule(document: Document, suite: str, schedules: Mapping[str, Any]) -> ScheduleSettings:
-    table = document.table(schedules, suite, below="schedule")
-    where = ("schedule", suite)
-    document.allow(table, where, {"every", "splay"})
-    every = document.duration(table, (*where, "every"), default=DAILY_QUICK.every_seconds)
-    if every < 60:
-        raise document.error((*where, "every"), "must be a minute or more")
-    splay = document.duration(table, (*where, "splay"), default=0.0)
-    return ScheduleSettings(suite=suite, every_seconds=every, splay_seconds=splay)

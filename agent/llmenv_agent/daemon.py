@@ -74,7 +74,11 @@ class Daemon:
         self._spool = spool
         self._repertoire = read_repertoire(configuration.checks_folders, configuration.suites)
         self._work = Work(spool, configuration, read_machine=self._read_machine)
-        self._schedule = Schedule(configuration.schedules, path=configuration.state_dir / "schedule.json")
+        self._schedule = Schedule(
+            configuration.schedules,
+            path=configuration.state_dir / "schedule.json",
+            machine_id=identity.machine_id,
+        )
         self._commands = CommandInbox(spool, self._work, self._repertoire)
         self._stopping = asyncio.Event()
         self._accelerator = ""
@@ -152,11 +156,11 @@ class Daemon:
     async def _run_always(self) -> None:
         await asyncio.to_thread(self._work.snapshot_all)
         while not self._stopping.is_set():
-            for name in self._schedule.due():
+            for due in self._schedule.due():
                 if self._stopping.is_set():
                     return
-                self._schedule.note_start(name)
-                await self._execute(Request(suite=self._for_schedule[name]))
+                self._schedule.note_start(due.suite)
+                await self._execute(Request(suite=self._for_schedule[due.suite]))
             await self._next_command(min(self._schedule.seconds_to_next(), LONGEST_REST_SECONDS))
 
     async def _next_command(self, seconds: float) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from llmenv_agent.configuration import (
-    DAILY_QUICK,
-    ScheduleSettings,
     TargetSettings,
     load_configuration,
     parse_configuration,
 )
+from llmenv_agent.cron import parse_cron
 from llmenv_agent.errors import UsageError
+from llmenv_agent.schedule_settings import DAILY_QUICK, ScheduleSettings
 
 FILE = Path("agent.toml")
 
@@ -33,7 +33,9 @@ def test_everything_that_may_be_said() -> None:
         env_file = "/venv/.env"
         [schedule.quick]
         every = "12h"
-        splay = "10m"
+        splay = "5m"
+        [schedule.bench]
+        at = "0 3 * * 1-5"
         [checks.torch_training]
         steps = 50
         """,
@@ -50,7 +52,8 @@ def test_everything_that_may_be_said() -> None:
     )
     assert (target,) == configuration.targets
     assert (
-        ScheduleSettings(suite="quick", every_seconds=43_200, splay_seconds=600),
+        ScheduleSettings(suite="quick", every_seconds=43_200, splay_seconds=300),
+        ScheduleSettings(suite="bench", at=parse_cron("0 3 * * 1-5"), splay_seconds=600),
     ) == configuration.schedules
     assert configuration.parameters == {"torch_training": {"steps": 50}}
 
@@ -68,6 +71,8 @@ def test_an_empty_file_runs_quick_once_a_day() -> None:
         ('[[target]]\nname = "x"', "agent.toml:1: target needs python"),
         ('[target]\npython = "x"', "agent.toml:1: target is written [[target]]"),
         ('[schedule.quick]\nevery = "1y"', "agent.toml:2: schedule.quick.every cannot be read"),
+        ('[schedule.quick]\nat = "0 3 * *"', "agent.toml:2: schedule.quick.at cannot be read"),
+        ('[schedule.quick]\nevery = "1h"\nat = "0 3 * * *"', "agent.toml:3: schedule.quick.at stands beside"),
         ('[schedule.quick]\nevery = "1s"', "agent.toml:2: schedule.quick.every must be a minute or more"),
         ("[schedul.quick]", "agent.toml:1: schedul is not known here"),
         ('[agent]\ndevice = "gpu"', "agent.toml:2: agent.device is 'gpu'"),

@@ -1,0 +1,71 @@
+"""[schedule.SUITE] of the configuration: how often a suite runs, or when.
+
+[schedule.quick]
+every = "24h"              # from one start to the next
+[schedule.bench]
+at = "0 3 * * 1-5"         # minute, hour, day of the month, month, day of the week; local time
+splay = "30m"              # each start up to this much later, always the same on one machine; 10m by default
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmenv_agent.cron import Cron, parse_cron
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmenv_agent.toml_document import Document
+
+_DAY_SECONDS = 86_400.0
+_SHORTEST_SECONDS = 60.0
+_SPLAY_SECONDS = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSettings:
+    """A suite runs `at` the times of a cron expression, or else every `every_seconds`.
+
+    It starts up to `splay_seconds` later.
+    """
+
+    suite: str
+    every_seconds: float = _DAY_SECONDS
+    at: Cron | None = None
+    splay_seconds: float = _SPLAY_SECONDS
+
+
+DAILY_QUICK = ScheduleSettings(suite="quick")
+
+
+def parse_schedules(document: Document, content: Mapping[str, Any]) -> tuple[ScheduleSettings, ...]:
+    """Those of the file, or the quick suite every day. Raises UsageError with file and line."""
+    tables = document.table(content, "schedule")
+    return tuple(_schedule(document, suite, tables) for suite in tables) or (DAILY_QUICK,)
+
+
+def _schedule(document: Document, suite: str, tables: Mapping[str, Any]) -> ScheduleSettings:
+    table = document.table(tables, suite, below="schedule")
+    where = ("schedule", suite)
+    document.allow(table, where, {"every", "at", "splay"})
+    if "every" in table and "at" in table:
+        raise document.error((*where, "at"), "stands beside every; give one of them")
+    every = document.duration(table, (*where, "every"), default=_DAY_SECONDS)
+    if every < _SHORTEST_SECONDS:
+        raise document.error((*where, "every"), "must be a minute or more")
+    return ScheduleSettings(
+        suite=suite,
+        every_seconds=every,
+        at=_cron(document, table, (*where, "at")),
+        splay_seconds=document.duration(table, (*where, "splay"), default=_SPLAY_SECONDS),
+    )
+
+
+def _cron(document: Document, table: Mapping[str, Any], where: tuple[str, ...]) -> Cron | None:
+    expression = document.text(table, where)
+    try:
+        return parse_cron(expression) if expression else None
+    except ValueError as error:
+        raise document.error(where, f"cannot be read: {error}") from error
