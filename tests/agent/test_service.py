@@ -73,6 +73,7 @@ class ServiceHost:
             "STAND_IN_FOLDER": str(self.folder),
             "STAND_IN_UNITS": str(self.units),
             "XDG_CONFIG_HOME": str(self.home / ".config"),
+            "TMPDIR": str(self.folder),  # a checkout may lie in the usual one, where no service may
         }
 
     def calls(self) -> list[str]:
@@ -293,6 +294,13 @@ def test_an_agent_without_a_target_gets_no_service(mac: ServiceHost) -> None:
     done = mac.call("install", "--user")
     assert done.returncode == 2
     assert "names no target" in done.stderr
+
+
+def test_an_interpreter_in_a_temporary_folder_gets_no_service(mac: ServiceHost) -> None:
+    """It would be gone after the next start of the machine."""
+    done = mac.call("install", "--user", TMPDIR=str(Path(sys.executable).parent))
+    assert done.returncode == 2
+    assert "lies in a folder for temporary files" in done.stderr
 
 
 def test_an_account_that_cannot_start_the_agent_gets_no_service(mac: ServiceHost) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # another volume hangs before it starts.
 ASKED_FOR = ("Desktop", "Documents", "Downloads")
 REMOVABLE = ("/Volumes", "/media", "/run/media")
-PASSING = ("/tmp", "/private/tmp", "/var/folders", "/private/var/folders", "/dev/shm")  # noqa: S108 # compared with
+EMPTIED_BY_MACOS = ("/tmp", "/private/tmp", "/var/folders", "/private/var/folders")  # noqa: S108 # compared with
 
 
 def why_not_there(path: Path, *, home: Path, is_mac: bool = sys.platform == "darwin") -> str:
@@ -27,9 +27,10 @@ def why_not_there(path: Path, *, home: Path, is_mac: bool = sys.platform == "dar
     return ""
 
 
-def why_not_lasting(path: Path) -> str:
+def why_not_lasting(path: Path, *, is_mac: bool = sys.platform == "darwin") -> str:
     """Why an interpreter at `path` may be gone tomorrow, in words; "" where it stays."""
-    if any(path.is_relative_to(folder) for folder in (*PASSING, tempfile.gettempdir())):
+    passing = [tempfile.gettempdir(), *(EMPTIED_BY_MACOS if is_mac else ())]
+    if any(path.is_relative_to(folder) for folder in passing):
         return "lies in a folder for temporary files"
     if "Cellar" in path.parts:
         return "belongs to one version of a Homebrew formula and goes with it"
