@@ -43,7 +43,7 @@ SUITES = ("full",)
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 900
 CASE_TIMEOUT_SECONDS = 60
-TYPICAL_SECONDS = 19
+TYPICAL_SECONDS = 23
 # Threads that wait for one another sleep: operations this small would spin away a busy machine.
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 # Names, as a list or separated by commas; all where None.
