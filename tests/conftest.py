@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from google.protobuf import json_format
+from llmenv.fleet.v1.run_pb2 import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+AGENT = Path(sys.executable).parent / "llmenv-agent"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,3 +44,35 @@ def training_python() -> Path:
     if not python.exists():
         pytest.skip(f"no training environment at {python}; `make test` builds one")
     return python
+
+
+@pytest.fixture(scope="session")
+def quick_suite(training_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One run of the quick suite on the CPU, as the command prints it, for all tests that ask what it saw.
+
+    Whichever worker comes first runs it; another waits and reads what the first has written.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    printed = folder / "quick-suite.json"
+    with (folder / "quick-suite.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not printed.exists():
+            printed.write_text(_run_quick_suite(training_python, folder / "quick-suite"), encoding="utf-8")
+    return json_format.Parse(printed.read_text(encoding="utf-8"), Run())
+
+
+def _run_quick_suite(python: Path, folder: Path) -> str:
+    """Offline: no test depends on what somebody's cache holds or on whether the hub answers."""
+    options = ("--suite", "quick", "--device", "cpu", "--target", python, "--format", "json")
+    offline = {"HF_HOME": str(folder / "hf-home"), "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    ended = subprocess.run(
+        [AGENT, "check", *options],
+        env={**os.environ, **offline, "LLMENV_STATE_DIR": str(folder / "state")},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert ended.returncode in {0, 1}, ended.stderr  # ready or not, of which each test judges its part
+    return ended.stdout

@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from llmenv.catalog.status import WORDS
 from llmenv.fleet.v1.run_pb2 import Run
 
-from .conftest import BIN, check_processes
+from .conftest import check_processes
 
 if TYPE_CHECKING:
     from .conftest import Fleet
@@ -116,23 +116,13 @@ def test_a_local_check_waits_for_the_run_of_the_agent(fleet: Fleet) -> None:
 
 @pytest.mark.slow
 @pytest.mark.training
-def test_the_quick_suite_observes_the_published_figures(training_python: Path, tmp_path: Path) -> None:
+def test_the_quick_suite_observes_the_published_figures(quick_suite: Run) -> None:
     """On the CPU every check of the quick suite passes, and counts what the papers say."""
-    options = ("--suite", "quick", "--device", "cpu", "--target", str(training_python), "--format", "json")
-    environment = {**os.environ, "LLMENV_STATE_DIR": str(tmp_path), "LLMENV_RUN_LOCK": str(tmp_path / "lock")}
-    ended = subprocess.run(
-        [str(BIN / "llmenv-agent"), "check", *options],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    run = json_format.Parse(ended.stdout, Run())
-    assert words(run) == dict.fromkeys(CHECKS, "pass")
+    assert words(quick_suite) == dict.fromkeys(CHECKS, "pass")
     measured = {
-        (result.check_name, each.name): each.value for result in run.results for each in result.measurements
+        (result.check_name, each.name): each.value
+        for result in quick_suite.results
+        for each in result.measurements
     }
     assert measured["torch_training", "parameters"] == 74_826
     assert measured["transformers_generate", "parameters"] == 124_439_808

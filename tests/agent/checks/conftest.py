@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from llmenv.fleet.v1 import result_pb2
+    from llmenv.fleet.v1 import result_pb2, run_pb2
 
 # Two models of two layers, with a tokenizer of 100 words, that end generation with no token of theirs.
 TINY_MODELS = """
@@ -134,6 +134,14 @@ class CheckRunner:
 @pytest.fixture
 def run_check(training_python: Path, tmp_path: Path) -> CheckRunner:
     return CheckRunner(training_python, tmp_path)
+
+
+@pytest.fixture
+def observed(request: pytest.FixtureRequest, quick_suite: run_pb2.Run) -> Observed:
+    """What the check that the test's module is named after saw in the quick suite, on its own parameters."""
+    name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+    (result,) = (each for each in quick_suite.results if each.check_name == name)
+    return Observed(result)
 
 
 @pytest.fixture

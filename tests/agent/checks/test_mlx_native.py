@@ -8,14 +8,13 @@ import pytest
 from llmenv_agent.checks.mlx_native import _bound
 
 if TYPE_CHECKING:
-    from conftest import CheckRunner
+    from conftest import CheckRunner, Observed
 
 pytestmark = pytest.mark.training
 
 
-def test_mlx_computes_and_learns(run_check: CheckRunner) -> None:
+def test_mlx_computes_and_learns(observed: Observed) -> None:
     """Products, gradient and layer are right, TinyNet learns, and the default device is named."""
-    observed = run_check("mlx_native")
     assert observed.status == "pass", observed.reason
     assert {"matmul", "gradient", "linear", "random_normal", "parameters", "loss_falls"} <= set(observed.met)
     assert 0 < observed.measured["matmul_error"] < 1e-5

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import CheckRunner
+    from conftest import CheckRunner, Observed
 
 pytestmark = pytest.mark.training
 
@@ -18,9 +18,8 @@ FAST = {"learning_rate": 2e-2}
 
 
 @pytest.mark.slow
-def test_gpt2_counts_loss_and_peak_are_right(run_check: CheckRunner) -> None:
+def test_gpt2_counts_loss_and_peak_are_right(observed: Observed) -> None:
     """1,179,648 of 125,619,456 parameters train on 48 modules, and the peak is above the weights' 502 MB."""
-    observed = run_check("peft_lora")
     assert observed.status == "pass", observed.reason
     measured = observed.measured
     assert (measured["trainable_parameters"], measured["total_parameters"]) == (1_179_648, 125_619_456)

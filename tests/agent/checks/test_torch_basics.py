@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import CheckRunner
+    from conftest import CheckRunner, Observed
 
 pytestmark = pytest.mark.training
 
 
-def test_cpu_computes_right_and_says_by_how_much(run_check: CheckRunner) -> None:
+def test_cpu_computes_right_and_says_by_how_much(observed: Observed) -> None:
     """Every product and gradient is within its bound and above zero, so it was computed; trials are kept."""
-    observed = run_check("torch_basics")
     assert observed.status == "pass", observed.reason
     assert observed.unmet == []
     errors = {name: value for name, value in observed.measured.items() if name.endswith("_error")}

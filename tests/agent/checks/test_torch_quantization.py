@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import CheckRunner
+    from conftest import CheckRunner, Observed
 
 pytestmark = pytest.mark.training
 
@@ -27,9 +27,8 @@ LIKE_MPS = f"""
 """
 
 
-def test_converted_modules_are_counted(run_check: CheckRunner) -> None:
+def test_converted_modules_are_counted(observed: Observed) -> None:
     """All four layers of TinyNet are converted, and of GPT-2's 49 only the output layer."""
-    observed = run_check("torch_quantization")
     assert observed.status == "pass", observed.reason
     measured = observed.measured
     assert (measured["tinynet_converted_modules"], measured["tinynet_modules_with_weights"]) == (4, 4)

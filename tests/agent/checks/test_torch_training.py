@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import CheckRunner
+    from conftest import CheckRunner, Observed
 
 pytestmark = pytest.mark.training
 
 
-def test_tinynet_learns_on_the_cpu(run_check: CheckRunner) -> None:
+def test_tinynet_learns_on_the_cpu(observed: Observed) -> None:
     """74,826 parameters; the loss falls far below half its start and below any constant prediction."""
-    observed = run_check("torch_training")
     assert observed.status == "pass", observed.reason
     measured = observed.measured
     assert measured["parameters"] == 74_826

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import CheckRunner
+    from conftest import CheckRunner, Observed
 
 pytestmark = pytest.mark.training
 
@@ -31,9 +31,8 @@ ENGLISH = frozenset(ENGLISH_WORDS.split())
 
 
 @pytest.mark.slow
-def test_published_shape_with_random_weights_says_what_stays_unknown(run_check: CheckRunner) -> None:
+def test_published_shape_with_random_weights_says_what_stays_unknown(observed: Observed) -> None:
     """Offline, GPT-2's shape is loaded and run, and the hub and the text stay unknown."""
-    observed = run_check("transformers_generate")
     assert observed.status == "pass", observed.reason
     assert observed.measured["parameters"] == 124_439_808
     facts = observed.facts
