@@ -151,6 +151,7 @@ class Hello(_message.Message):
     SENT_AT_FIELD_NUMBER: _builtins.int
     LEDGER_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_HASHES_FIELD_NUMBER: _builtins.int
+    START_ID_FIELD_NUMBER: _builtins.int
     machine_id: _builtins.str
     """Issued id, UUIDv7."""
     spool_id: _builtins.str
@@ -165,6 +166,10 @@ class Hello(_message.Message):
     """Lowest and highest sequence the spool still holds; 0 when empty."""
     last_sequence: _builtins.int
     """Highest, included; 0 for none."""
+    start_id: _builtins.str
+    """UUIDv7, made anew each time the agent starts. Two that alternate under one
+    machine id are two agents with one identity.
+    """
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names such as "commands", "cases"."""
@@ -200,10 +205,11 @@ class Hello(_message.Message):
         sent_at: _timestamp_pb2.Timestamp | None = ...,
         ledger: Global___Ledger | None = ...,
         environment_hashes: _abc.Iterable[_builtins.str] | None = ...,
+        start_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ledger", b"ledger", "machine", b"machine", "sent_at", b"sent_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "capabilities", b"capabilities", "environment_hashes", b"environment_hashes", "first_sequence", b"first_sequence", "last_sequence", b"last_sequence", "ledger", b"ledger", "machine", b"machine", "machine_id", b"machine_id", "oldest_protocol_revision", b"oldest_protocol_revision", "protocol_revision", b"protocol_revision", "sent_at", b"sent_at", "spool_id", b"spool_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "capabilities", b"capabilities", "environment_hashes", b"environment_hashes", "first_sequence", b"first_sequence", "last_sequence", b"last_sequence", "ledger", b"ledger", "machine", b"machine", "machine_id", b"machine_id", "oldest_protocol_revision", b"oldest_protocol_revision", "protocol_revision", b"protocol_revision", "sent_at", b"sent_at", "spool_id", b"spool_id", "start_id", b"start_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -224,6 +230,7 @@ class Welcome(_message.Message):
     RECEIVED_AT_FIELD_NUMBER: _builtins.int
     SENT_AT_FIELD_NUMBER: _builtins.int
     COLLECTOR_VERSION_FIELD_NUMBER: _builtins.int
+    IS_DOUBLED_FIELD_NUMBER: _builtins.int
     watermark: _builtins.int
     """Highest sequence of this spool that is durable; 0 for none."""
     digest: _builtins.bytes
@@ -237,6 +244,8 @@ class Welcome(_message.Message):
     """Interval of heartbeats, seconds."""
     collector_version: _builtins.str
     """Version of llmenv-collector."""
+    is_doubled: _builtins.bool
+    """Another agent with this identity is at work: one of the two must enrol anew."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the collector can do, of the names in Hello and more."""
@@ -265,10 +274,11 @@ class Welcome(_message.Message):
         received_at: _timestamp_pb2.Timestamp | None = ...,
         sent_at: _timestamp_pb2.Timestamp | None = ...,
         collector_version: _builtins.str = ...,
+        is_doubled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["received_at", b"received_at", "sent_at", b"sent_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "collector_version", b"collector_version", "digest", b"digest", "heartbeat_seconds", b"heartbeat_seconds", "protocol_revision", b"protocol_revision", "received_at", b"received_at", "rejections", b"rejections", "sent_at", b"sent_at", "watermark", b"watermark"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "collector_version", b"collector_version", "digest", b"digest", "heartbeat_seconds", b"heartbeat_seconds", "is_doubled", b"is_doubled", "protocol_revision", b"protocol_revision", "received_at", b"received_at", "rejections", b"rejections", "sent_at", b"sent_at", "watermark", b"watermark"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

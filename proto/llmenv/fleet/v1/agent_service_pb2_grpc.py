@@ -51,7 +51,8 @@ class AgentServiceServicer(object):
         acknowledgements, rejections and commands, until Goodbye.
         UNAUTHENTICATED: no or another machine's certificate.
         PERMISSION_DENIED: revoked. RESOURCE_EXHAUSTED: see RetryInfo.
-        ABORTED: a newer stream of the same spool took over.
+        ABORTED: a newer stream of the same spool, or of another start of this
+        machine's agent, took over.
         FAILED_PRECONDITION: the revision is not spoken here.
         OUT_OF_RANGE: sequences do not follow the watermark; reconnect and resume.
         INVALID_ARGUMENT: the first message is no Hello, or a message is malformed.

@@ -53,7 +53,8 @@ class EnrollmentServiceServicer(object):
 
     def Enroll(self, request, context):
         """Exchanges a one-time token and a certificate signing request for an
-        identity. UNAUTHENTICATED: unknown, used or expired token.
+        identity: a new one, or that of the machine which the token was made for.
+        UNAUTHENTICATED: unknown, used or expired token.
         INVALID_ARGUMENT: the request is not a P-256 CSR with a valid signature.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -65,7 +66,8 @@ class EnrollmentServiceServicer(object):
         ago: the signature of the old key stands for the client.
         UNAUTHENTICATED: the certificate is not of this collector, or the signature
         not of its key. PERMISSION_DENIED: revoked. FAILED_PRECONDITION: ended too
-        long ago; enrol again.
+        long ago, so enrol again; or signed more than an hour ago or ahead, so set
+        the clock.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,8 @@ class EnrollmentServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EnrollmentServiceAsyncStub: ...
     Enroll: _grpc.UnaryUnaryMultiCallable[_enrollment_service_pb2.EnrollRequest, _enrollment_service_pb2.EnrollResponse]
     """Exchanges a one-time token and a certificate signing request for an
-    identity. UNAUTHENTICATED: unknown, used or expired token.
+    identity: a new one, or that of the machine which the token was made for.
+    UNAUTHENTICATED: unknown, used or expired token.
     INVALID_ARGUMENT: the request is not a P-256 CSR with a valid signature.
     """
     Renew: _grpc.UnaryUnaryMultiCallable[_enrollment_service_pb2.RenewRequest, _enrollment_service_pb2.RenewResponse]
@@ -43,7 +44,8 @@ class EnrollmentServiceStub:
     ago: the signature of the old key stands for the client.
     UNAUTHENTICATED: the certificate is not of this collector, or the signature
     not of its key. PERMISSION_DENIED: revoked. FAILED_PRECONDITION: ended too
-    long ago; enrol again.
+    long ago, so enrol again; or signed more than an hour ago or ahead, so set
+    the clock.
     """
 
 @_typing.type_check_only
@@ -53,7 +55,8 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Enroll: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.EnrollRequest, _enrollment_service_pb2.EnrollResponse]  # type: ignore[assignment]
     """Exchanges a one-time token and a certificate signing request for an
-    identity. UNAUTHENTICATED: unknown, used or expired token.
+    identity: a new one, or that of the machine which the token was made for.
+    UNAUTHENTICATED: unknown, used or expired token.
     INVALID_ARGUMENT: the request is not a P-256 CSR with a valid signature.
     """
     Renew: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.RenewRequest, _enrollment_service_pb2.RenewResponse]  # type: ignore[assignment]
@@ -61,7 +64,8 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     ago: the signature of the old key stands for the client.
     UNAUTHENTICATED: the certificate is not of this collector, or the signature
     not of its key. PERMISSION_DENIED: revoked. FAILED_PRECONDITION: ended too
-    long ago; enrol again.
+    long ago, so enrol again; or signed more than an hour ago or ahead, so set
+    the clock.
     """
 
 class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -74,7 +78,8 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_enrollment_service_pb2.EnrollResponse, _abc.Awaitable[_enrollment_service_pb2.EnrollResponse]]:
         """Exchanges a one-time token and a certificate signing request for an
-        identity. UNAUTHENTICATED: unknown, used or expired token.
+        identity: a new one, or that of the machine which the token was made for.
+        UNAUTHENTICATED: unknown, used or expired token.
         INVALID_ARGUMENT: the request is not a P-256 CSR with a valid signature.
         """
 
@@ -88,7 +93,8 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         ago: the signature of the old key stands for the client.
         UNAUTHENTICATED: the certificate is not of this collector, or the signature
         not of its key. PERMISSION_DENIED: revoked. FAILED_PRECONDITION: ended too
-        long ago; enrol again.
+        long ago, so enrol again; or signed more than an hour ago or ahead, so set
+        the clock.
         """
 
 def add_EnrollmentServiceServicer_to_server(servicer: EnrollmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

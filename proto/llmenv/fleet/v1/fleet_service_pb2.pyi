@@ -152,6 +152,7 @@ class FleetMachine(_message.Message):
     LAST_RUN_AT_FIELD_NUMBER: _builtins.int
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    DOUBLED_AT_FIELD_NUMBER: _builtins.int
     is_connected: _builtins.bool
     """Whether a stream is open now."""
     last_run_id: _builtins.str
@@ -178,6 +179,12 @@ class FleetMachine(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What people say of it, such as room = "b12"."""
 
+    @_builtins.property
+    def doubled_at(self) -> _timestamp_pb2.Timestamp:
+        """When two agents with its identity were last at work at once, as two copies
+        of one disk are; absent for never.
+        """
+
     def __init__(
         self,
         *,
@@ -189,10 +196,11 @@ class FleetMachine(_message.Message):
         last_run_at: _timestamp_pb2.Timestamp | None = ...,
         agent_version: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        doubled_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["enrolled_at", b"enrolled_at", "last_run_at", b"last_run_at", "last_seen_at", b"last_seen_at", "machine", b"machine"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["doubled_at", b"doubled_at", "enrolled_at", b"enrolled_at", "last_run_at", b"last_run_at", "last_seen_at", b"last_seen_at", "machine", b"machine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "enrolled_at", b"enrolled_at", "is_connected", b"is_connected", "labels", b"labels", "last_run_at", b"last_run_at", "last_run_id", b"last_run_id", "last_seen_at", b"last_seen_at", "machine", b"machine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "doubled_at", b"doubled_at", "enrolled_at", b"enrolled_at", "is_connected", b"is_connected", "labels", b"labels", "last_run_at", b"last_run_at", "last_run_id", b"last_run_id", "last_seen_at", b"last_seen_at", "machine", b"machine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
