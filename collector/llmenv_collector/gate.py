@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+from llmenv import logs
+from llmenv.first_contact import TIME_HEADER
 
-from llmenv_collector import policy, tokens
+from llmenv_collector import clock, policy, tokens
 from llmenv_collector.authority import MACHINE_URI
 from llmenv_collector.errors import (
     CollectorError,
@@ -83,7 +85,9 @@ class Gate(grpc.aio.ServerInterceptor):
         if Caller.ANYONE in callers:
             return
         if Caller.MACHINE in callers:
-            MACHINE.set(await self._machine(context))
+            machine_id = await self._machine(context)
+            MACHINE.set(machine_id)
+            logs.bind(machine_id=machine_id)
             return
         token = await asyncio.to_thread(tokens.role_token, self._identity, bearer_of(context))
         if token.role not in callers:
@@ -142,6 +146,7 @@ def guarded(handler: Any, gate: Gate, method: str) -> Any:
 
     async def several(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         async with translated(context):
+        await context.send_initial_metadata(((TIME_HEADER, str(clock.now())),))
             await gate.admit(method, context)
             answer = behaviour(request, context)
             if inspect.isawaitable(answer):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -38,11 +39,13 @@ from llmenv_collector.ingest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from llmenv_collector.identity import Identity
     from llmenv_collector.store import Delivered, SpoolState, Store
     from llmenv_collector.streams import Stream, Streams
+
+logger = logging.getLogger(__name__)
 
 WINDOW = 4
 MAX_BATCH_RECORDS = 4_096
@@ -115,6 +118,7 @@ class Session:
             raise ForbiddenError(f"Spool {mark.spool_id} belongs to another machine: begin a new one.")
         await self._see(agent_version=self._hello.agent_version, with_facts=True, ledger=self._hello.ledger)
         await self._say(ConnectResponse(welcome=self._welcome_message(state, received_at)))
+        logger.info("connected, agent %s", self._hello.agent_version[:MAX_SHOWN])
 
     def _welcome_message(self, state: SpoolState, received_at: int) -> agent_service_pb2.Welcome:
         return agent_service_pb2.Welcome(
@@ -217,6 +221,7 @@ class Session:
             try:
                 done = await delivery
                 failpoints.reach("collector.acknowledge.before", error=StoreError)
+                log_rejections(done.rejections)
                 for one in done.rejections:
                     await self._say(ConnectResponse(rejected=rejected(one)))
                 await self._say(
@@ -289,6 +294,14 @@ def rejected(rejection: Rejection) -> agent_service_pb2.Rejected:
     return agent_service_pb2.Rejected(
         sequence=rejection.sequence, record_id=rejection.record_id, reason=rejection.reason
     )
+
+
+def log_rejections(rejections: Sequence[Rejection]) -> None:
+    """One line for all: a machine whose every record is refused must not fill the log."""
+    if rejections:
+        first = rejections[0]
+        message = "rejected %d records, the first: %s"
+        logger.warning(message, len(rejections), first.reason, extra={"record_id": first.record_id})
 
 
 def first_of(refusals: BaseExceptionGroup[CollectorError]) -> CollectorError:

@@ -13,6 +13,8 @@ import tomllib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from llmenv import logs
+
 from llmenv_collector.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class Settings:
     """Host that machines and people reach this collector by; empty for the host of `listen`."""
     heartbeat_seconds: float = 30.0
     """Interval of heartbeats on an agent's stream."""
+    log_format: str = "text"
+    """`text` or `json`, on stderr."""
     sql_seconds: int = 30
     """An analyst's statement is ended after this time."""
     sql_memory_mb: int = 1_024
@@ -124,6 +128,8 @@ def convert(name: str, value: object, *, where: str) -> Any:
         raise UsageError(f"{where}: {name} must be {KIND_WORDS[wanted]}, not {value!r}.") from error
     if isinstance(converted, (int, float)) and not converted > 0:
         raise UsageError(f"{where}: {name} must be above 0, not {value!r}.")
+    if name == "log_format" and value not in logs.FORMATS:
+        raise UsageError(f"{where}: log_format must be {' or '.join(logs.FORMATS)}, not {value!r}.")
     return converted
 
 

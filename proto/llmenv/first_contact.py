@@ -20,6 +20,9 @@ from llmenv.addresses import split_address
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+TIME_HEADER = "llmenv-time"
+"""Initial metadata of a stream, also of a refused one: the collector's clock, microseconds since 1970."""
+
 TAG_SEQUENCE = 0x30
 TAG_VERSION = 0xA0
 # serial number, signature algorithm, issuer, validity, subject

@@ -1,12 +1,12 @@
 """How the programs log: one line an event, as text for people or JSON for machines.
 
-A line names what it is about under the same names in every program: the machine, the run, the record. `about`
-says so for all lines of a block, `extra` of a call for one line. Tokens and keys are never given to a logger.
+A line names what it is about under the same names in every program: the machine, the run, the record. `bind`
+says so for what a task logs from there on, `extra` of a call for one line. Tokens and keys are never given to
+a logger.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import json
 import logging
@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 FORMATS = ("text", "json")
@@ -25,17 +25,12 @@ FILE_BYTES = 5_000_000
 OLDER_FILES = 3
 
 Fields: TypeAlias = "Mapping[str, str]"
-_ABOUT: ContextVar[Fields] = ContextVar("_ABOUT", default={})  # noqa: B039 # never changed in place
+_BOUND: ContextVar[Fields] = ContextVar("_BOUND", default={})  # noqa: B039 # never changed in place
 
 
-@contextlib.contextmanager
-def about(**fields: str) -> Iterator[None]:
-    """Put these on every line that is logged in the block, and in tasks that it starts."""
-    token = _ABOUT.set({**_ABOUT.get(), **fields})
-    try:
-        yield
-    finally:
-        _ABOUT.reset(token)
+def bind(**fields: str) -> None:
+    """Put these on every line that this task and what it starts log from here on; "" takes one away."""
+    _BOUND.set({**_BOUND.get(), **fields})
 
 
 def configure_logging(
@@ -61,7 +56,7 @@ class _LineFormatter(logging.Formatter):
         self._fields = fields
 
     def fields_of(self, record: logging.LogRecord) -> dict[str, str]:
-        known = {**self._fields, **_ABOUT.get(), **vars(record)}
+        known = {**self._fields, **_BOUND.get(), **vars(record)}
         return {name: str(known[name]) for name in FIELDS if known.get(name)}
 
 

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
-import threading
 from typing import TYPE_CHECKING
 
-import pytest
 from llmenv import logs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 SPEAKING = """
-import logging, pathlib, threading
+import logging, pathlib
 from llmenv import logs
 
 logs.configure_logging({form!r}, fields={{"machine_id": "m1"}}, file={file})
 log = logging.getLogger("llmenv_agent.work")
 log.info("before")
-with logs.about(run_id="r1"):
-    log.warning("%d of %d", 1, 2, extra={{"record_id": "c1"}})
-    thread = threading.Thread(target=lambda: log.info("elsewhere"))
-    thread.start()
-    thread.join()
+logs.bind(run_id="r1")
+log.warning("%d of %d", 1, 2, extra={{"record_id": "c1"}})
+logs.bind(run_id="")
+log.info("elsewhere")
 try:
     raise KeyError("gone")
 except KeyError:
@@ -46,7 +45,7 @@ def spoken(form: str, file: str = "None") -> str:
 
 
 def test_a_line_of_json_names_what_it_is_about() -> None:
-    """The machine always, the run in its block, the record of its line."""
+    """The machine always, the run while it is bound, the record of its line."""
     lines = [json.loads(line) for line in spoken("json").splitlines()]
     assert [line["message"] for line in lines] == ["before", "1 of 2", "elsewhere", "after"]
     assert {line["machine_id"] for line in lines} == {"m1"}
@@ -100,19 +99,18 @@ def test_a_full_disk_for_the_log_does_not_flood_stderr() -> None:
     assert "line 99" not in done.stderr
 
 
-def test_what_a_block_is_about_ends_with_it() -> None:
-    """Also where the block fails, and never in another thread."""
-    seen: list[dict[str, str]] = []
+def test_what_a_task_is_about_stays_in_it() -> None:
+    """A collector serves many machines at once, each in a task of its own."""
 
-    def fail_inside() -> None:
-        with logs.about(run_id="r1", machine_id="m1"), logs.about(run_id="r2"):
-            seen.append(dict(logs._ABOUT.get()))
-            other = threading.Thread(target=lambda: seen.append(dict(logs._ABOUT.get())))
-            other.start()
-            other.join()
-            raise KeyError
+    async def serve(machine_id: str) -> Mapping[str, str]:
+        logs.bind(machine_id=machine_id, run_id="r1")
+        await asyncio.sleep(0)
+        logs.bind(run_id="")
+        return await asyncio.to_thread(logs._BOUND.get)
 
-    with pytest.raises(KeyError):
-        fail_inside()
-    assert seen == [{"run_id": "r2", "machine_id": "m1"}, {}]
-    assert dict(logs._ABOUT.get()) == {}
+    async def serve_both() -> list[Mapping[str, str]]:
+        return await asyncio.gather(serve("m1"), serve("m2"))
+
+    served = asyncio.run(serve_both())
+    assert served == [{"machine_id": "m1", "run_id": ""}, {"machine_id": "m2", "run_id": ""}]
+    assert logs._BOUND.get() == {}

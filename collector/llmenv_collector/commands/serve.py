@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     "--advertise", metavar="HOST", help="Host that others reach it by.  [default: the one it listens on]"
 )
 @click.option("--heartbeat-seconds", metavar="SECONDS", help="Between heartbeats to an agent.  [default: 30]")
+@click.option("--log-format", metavar="FORMAT", help="text or json, on stderr.  [default: text]")
 @click.option("--sql-seconds", metavar="SECONDS", help="Time an analyst's statement may take.  [default: 30]")
 @click.option(
     "--sql-memory-mb", metavar="MB", help="Memory an analyst's statement may take.  [default: 1024]"
@@ -38,14 +38,16 @@ def command(folder: DataFolder, **flags: str | None) -> None:
     # gRPC's own lines about a stranger's handshake mean nothing to people.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from llmenv import failpoints
+    from llmenv.logs import configure_logging
 
     from llmenv_collector import settings
     from llmenv_collector.errors import UsageError
     from llmenv_collector.server import serve
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    chosen = settings.load(folder.configuration, flags=flags)
+    configure_logging(chosen.log_format)
     try:
         failpoints.arm()
     except ValueError as error:
         raise UsageError(str(error)) from error
-    serve(folder, settings.load(folder.configuration, flags=flags))
+    serve(folder, chosen)
