@@ -20,19 +20,19 @@ precision; of every parameter tensor's gradient it takes the derivative along th
 
 from __future__ import annotations
 
-import math
-import random
-from typing import TYPE_CHECKING, Any, NamedTuple
+import functools
+from typing import TYPE_CHECKING, Any
 
 from llmenv_probe import mlx_transformer
+from llmenv_probe.directional_derivative import gradient_error
 from llmenv_probe.mlx_backend import is_on_gpu, product_roundoff, use_mlx
+from llmenv_probe.mlx_optimizers import METHODS
 from llmenv_probe.permutation_language import permutation_tokens, uniform_loss
 from llmenv_probe.roundoff import TF32_ROUNDOFF
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from llmenv_agent.probe.context import Probe
+    from llmenv_agent.probe.mlx_optimizers import Method
 
 ORDER = 232
 SUITES = ("full",)
@@ -48,44 +48,6 @@ SHARE_OF_IGNORANCE = 0.6
 UNSEEN = 64
 STEP_BOUND = 16 * 2.0**-24
 SAME_ON_GPU = 1e-4
-BETA1, BETA2, EPSILON, DECAY, MOMENTUM = 0.9, 0.999, 1e-8, 0.01, 0.9
-
-
-class Method(NamedTuple):
-    """An optimizer of mlx.optimizers by its class, with its arguments and the formula of its first step.
-
-    The formula takes a weight and its gradient to the new weight, in float64.
-    """
-
-    kind: str
-    arguments: "dict[str, Any]"
-    first_step: "Callable[[float, float, float], float]"
-
-
-def _sgd(weight: float, gradient: float, rate: float) -> float:
-    """The momentum begins at the gradient."""
-    return weight - rate * gradient
-
-
-def _adam(weight: float, gradient: float, rate: float) -> float:
-    mean, square = (1 - BETA1) * gradient, (1 - BETA2) * gradient**2
-    return weight - rate * mean / (math.sqrt(square) + EPSILON)
-
-
-def _adamw(weight: float, gradient: float, rate: float) -> float:
-    """The weight decays first, by lr*decay*w, apart from the gradient."""
-    return _adam(weight * (1 - rate * DECAY), gradient, rate)
-
-
-METHODS = (
-    Method("SGD", {"learning_rate": 0.3, "momentum": MOMENTUM}, _sgd),
-    Method("Adam", {"learning_rate": 3e-3, "betas": [BETA1, BETA2], "eps": EPSILON}, _adam),
-    Method(
-        "AdamW",
-        {"learning_rate": 3e-3, "betas": [BETA1, BETA2], "eps": EPSILON, "weight_decay": DECAY},
-        _adamw,
-    ),
-)
 
 
 def run(probe: Probe) -> None:
@@ -112,10 +74,11 @@ def _gradients_case(probe: Probe, rows: "list[list[int]]") -> None:
         loss, gradients = nn.value_and_grad(network, mlx_transformer.loss)(network, mx.array(rows))
         parameters = {name: array.tolist() for name, array in tree_flatten(network.parameters())}
         is_rounded = product_roundoff("float32") >= TF32_ROUNDOFF
-        exact = mlx_transformer.exact_loss(parameters, rows)
+        loss_of = functools.partial(mlx_transformer.exact_loss, tokens=rows)
+        exact = loss_of(parameters)
         loss_error = abs(loss.item() - exact) / exact
         errors = {
-            name: _gradient_error(probe.seed, parameters, name, gradient.tolist(), rows)
+            name: gradient_error(loss_of, parameters, name, gradient.tolist(), seed=probe.seed)
             for name, gradient in tree_flatten(gradients)
         }
         worst = max(errors, key=lambda name: errors[name])
@@ -143,49 +106,11 @@ def _refuse_gradient(case: Any, name: str, error: float, bound: float) -> None:
         )
 
 
-def _gradient_error(
-    seed: int, parameters: "dict[str, Any]", name: str, gradient: Any, rows: "list[list[int]]"
-) -> float:
-    """Largest |g.d - derivative along d| / |g| over three random directions of unit length."""
-    generator = random.Random(f"{seed}/{name}")  # noqa: S311 # directions, no secret
-    observed, weights = _flat(gradient), _flat(parameters[name])
-    norm = math.sqrt(math.fsum(number**2 for number in observed))
-    if not math.isfinite(norm) or norm == 0:
-        return math.inf
-    errors = []
-    for _ in range(3):
-        direction = [generator.gauss(0, 1) for _ in weights]
-        length = math.sqrt(math.fsum(number**2 for number in direction))
-        direction = [number / length for number in direction]
-        ahead, behind = (
-            mlx_transformer.exact_loss(
-                {**parameters, name: _like(parameters[name], weights, direction, step)}, rows
-            )
-            for step in (1e-4, -1e-4)
-        )
-        along = math.fsum(one * other for one, other in zip(observed, direction))
-        errors.append(abs(along - (ahead - behind) / 2e-4) / norm)
-    return float(max(errors))
-
-
-def _flat(nested: Any) -> "list[float]":
-    return [number for row in nested for number in row] if isinstance(nested[0], list) else list(nested)
-
-
-def _like(nested: Any, weights: "list[float]", direction: "list[float]", step: float) -> Any:
-    """weights + step*direction in the shape of `nested`."""
-    moved = [weight + step * part for weight, part in zip(weights, direction)]
-    if not isinstance(nested[0], list):
-        return moved
-    width = len(nested[0])
-    return [moved[start : start + width] for start in range(0, len(moved), width)]
-
-
 def _optimizer_case(probe: Probe, method: Method, rows: "list[list[int]]") -> None:
     with probe.case(method.kind, **method.arguments) as case:
         unseen, batches = _batches(probe, rows)
         network = mlx_transformer.transformer(probe.parameters["vocabulary"], seed=probe.seed)
-        optimizer = _optimizer(method)
+        optimizer = method.optimizer()
         _judge_first_step(case, method, network, optimizer, batches[0])
         resumed = min(probe.parameters["resumed_steps"], len(batches) - 1)
         _train(network, optimizer, batches[1 : len(batches) - resumed])
@@ -203,12 +128,6 @@ def _batches(probe: Probe, rows: "list[list[int]]") -> "tuple[Any, list[Any]]":
     size = probe.parameters["batch_size"]
     starts = range(UNSEEN, len(rows), size)
     return mx.array(rows[:UNSEEN]), [mx.array(rows[start : start + size]) for start in starts]
-
-
-def _optimizer(method: Method) -> Any:
-    from mlx import optimizers
-
-    return getattr(optimizers, method.kind)(**method.arguments)
 
 
 def _train(network: Any, optimizer: Any, batches: "list[Any]") -> None:
@@ -238,12 +157,9 @@ def _judge_first_step(case: Any, method: Method, network: Any, optimizer: Any, b
     drawn = {name: array.flatten().tolist() for name, array in tree_flatten(gradients)}
     optimizer.update(network, gradients)
     mx.eval(network.parameters(), optimizer.state)
-    error, rate = 0.0, float(method.arguments["learning_rate"])
-    for name, weights in _weights(network).items():
-        for new, old, gradient in zip(weights, before[name], drawn[name]):
-            right = method.first_step(old, gradient, rate)
-            off = abs(new - right) / (abs(old) + abs(right - old) or 1.0)
-            error = max(error, off if math.isfinite(off) else math.inf)
+    error = max(
+        method.step_error(before[name], drawn[name], after) for name, after in _weights(network).items()
+    )
     case.measure("step_error", error, "1", better="lower")
     if not error <= STEP_BOUND:
         case.fail(
@@ -279,7 +195,7 @@ def _judge_resumption(probe: Probe, case: Any, method: Method, network: Any, bat
     from mlx.utils import tree_unflatten
 
     resumed = mlx_transformer.transformer(probe.parameters["vocabulary"], seed=probe.seed + 1)
-    optimizer = _optimizer(method)
+    optimizer = method.optimizer()
     resumed.load_weights(str(probe.scratch / f"{method.kind}-network.safetensors"))
     state = mx.load(str(probe.scratch / f"{method.kind}-optimizer.safetensors"))
     optimizer.state = tree_unflatten(list(state.items()))

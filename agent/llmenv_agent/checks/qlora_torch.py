@@ -20,12 +20,11 @@ where a layer evaluated on a CPU with AVX512-BF16 stays packed for inference and
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import math
 from typing import TYPE_CHECKING, Any
 
-from llmenv_probe import nf4
+from llmenv_probe import linear_4bit, nf4
 from llmenv_probe.small_models import learnable_tokens, small_model
 
 if TYPE_CHECKING:
@@ -71,9 +70,9 @@ def run(probe: Probe) -> None:
     _judge_product(probe, next(iter(layers.values())))
     _try_ragged_rows(probe, device)
     _try_training_after_evaluation(probe, device)
-    before = _digest(layers)
+    before = nf4.digest(layers)
     first, last = _train(probe, _with_adapter(probe, model), device)
-    _judge_base(probe, before, _digest(layers))
+    _judge_base(probe, before, nf4.digest(layers))
     probe.passed(
         "QLoRA in 4 bits trains with bitsandbytes on {device}: loss on unseen sequences fell from "
         "{first:.3f} to {last:.3f}, quantized base unchanged.",
@@ -173,20 +172,7 @@ def _judge_restored(probe: Probe, full: Any, layers: "dict[str, Any]") -> None:
 
 def _judge_product(probe: Probe, layer: Any) -> None:
     """Forward and gradient of one layer against float64 with the restored weights."""
-    import torch
-
-    generator = torch.Generator().manual_seed(probe.seed)
-    drawn = torch.randn(8, layer.in_features, generator=generator)
-    inputs = drawn.to(layer.weight.device).requires_grad_()
-    outputs = layer(inputs)
-    upstream = torch.randn(outputs.shape, generator=generator)
-    outputs.backward(upstream.to(outputs.device))
-    weights = nf4.restored(layer)
-    for name, observed, exact in (
-        ("product", outputs, drawn.double() @ weights.t()),
-        ("gradient", _gradient(inputs), upstream.double() @ weights),
-    ):
-        error = float(((observed.detach().cpu().double() - exact).abs().max() / exact.abs().max()).item())
+    for name, error in linear_4bit.product_errors(layer, seed=probe.seed).items():
         probe.measure(name + "_error", error, "1", better="lower")
         probe.expect(
             name,
@@ -198,14 +184,9 @@ def _judge_product(probe: Probe, layer: Any) -> None:
 
 
 def _try_ragged_rows(probe: Probe, device: Any) -> None:
-    """Rows of a block and a half, by the bound without a second quantization."""
     import bitsandbytes
-    import torch
-    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-    original = torch.randn(nf4.BLOCK, 3 * nf4.BLOCK // 2, generator=torch.Generator().manual_seed(probe.seed))
-    codes, state = quantize_4bit(original.to(device), blocksize=nf4.BLOCK, quant_type="nf4")
-    share = nf4.share_of_bound(original, dequantize_4bit(codes, state).cpu(), is_nested=False)
+    share = linear_4bit.share_of_bound_in_ragged_rows(device, seed=probe.seed)
     probe.measure("ragged_share_of_nf4_bound", share, "1", better="lower")
     if not share <= ROUNDING:
         probe.warn(
@@ -220,20 +201,9 @@ def _try_ragged_rows(probe: Probe, device: Any) -> None:
 
 
 def _try_training_after_evaluation(probe: Probe, device: Any) -> None:
-    """The gradient that a layer passes on, before it was ever evaluated and after."""
     import bitsandbytes
-    import torch
 
-    generator = torch.Generator().manual_seed(probe.seed)
-    layer = bitsandbytes.nn.Linear4bit(
-        nf4.OUTER_BLOCK, nf4.BLOCK, bias=False, compute_dtype=torch.float32, quant_type="nf4"
-    ).to(device)
-    inputs = torch.randn(8, nf4.OUTER_BLOCK, generator=generator).to(device)
-    before = _input_gradient(layer, inputs)
-    with torch.no_grad():
-        layer.eval()(inputs)
-    after = _input_gradient(layer.train(), inputs)
-    error = float(((after - before).abs().max() / before.abs().max()).item())
+    error = linear_4bit.gradient_change_by_evaluation(device, seed=probe.seed)
     probe.measure("gradient_change_by_evaluation", error, "1", better="lower")
     if not error <= FP32_BOUND:
         probe.warn(
@@ -244,20 +214,6 @@ def _try_training_after_evaluation(probe: Probe, device: Any) -> None:
             version=bitsandbytes.__version__,
             error=error,
         )
-
-
-def _input_gradient(layer: Any, inputs: Any) -> Any:
-    """The gradient of the outputs' sum."""
-    leaf = inputs.clone().requires_grad_()
-    layer(leaf).sum().backward()
-    return _gradient(leaf)
-
-
-def _gradient(leaf: Any) -> Any:
-    """Zeros where a layer passed none on."""
-    import torch
-
-    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
 def _with_adapter(probe: Probe, model: Any) -> Any:
@@ -327,17 +283,6 @@ def _loss(model: Any, tokens: Any) -> float:
 
     with torch.no_grad():
         return float(model.train()(tokens, labels=tokens).loss.item())
-
-
-def _digest(layers: "dict[str, Any]") -> str:
-    """SHA-256 over the quantized layers' storage."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name in sorted(layers):
-        for part in nf4.storage(layers[name]):
-            digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _judge_base(probe: Probe, before: str, after: str) -> None:

@@ -6,6 +6,7 @@ less their mean, are rounded to 8 bits in blocks of 256.  The layers are bitsand
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any, Dict, List
 
@@ -27,6 +28,17 @@ def storage(layer: Any) -> List[Any]:
     """Tensors of codes, of block maxima, and of the maxima of those where they are quantized too."""
     state = layer.weight.quant_state
     return [layer.weight.data, state.absmax, *([state.state2.absmax] if state.nested else [])]
+
+
+def digest(layers: Dict[str, Any]) -> str:
+    """SHA-256 over the storage of all these layers, in the order of their names."""
+    import torch
+
+    found = hashlib.sha256()
+    for name in sorted(layers):
+        for part in storage(layers[name]):
+            found.update(part.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def storage_bytes(elements: int) -> int:
