@@ -145,8 +145,8 @@ def guarded(handler: Any, gate: Gate, method: str) -> Any:
             return await behaviour(request, context)
 
     async def several(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-        async with translated(context):
         await context.send_initial_metadata(((TIME_HEADER, str(clock.now())),))
+        async with translated(context):
             await gate.admit(method, context)
             answer = behaviour(request, context)
             if inspect.isawaitable(answer):
