@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llmenv.fleet.v1 import result_pb2
 
 from llmenv_agent import verdict
+from llmenv_agent.caffeinate import kept_awake
 from llmenv_agent.case_file import CaseFile
 from llmenv_agent.memory_kills import read_memory_kills
 from llmenv_agent.process import LOG_TAIL_BYTES, Ended, Stop, run_process
@@ -96,13 +98,19 @@ class CheckProcess:
         request_path = self._folder / "request.json"
         request_path.write_text(json.dumps(self._asked.request(completed_cases)), encoding="utf-8")
         kills_before = read_memory_kills()
-        ended = run_process(
-            self._command(request_path),
-            environment=self._asked.environment,
-            folder=self._folder,
-            should_stop=self._should_stop,
-            on_start=lambda pid: self._watch.note.write(pid, self._folder.parent),
-        )
+        with contextlib.ExitStack() as while_it_runs:
+
+            def on_start(pid: int) -> None:
+                self._watch.note.write(pid, self._folder.parent)
+                while_it_runs.enter_context(kept_awake(pid))
+
+            ended = run_process(
+                self._command(request_path),
+                environment=self._asked.environment,
+                folder=self._folder,
+                should_stop=self._should_stop,
+                on_start=on_start,
+            )
         kills_after = read_memory_kills()
         kills = None if kills_before is None or kills_after is None else kills_after - kills_before
         self._conclude(ended, self._asked.bounds(kills))

@@ -22,6 +22,9 @@
     [schedule.quick]                       # by suite: see schedule_settings.py; else quick every 24h
     every = "24h"
 
+    [policy]                               # when the machine is idle enough: see policy_settings.py
+    on_battery = false
+
     [checks.transformers_generate]         # parameters of a check
     model = "HuggingFaceTB/SmolLM2-135M"
 
@@ -38,6 +41,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmenv_agent.errors import UsageError
+from llmenv_agent.policy_settings import PolicySettings, parse_policy
 from llmenv_agent.schedule_settings import DAILY_QUICK, ScheduleSettings, parse_schedules
 from llmenv_agent.suite_settings import parse_suite_settings
 from llmenv_agent.toml_document import Document
@@ -73,6 +77,7 @@ class Configuration:
     discover: tuple[Path, ...] = ()
     targets: tuple[TargetSettings, ...] = ()
     schedules: tuple[ScheduleSettings, ...] = (DAILY_QUICK,)
+    policy: PolicySettings = field(default_factory=PolicySettings)
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checks_folders: tuple[Path, ...] = ()
     suites: tuple[NamedSuite, ...] = ()
@@ -120,7 +125,7 @@ def parse_configuration(
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}.") from error
     document = Document(path, text)
-    document.allow(content, (), {"agent", "target", "schedule", "checks", "suite"})
+    document.allow(content, (), {"agent", "target", "schedule", "policy", "checks", "suite"})
     agent = document.table(content, "agent")
     document.allow(agent, ("agent",), AGENT_KEYS)
     own = parse_suite_settings(document, content, more_folders=checks_folders)
@@ -133,6 +138,7 @@ def parse_configuration(
         discover=tuple(Path(each).expanduser() for each in document.texts(agent, ("agent", "discover"))),
         targets=_targets(document, content),
         schedules=parse_schedules(document, content),
+        policy=parse_policy(document, content),
         parameters=own.parameters,
         checks_folders=own.folders,
         suites=own.suites,

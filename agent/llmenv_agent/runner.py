@@ -21,6 +21,7 @@ from llmenv.ids import new_id
 
 from llmenv_agent import leftover, verdict
 from llmenv_agent.check_process import Asked, CheckProcess, Watch
+from llmenv_agent.disturbance import watched
 from llmenv_agent.environment_variables import allowed, replaced
 from llmenv_agent.machine_limits import machine_limits
 from llmenv_agent.process import Stop
@@ -29,8 +30,10 @@ from llmenv_agent.surroundings import surroundings
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from llmenv_agent.definitions import Definition
+    from llmenv_agent.disturbance import Watched
     from llmenv_agent.targets import Target
 
 # Processes of one check at most: more crashing cases than this are one finding.
@@ -60,6 +63,7 @@ def run_check(
     on_progress: Callable[[str], None] = lambda _: None,
     cancelled: threading.Event | None = None,
     leftover_file: Path | None = None,
+    watch_machine: Callable[[str], AbstractContextManager[Watched]] = watched,
 ) -> result_pb2.Result:
     """Run `definition` in `target` on `device` ("mps", "cuda" or "cpu").
 
@@ -69,7 +73,8 @@ def run_check(
     that its process would have had; of a table `only_cases` are run where there are any.
     `find_remedy` maps the text of what went wrong to the id of a known issue or
     "".  `on_progress` is given the name of each case as it begins.
-    `leftover_file` lets the next agent end the check if this one dies.  Raises
+    `leftover_file` lets the next agent end the check if this one dies.
+    `watch_machine` sees what else happens on the machine meanwhile.  Raises
     DefinitionError for parameters that the check does not have, and
     CheckCancelledError once `cancelled` is set.
     """
@@ -78,7 +83,11 @@ def run_check(
     result = result_pb2.Result()
     result.started_at.GetCurrentTime()
     result.conditions_before.CopyFrom(read_conditions())
-    with _private_folder() as folder, leftover.noted(leftover_file) as note:
+    with (
+        _private_folder() as folder,
+        leftover.noted(leftover_file) as note,
+        watch_machine(device) as machine_watch,
+    ):
         asked = Asked(
             definition=definition,
             python=target.python,
@@ -93,6 +102,7 @@ def run_check(
         watch = Watch(note=note, on_progress=on_progress, cancelled=cancelled)
         result.MergeFrom(_Check(asked=asked, folder=folder, watch=watch).run())
     result.conditions_after.CopyFrom(read_conditions())
+    machine_watch.mark(result)
     result.result_id = result_id or new_id()
     _note_asked(result, asked)
     if not result.wall_seconds:

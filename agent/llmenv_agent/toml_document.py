@@ -68,10 +68,27 @@ class Document:
             if value not in known:
                 raise UsageError(f"{variable} is {value!r}; it must be one of {', '.join(known)}.")
             return value
+        return self.one_of(table, where, known)
+
+    def one_of(self, table: Mapping[str, Any], where: tuple[str, ...], known: tuple[str, ...]) -> str:
         value = self.text(table, where)
         if value and value not in known:
             raise self.error(where, f"is {value!r}; it must be one of {', '.join(known)}")
         return value
+
+    def flag(self, table: Mapping[str, Any], where: tuple[str, ...], *, default: bool) -> bool:
+        value = table.get(where[-1], default)
+        if not isinstance(value, bool):
+            raise self.error(where, "must be true or false")
+        return value
+
+    def number(
+        self, table: Mapping[str, Any], where: tuple[str, ...], *, default: float, highest: float
+    ) -> float:
+        value = table.get(where[-1], default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= highest:
+            raise self.error(where, f"must be a number above 0, at most {highest:g}")
+        return float(value)
 
     def duration(self, table: Mapping[str, Any], where: tuple[str, ...], *, default: float) -> float:
         value = self.text(table, where)

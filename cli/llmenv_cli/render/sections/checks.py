@@ -57,6 +57,8 @@ def _blocks(check: CheckView, texts: Texts) -> Iterator[Block]:
         if grid.rows:
             yield grid
     yield from case_blocks(result.cases, texts)
+    if result.HasField("measurements_withheld"):
+        yield Paragraph(texts.say("checks.withheld", reason=texts.sentence(result.measurements_withheld)))
     yield Paragraph(_times(result, texts))
     if check.word in ENDED_BADLY:
         yield from _end(result, texts)

@@ -90,7 +90,19 @@ def _comparability(view: RunView, texts: Texts) -> Iterator[str]:
             )
     for disturbance in sorted(seen):
         yield texts.say(f"conditions.{disturbance}")
+    yield from _withheld(view, texts)
     yield from _doubtful_series(view, texts)
+
+
+def _withheld(view: RunView, texts: Texts) -> Iterator[str]:
+    """Checks that were disturbed and therefore measured nothing."""
+    names = [
+        check.name
+        for check in view.executed
+        if check.result is not None and check.result.HasField("measurements_withheld")
+    ]
+    if names:
+        yield texts.say("conditions.withheld", count=len(names), checks=titles(names, texts))
 
 
 def _doubtful_series(view: RunView, texts: Texts) -> Iterator[str]:
