@@ -54,6 +54,10 @@ class DataFolder:
         return self.path / "snapshots"
 
     @property
+    def backups(self) -> Path:
+        return self.path / "backups.json"
+
+    @property
     def serving(self) -> Path:
         return self.path / "serving.json"
 

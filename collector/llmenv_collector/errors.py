@@ -4,6 +4,10 @@ CollectorError
 ├── UsageError                 a setting, an argument or a folder is wrong; exit code 2
 ├── DataFolderError            the data folder cannot be used as it is
 ├── StoreError                 the database cannot be opened, read or written
+│   ├── DamagedStoreError      it is not whole, or not there
+│   └── FullStoreError         the disk has no room for more
+├── BackupError                a backup cannot be made or used
+├── NoRoomError                too much waits already: come again later
 ├── StatementError             an analyst's SQL is refused or fails
 │   └── StatementLimitError    it needs more memory or time than it may have
 ├── NotFoundError              what was asked for is not here
@@ -13,7 +17,8 @@ CollectorError
     ├── ForbiddenError         known, and not allowed
     ├── UnspokenRevisionError  no protocol revision in common
     ├── OutOfSequenceError     a record's sequence does not follow the watermark
-    └── SupersededError        a newer stream of the same spool took over
+    ├── SupersededError        a newer stream of the same spool took over
+    └── SilentError            nothing was said in time
 """
 
 from __future__ import annotations
@@ -32,6 +37,22 @@ class DataFolderError(CollectorError):
 
 
 class StoreError(CollectorError):
+    pass
+
+
+class DamagedStoreError(StoreError):
+    pass
+
+
+class FullStoreError(StoreError):
+    pass
+
+
+class BackupError(CollectorError):
+    pass
+
+
+class NoRoomError(CollectorError):
     pass
 
 
@@ -72,4 +93,8 @@ class OutOfSequenceError(RefusedError):
 
 
 class SupersededError(RefusedError):
+    pass
+
+
+class SilentError(RefusedError):
     pass

@@ -14,6 +14,8 @@ class ExitCode(IntEnum):
     """The request was understood and could not be carried out."""
     USAGE = 2
     """The command line, a setting or an argument is wrong."""
+    DAMAGED = 3
+    """There is no sound database to serve; the message has the command that restores one."""
     INTERNAL = 70
     """A fault of the program itself (EX_SOFTWARE of sysexits.h)."""
     INTERRUPTED = 130

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmenv_collector.errors import CollectorError, UsageError
+from llmenv_collector.errors import CollectorError, DamagedStoreError, UsageError
 from llmenv_collector.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -27,8 +27,11 @@ COMMANDS = {
     "token": "Create, list and revoke tokens.",
     "machine": "List, label and revoke machines.",
     "migrate": "Bring the database's schema forward.",
+    "backup": "Copy the database, also while it is served.",
+    "restore": "Put a backup in place of the database.",
 }
 
+CODES = {UsageError: ExitCode.USAGE, DamagedStoreError: ExitCode.DAMAGED}
 DENIALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
@@ -69,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one r
         return ExitCode.INTERRUPTED
     except CollectorError as error:
         say(str(error))
-        return ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILED
+        return next((code for kind, code in CODES.items() if isinstance(error, kind)), ExitCode.FAILED)
     except ModuleNotFoundError as error:  # a plain install of llmenv is the CLI alone
         say(f"The package {error.name} is missing: pip install 'llmenv[collector]'.")
         return ExitCode.FAILED

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from llmenv_collector.errors import StoreError
+from llmenv_collector.errors import DamagedStoreError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 # Both majors of DuckDB that are supported read files of this version.
 STORAGE_VERSION = "v1.5.0"
+# What DuckDB says of a file or a log that is not whole; it has no kind of error of its own for that.
+SIGNS_OF_DAMAGE = (
+    "Corrupt",
+    "not a valid DuckDB database file",
+    "Failure while replaying WAL",
+    "Could not read enough bytes",
+)
 VERSION_TABLE = """
 CREATE SCHEMA IF NOT EXISTS store;
 CREATE SCHEMA IF NOT EXISTS v1;
@@ -53,15 +60,25 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
         )
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
     except duckdb.Error as error:
-        raise StoreError(explain(path, error)) from error
+        raise opening_error(path, error) from error
     return connection
 
 
-def explain(path: Path, error: duckdb.Error) -> str:
+def opening_error(path: Path, error: duckdb.Error) -> StoreError:
     text = str(error)
     if "Conflicting lock" in text or "Could not set lock" in text:
-        return f"Another process has {path} open: stop it, or ask it instead."
-    return f"{path} cannot be opened as a DuckDB database: {text.splitlines()[0]}"
+        return StoreError(f"Another process has {path} open: stop it, or ask it instead.")
+    kind = DamagedStoreError if is_damage(error) else StoreError
+    return kind(f"{path} cannot be opened as a DuckDB database: {text.splitlines()[0].rstrip('.!?')}.")
+
+
+def is_damage(error: duckdb.Error) -> bool:
+    return any(sign in str(error) for sign in SIGNS_OF_DAMAGE)
+
+
+def log_of(database: Path) -> Path:
+    """Beside it: what is committed and not in the file yet."""
+    return database.with_name(database.name + ".wal")
 
 
 def migrate(
@@ -83,7 +100,8 @@ def migrate(
         lay_views(connection)
         connection.execute("CHECKPOINT")
     except duckdb.Error as error:
-        raise StoreError(f"The schema cannot be brought forward: {error}") from error
+        kind = DamagedStoreError if is_damage(error) else StoreError
+        raise kind(f"The schema cannot be brought forward: {error}") from error
     return missing
 
 

@@ -40,6 +40,7 @@ POLICY: dict[str, frozenset[Caller]] = {
     FLEET + "Query": ANALYSTS,
     FLEET + "IssueCommand": ADMINS,
     FLEET + "CancelCommand": ADMINS,
+    "/llmenv.fleet.v1.CollectorService/TakeSnapshot": ADMINS,
     # Load balancers and service managers ask these without a token.
     "/grpc.health.v1.Health/Check": ANYONE,
     "/grpc.health.v1.Health/Watch": ANYONE,

@@ -22,13 +22,21 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
-from llmenv.fleet.v1 import agent_service_pb2, enrollment_service_pb2, fleet_service_pb2
+from llmenv.fleet.v1 import (
+    agent_service_pb2,
+    collector_service_pb2,
+    enrollment_service_pb2,
+    fleet_service_pb2,
+)
 from llmenv.fleet.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
+from llmenv.fleet.v1.collector_service_pb2_grpc import add_CollectorServiceServicer_to_server
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import add_EnrollmentServiceServicer_to_server
 from llmenv.fleet.v1.fleet_service_pb2_grpc import add_FleetServiceServicer_to_server
 
+from llmenv_collector import quarantine
 from llmenv_collector.agent_servicer import AgentServicer
 from llmenv_collector.authority import Authority
+from llmenv_collector.collector_servicer import CollectorServicer
 from llmenv_collector.command_desk import CommandDesk
 from llmenv_collector.data_folder import DataFolder, Serving
 from llmenv_collector.enrollment_servicer import EnrollmentServicer
@@ -43,11 +51,11 @@ from llmenv_collector.session import House
 from llmenv_collector.settings import Address, Settings, parse_address
 from llmenv_collector.snapshot import Snapshots
 from llmenv_collector.statements import Limits, Statements
-from llmenv_collector.store import Store
 from llmenv_collector.streams import Streams
 
 if TYPE_CHECKING:
     from llmenv_collector.authority import ServerIdentity
+    from llmenv_collector.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +64,13 @@ DELIVERIES_WAITING = 128
 GRACE_SECONDS = 10.0
 SERVICES = tuple(
     service.full_name
-    for module in (agent_service_pb2, enrollment_service_pb2, fleet_service_pb2, health_pb2)
+    for module in (
+        agent_service_pb2,
+        collector_service_pb2,
+        enrollment_service_pb2,
+        fleet_service_pb2,
+        health_pb2,
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
 )
 OPTIONS = (
@@ -89,7 +103,7 @@ def serve(folder: DataFolder, settings: Settings) -> None:
     """Returns after an orderly end.  Raises StoreError when the store failed."""
     folder.require_initialised()
     with folder.lock():
-        store = Store(folder.database)
+        store = quarantine.open_store(folder)
         try:
             if store.reingested:
                 logger.info("%d records that were kept raw are ingested now", store.reingested)
@@ -223,6 +237,9 @@ def add_services(server: Any, collector: Collector, *, agent_address: str) -> An
     add_AgentServiceServicer_to_server(AgentServicer(house), server)
     add_EnrollmentServiceServicer_to_server(enrollment, server)
     add_FleetServiceServicer_to_server(fleet, server)
+    add_CollectorServiceServicer_to_server(
+        CollectorServicer(collector.snapshots, draining=collector.streams.draining), server
+    )
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection((*SERVICES, reflection.SERVICE_NAME), server)
     return health
