@@ -19,7 +19,7 @@ from llmenv import __version__
 from llmenv_agent.errors import AgentError
 from llmenv_agent.exit_codes import ExitCode
 
-COMMANDS = ("check", "checks", "enroll", "facts", "replay", "run", "service", "status")
+COMMANDS = ("check", "checks", "dead-letters", "enroll", "facts", "replay", "run", "service", "status")
 
 DENIALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
@@ -33,7 +33,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"llmenv_agent.commands.{cmd_name}")
+        module = importlib.import_module(f"llmenv_agent.commands.{cmd_name.replace('-', '_')}")
         return cast("click.Command", module.command)
 
     def invoke(self, ctx: click.Context) -> object:

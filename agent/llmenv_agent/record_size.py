@@ -22,6 +22,7 @@ _MOST_BODY_BYTES = MOST_RECORD_BYTES - 8 * 1024
 _MOST_CASE_BYTES = 128 * 1024
 _SHORT_LOG_CHARACTERS = 4 * 1024
 _SHORT_TEXT_CHARACTERS = 1024
+_RAW_TRIALS = "raw trials of {count} measurements"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,25 @@ def split(run_id: str, result: result_pb2.Result) -> ResultRecords:
             record_pb2.CaseBatch(run_id=run_id, result_id=result.result_id, cases=batch) for batch in batches
         ),
     )
+
+
+def has_trials(record: record_pb2.Record) -> bool:
+    """Whether there is something that `cut_trials` would take from its result."""
+    return any(
+        measurement.trials or measurement.warmups
+        for part in _parts(record.check_finished.result)
+        for measurement in part.measurements
+    )
+
+
+def cut_trials(result: result_pb2.Result) -> None:
+    """Leave out the raw values behind its figures and those of its cases, and say so in it."""
+    dropped = sum(_drop_trials(part) for part in _parts(result))
+    _note(result, dropped, _RAW_TRIALS)
+
+
+def _parts(result: result_pb2.Result) -> list[result_pb2.Result | result_pb2.Case]:
+    return [result, *result.cases]
 
 
 def tried(run_id: str, result_id: str, trial: result_pb2.RemedyTrial) -> record_pb2.RemedyTried:
@@ -111,7 +131,7 @@ def _cut_case(case: result_pb2.Case) -> bool:
 
 
 def _cut_trials(result: result_pb2.Result) -> None:
-    _note(result, _drop_trials(result), "raw trials of {count} measurements")
+    _note(result, _drop_trials(result), _RAW_TRIALS)
 
 
 def _cut_log(result: result_pb2.Result) -> None:

@@ -6,9 +6,9 @@ may be at the collector, so they are never replaced. `resume_at` and `acknowledg
 highest sequence that the collector said is durable. Acknowledged records stay, up to the bounds, because a
 collector restored from a backup asks for them again.
 
-When the spool is full the oldest acknowledged records go first; then the oldest records that were never
-offered are replaced by a tombstone that covers their sequences. What is in flight stays, so the spool may
-pass its bound by what one stream has under way.
+When the spool is full the oldest acknowledged records go first; then raw trials of records that were never
+offered, oldest first; then the oldest of these records are replaced by a tombstone that covers their
+sequences. What is in flight stays, so the spool may pass its bound by what one stream has under way.
 
 The chain: d(0) = 32 zero bytes, d(n) = SHA-256(d(n-1) + record n).
 """
@@ -26,13 +26,13 @@ from llmenv import failpoints
 from llmenv.fleet.v1 import agent_service_pb2, record_pb2
 from llmenv.ids import new_id
 
-from llmenv_agent import journal, spool_bounds, spool_fork
+from llmenv_agent import journal, record_size, spool_bounds, spool_fork, spool_rows
 from llmenv_agent.errors import ProtocolError, RecordTooLargeError, SpoolError
 from llmenv_agent.spool_bounds import Bounds
 from llmenv_agent.spool_file import SpoolFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 GENESIS = bytes(32)
@@ -59,6 +59,7 @@ class DeadLetter:
     record_id: str
     spool_id: str
     sequence: int
+    kind: str
     reason: str
     rejected_at: float
 
@@ -122,19 +123,17 @@ class Spool:
     ) -> list[record_pb2.SpooledRecord]:
         """The next records to send: at least one where there is one, else within both limits."""
         with self._file.transaction() as connection:
-            rows = self._rows_after(connection, sequence, max_records, max_bytes)
             digest = self._digest_at(connection, sequence)
+            rows = spool_rows.after(connection, sequence, max_records=max_records, max_bytes=max_bytes)
             if rows and digest is None:
                 raise SpoolError(f"The spool {self._file.path} has no record {sequence} to go on from.")
-            for row in rows:
-                digest = hashlib.sha256((digest or GENESIS) + row["record"]).digest()
-                connection.execute(
-                    "UPDATE record SET digest = ? WHERE sequence = ?", (digest, row["sequence"])
-                )
+            for number, content in rows:
+                digest = hashlib.sha256((digest or GENESIS) + content).digest()
+                connection.execute("UPDATE record SET digest = ? WHERE sequence = ?", (digest, number))
             if rows:
-                connection.execute("UPDATE spool SET offered = max(offered, ?)", (rows[-1]["sequence"],))
+                connection.execute("UPDATE spool SET offered = max(offered, ?)", (rows[-1][0],))
                 failpoints.reach("agent.offer.before_commit", error=sqlite3.OperationalError)
-        return [record_pb2.SpooledRecord(sequence=row["sequence"], record=row["record"]) for row in rows]
+        return [record_pb2.SpooledRecord(sequence=number, record=content) for number, content in rows]
 
     def digest_at(self, sequence: int) -> bytes | None:
         """The chained digest; None when the record is not held or was never offered."""
@@ -253,11 +252,22 @@ class Spool:
 
     def dead_letters(self) -> list[DeadLetter]:
         with self._file.reading() as connection:
-            rows = connection.execute(
-                "SELECT record_id, spool_id, sequence, reason, rejected_at FROM dead_letter"
-                " ORDER BY rejected_at"
-            )
-            return [DeadLetter(**dict(row)) for row in rows]
+            rows = connection.execute("SELECT * FROM dead_letter ORDER BY rejected_at").fetchall()
+        return [_dead_letter(row) for row in rows]
+
+    def retry_dead_letters(self, record_ids: Sequence[str] = ()) -> int:
+        """Spool them once more under their ids, those named or all; returns how many."""
+        with self._file.transaction() as connection:
+            letters = connection.execute(
+                "SELECT record_id, record FROM dead_letter ORDER BY rejected_at"
+            ).fetchall()
+            chosen = [letter for letter in letters if not record_ids or letter["record_id"] in record_ids]
+            for letter in chosen:
+                record = record_pb2.Record.FromString(letter["record"])
+                record.machine_id = self.marks().machine_id
+                self._insert(connection, record, record.SerializeToString())
+                connection.execute("DELETE FROM dead_letter WHERE record_id = ?", (letter["record_id"],))
+        return len(chosen)
 
     def note_clock_offset(self, seconds: float) -> None:
         """Collector's clock minus this machine's, stamped on the records that follow."""
@@ -267,33 +277,23 @@ class Spool:
     def _append(self, connection: sqlite3.Connection, record: record_pb2.Record) -> int:
         spool = connection.execute("SELECT * FROM spool").fetchone()
         content = _stamped(record, machine_id=spool["machine_id"], offset=spool["clock_offset_seconds"])
-        spool_bounds.make_room(connection, self._bounds, needed=len(content), machine_id=spool["machine_id"])
-        sequence = int(spool["last_sequence"]) + 1
-        connection.execute(
-            "INSERT INTO record (sequence, record, spooled_at) VALUES (?, ?, ?)",
-            (sequence, content, time.time()),
-        )
-        connection.execute(
-            "UPDATE spool SET last_sequence = ?, record_bytes = record_bytes + ?", (sequence, len(content))
-        )
+        sequence = self._insert(connection, record, content)
         journal.note(connection, record)
         return sequence
 
-    @staticmethod
-    def _rows_after(
-        connection: sqlite3.Connection, sequence: int, max_records: int, max_bytes: int
-    ) -> list[sqlite3.Row]:
-        chosen: list[sqlite3.Row] = []
-        size = 0
-        for row in connection.execute(
-            "SELECT sequence, record FROM record WHERE sequence > ? ORDER BY sequence LIMIT ?",
-            (sequence, max_records),
-        ):
-            size += len(row["record"])
-            if chosen and size > max_bytes:
-                break
-            chosen.append(row)
-        return chosen
+    def _insert(self, connection: sqlite3.Connection, record: record_pb2.Record, content: bytes) -> int:
+        spool = connection.execute("SELECT machine_id, last_sequence FROM spool").fetchone()
+        spool_bounds.make_room(connection, self._bounds, needed=len(content), machine_id=spool["machine_id"])
+        sequence = int(spool["last_sequence"]) + 1
+        spool_rows.insert(
+            connection,
+            sequence,
+            content,
+            spooled_at=time.time(),
+            has_trials=record_size.has_trials(record),
+        )
+        connection.execute("UPDATE spool SET last_sequence = ?", (sequence,))
+        return sequence
 
     @staticmethod
     def _digest_at(connection: sqlite3.Connection, sequence: int) -> bytes | None:
@@ -302,6 +302,17 @@ class Spool:
         row = connection.execute("SELECT digest FROM record WHERE sequence = ?", (sequence,)).fetchone()
         digest: bytes | None = row["digest"] if row else None
         return digest
+
+
+def _dead_letter(row: sqlite3.Row) -> DeadLetter:
+    return DeadLetter(
+        record_id=row["record_id"],
+        spool_id=row["spool_id"],
+        sequence=row["sequence"],
+        kind=record_pb2.Record.FromString(row["record"]).WhichOneof("kind") or "unknown",
+        reason=row["reason"],
+        rejected_at=row["rejected_at"],
+    )
 
 
 def _stamped(record: record_pb2.Record, *, machine_id: str, offset: float) -> bytes:

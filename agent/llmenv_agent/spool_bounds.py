@@ -1,6 +1,6 @@
-"""What leaves a spool that is full or old: first acknowledged records, then never-offered ones.
+"""What leaves a spool that is full or old: acknowledged records, then raw trials, then never-offered records.
 
-The latter leave a tombstone that covers their sequences. The record at the watermark always stays: its
+The last leave a tombstone that covers their sequences. The record at the watermark always stays: its
 digest proves to the collector that this is the same spool.
 """
 
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmenv.fleet.v1 import record_pb2
-from llmenv.ids import new_id
+
+from llmenv_agent import record_size, spool_rows
 
 if TYPE_CHECKING:
     import sqlite3
@@ -59,7 +60,32 @@ def make_room(connection: sqlite3.Connection, bounds: Bounds, *, needed: int, ma
         _delete_acknowledged(connection, row)
         excess -= row["size"]
     if excess > 0:
+        excess -= _cut_trials(connection, after=spool["offered"], excess=excess)
+    if excess > 0:
         _bury_oldest(connection, bounds, after=spool["offered"], excess=excess, machine_id=machine_id)
+
+
+def _cut_trials(connection: sqlite3.Connection, *, after: int, excess: int) -> int:
+    """Raw trials of the oldest results past `after`: the verdicts and their figures stay. Returns bytes."""
+    freed = 0
+    while freed < excess and (row := _next_with_trials(connection, after)) is not None:
+        after = row["sequence"]
+        if spool_rows.is_whole(row):
+            record = record_pb2.Record.FromString(row["record"])
+            record_size.cut_trials(record.check_finished.result)
+            content = record.SerializeToString()
+            spool_rows.replace(connection, after, content)
+            freed += len(row["record"]) - len(content)
+    return freed
+
+
+def _next_with_trials(connection: sqlite3.Connection, after: int) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = connection.execute(
+        "SELECT sequence, record, checksum, dropped FROM record"
+        " WHERE has_trials = 1 AND sequence > ? ORDER BY sequence LIMIT 1",
+        (after,),
+    ).fetchone()
+    return row
 
 
 def _bury_oldest(
@@ -69,7 +95,8 @@ def _bury_oldest(
     freed = -TOMBSTONE_BYTES
     buried: list[sqlite3.Row] = []
     for row in connection.execute(
-        "SELECT sequence, length(record) AS size, dropped FROM record WHERE sequence > ? ORDER BY sequence",
+        "SELECT sequence, length(record) AS size, dropped, is_rejected FROM record"
+        " WHERE sequence > ? ORDER BY sequence",
         (after,),
     ):
         if freed >= excess:
@@ -82,35 +109,14 @@ def _bury_oldest(
     newly = sum(1 for row in buried if row["dropped"] == 0)
     last = buried[-1]["sequence"]
     for row in buried:
-        _delete(connection, row["sequence"], row["size"])
-    content = tombstone(
-        last - covered + 1,
-        last,
-        reason=f"the spool reached {bounds.total_bytes:,} bytes",
-        machine_id=machine_id,
-    ).SerializeToString()
+        spool_rows.delete(connection, row["sequence"], row["size"])
+    reason = f"the spool reached {bounds.total_bytes:,} bytes"
+    content = spool_rows.tombstone(last - covered + 1, last, reason=reason, machine_id=machine_id)
+    spool_rows.insert(connection, last, content.SerializeToString(), spooled_at=time.time(), covers=covered)
     connection.execute(
-        "INSERT INTO record (sequence, record, spooled_at, dropped) VALUES (?, ?, ?, ?)",
-        (last, content, time.time(), covered),
+        "UPDATE spool SET dropped = dropped + ?, rejected = rejected - ?",
+        (newly, sum(row["is_rejected"] for row in buried)),
     )
-    connection.execute(
-        "UPDATE spool SET record_bytes = record_bytes + ?, dropped = dropped + ?", (len(content), newly)
-    )
-
-
-def tombstone(
-    first: int, last: int, *, reason: str, machine_id: str, record_id: str = ""
-) -> record_pb2.Record:
-    """A record that stands for the sequences `first` to `last`."""
-    record = record_pb2.Record(
-        record_id=record_id or new_id(),
-        machine_id=machine_id,
-        tombstone=record_pb2.Tombstone(
-            first_sequence=first, last_sequence=last, dropped_records=last - first + 1, reason=reason
-        ),
-    )
-    record.measured_at.GetCurrentTime()
-    return record
 
 
 def _oldest_acknowledged(connection: sqlite3.Connection) -> sqlite3.Row | None:
@@ -123,10 +129,5 @@ def _oldest_acknowledged(connection: sqlite3.Connection) -> sqlite3.Row | None:
 
 
 def _delete_acknowledged(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
-    _delete(connection, row["sequence"], row["size"])
+    spool_rows.delete(connection, row["sequence"], row["size"])
     connection.execute("UPDATE spool SET acknowledged_bytes = acknowledged_bytes - ?", (row["size"],))
-
-
-def _delete(connection: sqlite3.Connection, sequence: int, size: int) -> None:
-    connection.execute("DELETE FROM record WHERE sequence = ?", (sequence,))
-    connection.execute("UPDATE spool SET record_bytes = record_bytes - ?", (size,))

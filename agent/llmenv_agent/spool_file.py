@@ -1,13 +1,15 @@
 """The SQLite file of the spool: how it is opened, its tables, and its transactions.
 
 A transaction that has returned is on the disk (`synchronous=FULL`, and on macOS `fullfsync`, since plain
-fsync there leaves the data in the drive's cache). A damaged file is refused, never silently made anew: it may
-hold results that nobody else has.
+fsync there leaves the data in the drive's cache). A damaged file is never made anew in silence, since it may
+hold results that nobody else has: it is set aside, and what can be read of it goes on (spool_salvage.py).
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
 import sqlite3
 import threading
@@ -15,16 +17,35 @@ from typing import TYPE_CHECKING
 
 from llmenv.ids import new_id
 
+from llmenv_agent import spool_salvage
 from llmenv_agent.errors import SpoolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+log = logging.getLogger(__name__)
+
 SCHEMA_VERSION = 1
 
-SCHEMA = """
-BEGIN IMMEDIATE;
+RECORD_TABLE = (
+    """
+CREATE TABLE record (
+    sequence INTEGER PRIMARY KEY,
+    record BLOB NOT NULL,                           -- a serialised llmenv.fleet.v1.Record
+    checksum INTEGER NOT NULL,                      -- CRC-32: see spool_rows.py
+    digest BLOB,                                    -- chained SHA-256; null until first offered
+    spooled_at REAL NOT NULL,                       -- Unix seconds
+    is_rejected INTEGER NOT NULL DEFAULT 0,
+    dropped INTEGER NOT NULL DEFAULT 0,             -- sequences that this tombstone covers; 0: no tombstone
+    has_trials INTEGER NOT NULL DEFAULT 0           -- raw trials, which may go before verdicts do
+)
+""",
+    "CREATE INDEX exceptional_record ON record (sequence) WHERE is_rejected = 1 OR dropped > 0",
+    "CREATE INDEX record_with_trials ON record (sequence) WHERE has_trials = 1",
+)
+
+TABLES = """
 -- One row: the spool's identity and its marks.
 CREATE TABLE spool (
     spool_id TEXT NOT NULL,
@@ -37,17 +58,9 @@ CREATE TABLE spool (
     rejected INTEGER NOT NULL DEFAULT 0,            -- records, since the spool began
     dropped INTEGER NOT NULL DEFAULT 0,             -- sequences covered by tombstones, since it began
     acknowledged_at REAL,                           -- Unix seconds of the last acknowledgement
-    clock_offset_seconds REAL NOT NULL DEFAULT 0    -- collector minus machine, as last estimated
+    clock_offset_seconds REAL NOT NULL DEFAULT 0,   -- collector minus machine, as last estimated
+    checksum INTEGER NOT NULL DEFAULT 0             -- CRC-32 over both ids
 );
-CREATE TABLE record (
-    sequence INTEGER PRIMARY KEY,
-    record BLOB NOT NULL,                           -- a serialised llmenv.fleet.v1.Record
-    digest BLOB,                                    -- chained SHA-256; null until first offered
-    spooled_at REAL NOT NULL,                       -- Unix seconds
-    is_rejected INTEGER NOT NULL DEFAULT 0,
-    dropped INTEGER NOT NULL DEFAULT 0              -- sequences that this tombstone covers; 0: no tombstone
-);
-CREATE INDEX exceptional_record ON record (sequence) WHERE is_rejected = 1 OR dropped > 0;
 CREATE TABLE dead_letter (
     record_id TEXT PRIMARY KEY,
     spool_id TEXT NOT NULL,
@@ -72,8 +85,9 @@ CREATE TABLE unfinished (
 INSERT INTO spool (spool_id, machine_id) VALUES ('', '');
 PRAGMA application_id = 0x6C6C6D65;                 -- "llme"
 PRAGMA user_version = 1;
-COMMIT;
 """
+
+SCHEMA = ";".join(("BEGIN IMMEDIATE", *RECORD_TABLE, TABLES, "COMMIT"))
 
 
 class SpoolFile:
@@ -110,8 +124,30 @@ class SpoolFile:
     def _open(self, machine_id: str) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        try:
+            return self._connect(machine_id)
+        except spool_salvage.UNREADABLE as error:
+            if not machine_id or not spool_salvage.is_damage(error):
+                raise
+            return self._begin_anew(machine_id, str(error).partition("\n")[0])
+
+    def _begin_anew(self, machine_id: str, problem: str) -> sqlite3.Connection:
+        """The damaged file keeps what it has; only the agent itself comes here, never one that looks."""
+        aside = spool_salvage.set_aside(self.path)
+        connection = self._connect(machine_id)
+        taken = spool_salvage.salvage(aside, connection)
+        outcome = "a new spool begins, and what was not delivered is in that file alone"
+        if taken is not None:
+            outcome = (
+                f"{taken} records of it go on, and a tombstone stands for any other that was not delivered"
+            )
+        log.error("the spool %s was damaged (%s); it is kept as %s: %s", self.path, problem, aside, outcome)
+        return connection
+
+    def _connect(self, machine_id: str) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
         connection.row_factory = sqlite3.Row
+        connection.text_factory = spool_salvage.lenient
         try:
             self._prepare(connection, machine_id)
         except BaseException:
@@ -132,11 +168,14 @@ class SpoolFile:
                 f"The spool {self.path} was written by a newer llmenv-agent (its version is {version}, "
                 f"this program knows {SCHEMA_VERSION}); install the newer one again."
             )
-        elif (problem := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise sqlite3.DatabaseError(problem)
+        spool_id = new_id()
         connection.execute(
-            "UPDATE spool SET spool_id = ?, machine_id = ? WHERE spool_id = ''", (new_id(), machine_id)
+            "UPDATE spool SET spool_id = ?, machine_id = ?, checksum = ? WHERE spool_id = ''",
+            (spool_id, machine_id, spool_salvage.identity_checksum(spool_id, machine_id)),
         )
+        if _schema(connection) != _expected_schema():
+            raise sqlite3.DatabaseError("its tables are not those that were made")
+        spool_salvage.require_sound(connection)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -144,10 +183,22 @@ class SpoolFile:
             yield
         except sqlite3.OperationalError as error:
             raise SpoolError(f"The spool {self.path} cannot be used: {error}.") from error
-        except sqlite3.DatabaseError as error:
+        except spool_salvage.UNREADABLE as error:
             raise SpoolError(
-                f"The spool {self.path} is damaged ({error}). It is not replaced by itself, since it may "
-                f"hold results that were never delivered: move it away to begin a new one."
+                f"The spool {self.path} is damaged ({error}): when the agent starts the next time it sets "
+                f"the file aside and goes on with what can be read of it."
             ) from error
         except OSError as error:
             raise SpoolError(f"The spool {self.path} cannot be opened: {error.strerror}.") from error
+
+
+def _schema(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()
+    return [tuple(row) for row in rows]
+
+
+@functools.cache
+def _expected_schema() -> list[tuple[str, ...]]:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.executescript(SCHEMA)
+        return _schema(connection)

@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from llmenv.fleet.v1 import agent_service_pb2, record_pb2, run_pb2
+from llmenv.fleet.v1 import agent_service_pb2, record_pb2, result_pb2, run_pb2
 from llmenv_agent.errors import ProtocolError, RecordTooLargeError, SpoolError
 from llmenv_agent.spool import Spool
 from llmenv_agent.spool_bounds import Bounds
@@ -63,15 +63,6 @@ def test_a_killed_process_loses_nothing_it_appended(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_a_damaged_file_is_refused_and_kept(tmp_path: Path) -> None:
-    """A file that is no spool any more is named in one sentence and left as it is."""
-    path = tmp_path / "spool.db"
-    path.write_bytes(b"not a database, but results for all we know" * 100)
-    with pytest.raises(SpoolError, match=r"spool\.db is damaged .*move it away"):
-        Spool(path, machine_id="machine-1")
-    assert path.read_bytes().startswith(b"not a database")
-
-
 def test_a_spool_of_a_newer_agent_is_refused(tmp_path: Path) -> None:
     """An older agent does not touch what it does not understand."""
     path = tmp_path / "spool.db"
@@ -119,6 +110,37 @@ def test_a_full_spool_keeps_what_is_in_flight(tmp_path: Path) -> None:
     assert tombstone.first_sequence == 3
     assert tombstone.last_sequence - 2 == tombstone.dropped_records == spool.ledger().dropped
     assert tombstone.reason == "the spool reached 3,000 bytes"
+    spool.close()
+
+
+def test_raw_trials_go_before_verdicts(tmp_path: Path) -> None:
+    """A full spool first takes them from its oldest unsent results, which say so; nothing is dropped."""
+    spool = Spool(tmp_path / "spool.db", machine_id="machine-1", bounds=Bounds(total_bytes=9_000))
+    for number in range(6):
+        measurement = result_pb2.Measurement(name="seconds", value=number, trials=[1.0] * 200)
+        result = result_pb2.Result(check_name="bench", measurements=[measurement])
+        spool.append(record_pb2.Record(check_finished=record_pb2.CheckFinished(run_id="r", result=result)))
+    rows = spool.offer_after(0)
+    results = [record_pb2.Record.FromString(row.record).check_finished.result for row in rows]
+    assert [len(result.measurements[0].trials) for result in results] == [0, 0, 200, 200, 200, 200]
+    assert [list(result.cut) for result in results[:3]] == [["raw trials of 1 measurements"]] * 2 + [[]]
+    assert [result.measurements[0].value for result in results] == [0, 1, 2, 3, 4, 5]
+    assert spool.ledger().dropped == 0
+    spool.close()
+
+
+def test_a_fork_says_what_a_restored_collector_lost(tmp_path: Path) -> None:
+    """Acknowledged records that are held no more are counted in the first record of the new spool."""
+    spool = Spool(tmp_path / "spool.db", machine_id="machine-1", bounds=Bounds(acknowledged_seconds=-1.0))
+    for number in range(9):
+        spool.append(outcome(str(number)))
+    spool.offer_after(0)
+    spool.acknowledge(7)
+    assert spool.marks().first_sequence == 7
+    spool.fork(3)
+    first = record_pb2.Record.FromString(spool.offer_after(0)[0].record).spool_forked
+    assert (first.shared_sequence, first.lost_records) == (3, 3)
+    assert reasons(spool)[1:] == ["6", "7", "8"]
     spool.close()
 
 

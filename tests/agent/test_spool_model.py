@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +12,13 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from llmenv.fleet.v1 import record_pb2
+from llmenv.fleet.v1 import record_pb2, result_pb2
 from llmenv_agent.spool import GENESIS, Spool
 from llmenv_agent.spool_bounds import Bounds
 
+EXAMPLES = int(os.environ.get("LLMENV_SPOOL_EXAMPLES", "60"))
+"""1,000 in CI; each is a life of 40 steps."""
+MEMORY = Path("/dev/shm")  # commits cost a hundredth there, and what is tested is the same
 BOUNDS = Bounds(total_bytes=6_000, acknowledged_bytes=3_000)
 
 
@@ -39,7 +44,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
         self.path = Path(self.folder.name) / "spool.db"
         self.spool = Spool(self.path, machine_id="machine", bounds=BOUNDS)
         self.minted: dict[int, Minted] = {}
@@ -59,6 +64,40 @@ class SpoolMachine(RuleBasedStateMachine):
         sequence = self.spool.append(record)
         assert max(self.minted, default=0) + 1 == sequence
         self.minted[sequence] = Minted(record.record_id)
+
+    @rule(trials=st.integers(min_value=1, max_value=90))
+    def append_measured(self, trials: int) -> None:
+        """Its raw trials may go where the spool is full; it stays itself."""
+        measurement = result_pb2.Measurement(name="seconds", value=1.0, trials=[1.0] * trials)
+        finished = record_pb2.CheckFinished(run_id="r", result=result_pb2.Result(measurements=[measurement]))
+        record = record_pb2.Record(check_finished=finished)
+        sequence = self.spool.append(record)
+        self.minted[sequence] = Minted(record.record_id)
+
+    @rule(
+        size=st.integers(min_value=0, max_value=900),
+        part=st.floats(min_value=0, max_value=1),
+        tail=st.binary(),
+    )
+    def crash_while_appending(self, size: int, part: float, tail: bytes) -> None:
+        """The write stops at any byte, with anything behind it: the record is there whole, or not at all."""
+        outcome = record_pb2.CommandOutcome(command_id="c", reason="x" * size)
+        record = record_pb2.Record(command_outcome=outcome)
+        log = self.path.with_name("spool.db-wal")
+        before = log.stat().st_size if log.exists() else 0
+        sequence = self.spool.append(record)
+        content, written = self.path.read_bytes(), log.read_bytes()
+        self.spool.close()
+        reached = before + int((len(written) - before) * part) if len(written) > before else len(written)
+        shutil.rmtree(self.path.parent)
+        self.path.parent.mkdir()
+        self.path.write_bytes(content)
+        log.write_bytes(written[:reached] + tail)
+        self.spool = Spool(self.path, machine_id="machine", bounds=BOUNDS)
+        assert self.spool.marks().last_sequence in {sequence - 1, sequence}
+        if self.spool.marks().last_sequence == sequence:
+            self.minted[sequence] = Minted(record.record_id)
+        self.reconnect()
 
     @rule(
         max_records=st.integers(min_value=1, max_value=5), max_bytes=st.integers(min_value=1, max_value=2_000)
@@ -221,7 +260,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
 
 SpoolMachine.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=EXAMPLES,
     stateful_step_count=40,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes, since each step commits
