@@ -1,7 +1,7 @@
 """The collector's own certificate authority: who is this collector, and who is this machine.
 
 Keys are P-256, written 0600, and never leave the data folder.  A machine's
-certificate carries its id as URI llmenv://machine/<id> and is valid for 30 days.
+certificate carries its id as URI llmenv://machine/<id>.  None outlives the CA.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from llmenv_collector.data_folder import write_whole
-from llmenv_collector.errors import DataFolderError, UsageError
+from llmenv_collector.errors import DataFolderError, UnauthenticatedError, UsageError
+from llmenv_collector.lifetimes import CA_LIFETIME, CLOCK_TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
     from llmenv_collector.data_folder import DataFolder
 
 MACHINE_URI = "llmenv://machine/"
-MACHINE_VALIDITY = dt.timedelta(days=30)
-SERVER_VALIDITY = dt.timedelta(days=397)
-CA_VALIDITY = dt.timedelta(days=3_650)
-RENEW_SERVER_BEFORE = dt.timedelta(days=60)
-CLOCK_TOLERANCE = dt.timedelta(hours=1)
-ALWAYS_NAMED = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -51,6 +46,16 @@ class MachineCertificate:
     not_after: dt.datetime
 
 
+@dataclass(frozen=True)
+class Presented:
+    """A machine's certificate of this CA, whether it has ended or not."""
+
+    machine_id: str
+    serial: str
+    not_after: dt.datetime
+    public_key: ec.EllipticCurvePublicKey
+
+
 class Authority:
     """Signs for one data folder."""
 
@@ -63,7 +68,7 @@ class Authority:
         """A new CA, its files written."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "llmenv collector CA")])
-        builder = unsigned(name, name, key.public_key(), CA_VALIDITY)
+        builder = unsigned(name, name, key.public_key(), dt.datetime.now(dt.UTC) + CA_LIFETIME)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(key_usage(sign_certificates=True), critical=True)
         certificate = builder.sign(key, hashes.SHA256())
@@ -94,38 +99,31 @@ class Authority:
         )
         return base64.urlsafe_b64encode(hashlib.sha256(spki).digest()).rstrip(b"=").decode()
 
-    def server_identity(self, folder: DataFolder, *, names: Iterable[str]) -> ServerIdentity:
-        """The stored one, or a new one when it lacks a name or nears its end.
+    @property
+    def ends(self) -> dt.datetime:
+        return self._certificate.not_valid_after_utc
 
-        Names once certified stay, so that `init --host` holds for every later `serve`.
-        """
-        stored = stored_server_certificate(folder)
-        known = certified_names(stored) if stored else set()
-        wanted = known | set(names) | set(ALWAYS_NAMED)
-        if stored is None or wanted != known or expires_within(stored, RENEW_SERVER_BEFORE):
-            self._write_server_identity(folder, names=wanted)
-        return ServerIdentity(
-            key=folder.server_key.read_bytes(), chain=folder.server_certificate.read_bytes()
-        )
-
-    def _write_server_identity(self, folder: DataFolder, *, names: set[str]) -> None:
+    def sign_server(self, names: Iterable[str], *, lifetime: dt.timedelta) -> ServerIdentity:
+        """For a key made here.  Raises UsageError for a name that a certificate cannot carry."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "llmenv collector")])
-        builder = unsigned(subject, self._certificate.subject, key.public_key(), SERVER_VALIDITY)
+        builder = self._unsigned(subject, key.public_key(), lifetime)
         builder = builder.add_extension(
             x509.SubjectAlternativeName([general_name(name) for name in sorted(names)]), critical=False
         )
         certificate = self._sign_leaf(builder, ExtendedKeyUsageOID.SERVER_AUTH)
-        write_whole(folder.server_key, key_pem(key), mode=0o600)
         # The CA goes with it, so that a first contact can compare the CA with the pin in its token.
-        chain = certificate.public_bytes(serialization.Encoding.PEM) + self.pem
-        write_whole(folder.server_certificate, chain, mode=0o644)
+        return ServerIdentity(
+            key=key_pem(key), chain=certificate.public_bytes(serialization.Encoding.PEM) + self.pem
+        )
 
-    def sign_machine(self, signing_request: bytes, *, machine_id: str) -> MachineCertificate:
+    def sign_machine(
+        self, signing_request: bytes, *, machine_id: str, lifetime: dt.timedelta
+    ) -> MachineCertificate:
         """Raises UsageError unless the DER request carries a P-256 key and its own valid signature."""
         public_key = requested_key(signing_request)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, machine_id)])
-        builder = unsigned(subject, self._certificate.subject, public_key, MACHINE_VALIDITY)
+        builder = self._unsigned(subject, public_key, lifetime)
         uri = x509.UniformResourceIdentifier(MACHINE_URI + machine_id)
         builder = builder.add_extension(x509.SubjectAlternativeName([uri]), critical=False)
         certificate = self._sign_leaf(builder, ExtendedKeyUsageOID.CLIENT_AUTH)
@@ -134,6 +132,38 @@ class Authority:
             serial=f"{certificate.serial_number:x}",
             not_after=certificate.not_valid_after_utc,
         )
+
+    def read_machine(self, pem: bytes) -> Presented:
+        """Raises UnauthenticatedError unless it is a machine's certificate that this CA signed."""
+        try:
+            certificate = x509.load_pem_x509_certificate(pem)
+            certificate.verify_directly_issued_by(self._certificate)
+            alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            key = certificate.public_key()
+        except (
+            ValueError,
+            TypeError,
+            InvalidSignature,
+            UnsupportedAlgorithm,
+            x509.ExtensionNotFound,
+        ) as error:
+            raise UnauthenticatedError("This is no certificate of this collector's.") from error
+        uris = alternatives.get_values_for_type(x509.UniformResourceIdentifier)
+        machines = [uri.removeprefix(MACHINE_URI) for uri in uris if uri.startswith(MACHINE_URI)]
+        if not machines or not isinstance(key, ec.EllipticCurvePublicKey):
+            raise UnauthenticatedError("This is no machine's certificate.")
+        return Presented(
+            machine_id=machines[0],
+            serial=f"{certificate.serial_number:x}",
+            not_after=certificate.not_valid_after_utc,
+            public_key=key,
+        )
+
+    def _unsigned(
+        self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey, lifetime: dt.timedelta
+    ) -> x509.CertificateBuilder:
+        ends = min(dt.datetime.now(dt.UTC) + lifetime, self.ends)
+        return unsigned(subject, self._certificate.subject, public_key, ends)
 
     def _sign_leaf(self, builder: x509.CertificateBuilder, usage: x509.ObjectIdentifier) -> x509.Certificate:
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
@@ -144,18 +174,17 @@ class Authority:
 
 
 def unsigned(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, validity: dt.timedelta
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, ends: dt.datetime
 ) -> x509.CertificateBuilder:
     """A certificate of a random serial that is valid from an hour ago, since clocks differ."""
-    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_TOLERANCE)
-        .not_valid_after(now + validity)
+        .not_valid_before(dt.datetime.now(dt.UTC) - CLOCK_TOLERANCE)
+        .not_valid_after(ends)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
 
@@ -203,22 +232,3 @@ def general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
     except ValueError as error:
         raise UsageError(f"{name!r} is not a host name that a certificate can carry.") from error
-
-
-def stored_server_certificate(folder: DataFolder) -> x509.Certificate | None:
-    if not (folder.server_certificate.exists() and folder.server_key.exists()):
-        return None
-    try:
-        return x509.load_pem_x509_certificates(folder.server_certificate.read_bytes())[0]
-    except ValueError as error:
-        raise DataFolderError(f"{folder.server_certificate} cannot be read: remove it.") from error
-
-
-def certified_names(certificate: x509.Certificate) -> set[str]:
-    alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    addresses = {str(address) for address in alternatives.get_values_for_type(x509.IPAddress)}
-    return addresses | set(alternatives.get_values_for_type(x509.DNSName))
-
-
-def expires_within(certificate: x509.Certificate, span: dt.timedelta) -> bool:
-    return certificate.not_valid_after_utc - dt.datetime.now(dt.UTC) < span

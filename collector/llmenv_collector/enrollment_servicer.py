@@ -1,29 +1,47 @@
-"""EnrollmentService over gRPC: a one-time token and a signing request become an identity."""
+"""EnrollmentService over gRPC: a token, or the key of the former certificate, gets a machine its identity."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from llmenv.fleet.v1.enrollment_service_pb2 import EnrollRequest, EnrollResponse
+from llmenv.fleet.v1.enrollment_service_pb2 import (
+    EnrollRequest,
+    EnrollResponse,
+    RenewRequest,
+    RenewResponse,
+)
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceServicer
 from llmenv.ids import new_id
 
-from llmenv_collector import circumstances, tokens
+from llmenv_collector import circumstances, renewal, tokens
 from llmenv_collector.group import Sighting
+from llmenv_collector.renewal import Proof
 
 if TYPE_CHECKING:
     import grpc.aio
 
     from llmenv_collector.authority import Authority, MachineCertificate
     from llmenv_collector.identity import Identity
+    from llmenv_collector.lifetimes import Lifetimes
     from llmenv_collector.store import Store
+
+NANOSECONDS = 1_000_000_000
 
 
 class EnrollmentServicer(EnrollmentServiceServicer):
-    def __init__(self, *, identity: Identity, authority: Authority, store: Store, agent_address: str) -> None:
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        authority: Authority,
+        lifetimes: Lifetimes,
+        store: Store,
+        agent_address: str,
+    ) -> None:
         self._identity = identity
         self._authority = authority
+        self._lifetimes = lifetimes
         self._store = store
         self._agent_address = agent_address
 
@@ -32,9 +50,12 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         request: EnrollRequest,
         context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002 (gRPC passes it)
     ) -> EnrollResponse:
-        machine_id = new_id()
+        token = await asyncio.to_thread(tokens.enrolment_token, self._identity, request.token)
+        machine_id = token.machine_id or new_id()
         # Signed first, so that a request which cannot be signed does not use the token up.
-        certificate = self._authority.sign_machine(request.certificate_signing_request, machine_id=machine_id)
+        certificate = self._authority.sign_machine(
+            request.certificate_signing_request, machine_id=machine_id, lifetime=self._lifetimes.machine
+        )
         enrolled_at = await asyncio.to_thread(
             tokens.redeem,
             self._identity,
@@ -54,6 +75,26 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         await asyncio.wrap_future(self._store.see(sighting))
         return self._response(machine_id, certificate)
 
+    async def Renew(  # noqa: N802 (gRPC names it)
+        self,
+        request: RenewRequest,
+        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002 (gRPC passes it)
+    ) -> RenewResponse:
+        certificate = await asyncio.to_thread(
+            renewal.renew,
+            proof_from_proto(request),
+            authority=self._authority,
+            identity=self._identity,
+            lifetimes=self._lifetimes,
+        )
+        response = RenewResponse(
+            certificate_pem=certificate.pem.decode(),
+            ca_pem=self._authority.pem.decode(),
+            agent_addresses=[self._agent_address],
+        )
+        response.not_after.FromDatetime(certificate.not_after)
+        return response
+
     def _response(self, machine_id: str, certificate: MachineCertificate) -> EnrollResponse:
         response = EnrollResponse(
             machine_id=machine_id,
@@ -63,3 +104,12 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         )
         response.not_after.FromDatetime(certificate.not_after)
         return response
+
+
+def proof_from_proto(request: RenewRequest) -> Proof:
+    return Proof(
+        certificate_pem=request.certificate_pem.encode(),
+        signing_request=request.certificate_signing_request,
+        signed_at=request.signed_at.seconds * NANOSECONDS + request.signed_at.nanos,
+        signature=request.signature,
+    )

@@ -16,6 +16,7 @@ CollectorError
     ├── UnauthenticatedError   not known: no, a wrong, a used or an expired token or certificate
     ├── ForbiddenError         known, and not allowed
     ├── UnspokenRevisionError  no protocol revision in common
+    ├── UntimelyError          a certificate ended too long ago, or a clock is wrong
     ├── OutOfSequenceError     a record's sequence does not follow the watermark
     ├── SupersededError        a newer stream of the same spool took over
     └── SilentError            nothing was said in time
@@ -85,6 +86,10 @@ class ForbiddenError(RefusedError):
 
 
 class UnspokenRevisionError(RefusedError):
+    pass
+
+
+class UntimelyError(RefusedError):
     pass
 
 

@@ -32,6 +32,7 @@ from llmenv_collector.errors import (
     SupersededError,
     UnauthenticatedError,
     UnspokenRevisionError,
+    UntimelyError,
     UsageError,
 )
 from llmenv_collector.policy import Caller
@@ -48,6 +49,7 @@ STATUS_CODES: dict[type[CollectorError], grpc.StatusCode] = {
     UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     ForbiddenError: grpc.StatusCode.PERMISSION_DENIED,
     UnspokenRevisionError: grpc.StatusCode.FAILED_PRECONDITION,
+    UntimelyError: grpc.StatusCode.FAILED_PRECONDITION,
     OutOfSequenceError: grpc.StatusCode.OUT_OF_RANGE,
     SupersededError: grpc.StatusCode.ABORTED,
     UsageError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -97,8 +99,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
     async def _machine(self, context: grpc.aio.ServicerContext[Any, Any]) -> str:
         machine_id = certified_machine(context)
-        if not await asyncio.to_thread(self._identity.may_connect, machine_id):
-            raise ForbiddenError(f"Machine {machine_id} is not enrolled here or was revoked.")
+        await asyncio.to_thread(self._identity.admit, machine_id)
         return machine_id
 
 

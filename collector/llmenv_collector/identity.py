@@ -2,7 +2,8 @@
 
 It is a file of its own so that a restored backup of the measurements never
 brings a used token or a revoked machine back, and so that `token create` works
-while a collector serves.  Every change leaves a row in `audit`.
+while a collector serves.  Every change leaves a row in `audit`.  What was used or
+revoked stays so, and no row goes: the file itself refuses it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmenv_collector import clock
-from llmenv_collector.errors import DataFolderError, NotFoundError, UsageError
+from llmenv_collector.errors import DataFolderError, ForbiddenError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from llmenv_collector.authority import MachineCertificate
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -29,11 +32,12 @@ CREATE TABLE token (
   created_at INTEGER NOT NULL,     -- all times: microseconds since 1970
   expires_at INTEGER NOT NULL,
   used_at INTEGER,                 -- enrolment only
-  revoked_at INTEGER
+  revoked_at INTEGER,
+  machine_id TEXT REFERENCES machine -- that enrols again with it; NULL for a new one
 ) STRICT;
 CREATE TABLE machine (
   machine_id TEXT PRIMARY KEY,
-  hostname TEXT NOT NULL,          -- at enrolment
+  hostname TEXT NOT NULL,          -- at enrolment; empty when it was admitted by its certificate
   enrolled_at INTEGER NOT NULL,
   revoked_at INTEGER
 ) STRICT;
@@ -55,6 +59,19 @@ CREATE TABLE audit (
   subject TEXT NOT NULL,           -- id of the token, machine, command or batch
   detail TEXT NOT NULL
 ) STRICT;
+CREATE TRIGGER tokens_stay BEFORE DELETE ON token BEGIN SELECT RAISE(ABORT, 'tokens stay'); END;
+CREATE TRIGGER machines_stay BEFORE DELETE ON machine BEGIN SELECT RAISE(ABORT, 'machines stay'); END;
+CREATE TRIGGER audit_stays BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit stays'); END;
+CREATE TRIGGER audit_stands BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit stands'); END;
+CREATE TRIGGER used_stays_used BEFORE UPDATE ON token
+WHEN old.used_at IS NOT NULL AND new.used_at IS NOT old.used_at
+BEGIN SELECT RAISE(ABORT, 'a used token stays used'); END;
+CREATE TRIGGER revoked_token_stays_revoked BEFORE UPDATE ON token
+WHEN old.revoked_at IS NOT NULL AND new.revoked_at IS NOT old.revoked_at
+BEGIN SELECT RAISE(ABORT, 'a revoked token stays revoked'); END;
+CREATE TRIGGER revoked_machine_stays_revoked BEFORE UPDATE ON machine
+WHEN old.revoked_at IS NOT NULL AND new.revoked_at IS NOT old.revoked_at
+BEGIN SELECT RAISE(ABORT, 'a revoked machine stays revoked'); END;
 """
 
 
@@ -133,6 +150,28 @@ class Identity:
         with self.reading() as connection:
             return connection.execute(query, (machine_id,)).fetchone() is not None
 
+    def admit(self, machine_id: str) -> None:
+        """A machine that shows a certificate of ours.  Raises ForbiddenError for a revoked one.
+
+        One that this file does not know, since it is an older copy, is entered again: only our CA
+        could have certified it.
+        """
+        with self.reading() as connection:
+            if is_standing(connection, machine_id):
+                return
+        with self.changes() as connection:
+            enter(connection, machine_id)
+
+    def renewed(self, machine_id: str, certificate: MachineCertificate, *, replaces: str) -> None:
+        """Notes the next certificate of a machine.  Raises ForbiddenError for a revoked one."""
+        with self.changes() as connection:
+            if not is_standing(connection, machine_id):
+                enter(connection, machine_id)
+            add_certificate(connection, machine_id, certificate)
+            audit(
+                connection, "machine.renew", machine_id, f"certificate {certificate.serial} after {replaces}"
+            )
+
     def revoke_machine(self, machine: str) -> EnrolledMachine:
         """By id, a unique prefix of it, or the hostname."""
         found = self.find_machine(machine)
@@ -158,6 +197,30 @@ class Identity:
         if len(matches) > 1:
             raise UsageError(f"{machine!r} names {len(matches)} machines: give the machine's id.")
         return matches[0]
+
+
+def is_standing(connection: sqlite3.Connection, machine_id: str) -> bool:
+    """False for a machine that is not known.  Raises ForbiddenError for a revoked one."""
+    row = connection.execute("SELECT revoked_at FROM machine WHERE machine_id = ?", (machine_id,)).fetchone()
+    if row is not None and row[0] is not None:
+        raise ForbiddenError(f"Machine {machine_id} was revoked.")
+    return row is not None
+
+
+def enter(connection: sqlite3.Connection, machine_id: str) -> None:
+    """By its certificate alone; another call may have been faster."""
+    new = connection.execute(
+        "INSERT OR IGNORE INTO machine VALUES (?, '', ?, NULL)", (machine_id, clock.now())
+    ).rowcount
+    if new:
+        audit(connection, "machine.readmit", machine_id, "by a certificate of this CA")
+
+
+def add_certificate(connection: sqlite3.Connection, machine_id: str, certificate: MachineCertificate) -> None:
+    ends = int(certificate.not_after.timestamp()) * clock.MICROSECONDS
+    connection.execute(
+        "INSERT INTO certificate VALUES (?, ?, ?, ?)", (certificate.serial, machine_id, clock.now(), ends)
+    )
 
 
 def audit(connection: sqlite3.Connection, action: str, subject: str, detail: str) -> None:

@@ -46,7 +46,9 @@ from llmenv_collector.gate import Gate
 from llmenv_collector.group import Sighting
 from llmenv_collector.identity import Identity
 from llmenv_collector.labels import LabelCopy
+from llmenv_collector.lifetimes import Lifetimes
 from llmenv_collector.machine_selection import Selector
+from llmenv_collector.server_certificate import ServerCertificate
 from llmenv_collector.session import House
 from llmenv_collector.settings import Address, Settings, parse_address
 from llmenv_collector.snapshot import Snapshots
@@ -54,7 +56,6 @@ from llmenv_collector.statements import Limits, Statements
 from llmenv_collector.streams import Streams
 
 if TYPE_CHECKING:
-    from llmenv_collector.authority import ServerIdentity
     from llmenv_collector.store import Store
 
 logger = logging.getLogger(__name__)
@@ -166,9 +167,10 @@ def open_ports(server: Any, collector: Collector) -> Serving:
     agents_listen = parse_address(settings.agents_listen, where="--agents-listen")
     host = settings.advertise or reachable(listen.host)
     authority = Authority.load(folder)
-    identity = authority.server_identity(folder, names={host})
-    people_port = bind(server, listen, credentials(identity))
-    agents_port = bind(server, agents_listen, credentials(identity, client_ca=authority.pem))
+    certificate = ServerCertificate(folder, authority, lifetime=Lifetimes.of(settings).server)
+    certificate.with_names({host})
+    people_port = bind(server, listen, certificate.credentials())
+    agents_port = bind(server, agents_listen, certificate.credentials(client_ca=authority.pem))
     agents_host = settings.advertise or reachable(agents_listen.host)
     return Serving(
         people_address=str(Address(host, people_port)),
@@ -180,15 +182,6 @@ def open_ports(server: Any, collector: Collector) -> Serving:
 def reachable(host: str) -> str:
     """A host to connect to; a wildcard address is none."""
     return os.uname().nodename if host in {"0.0.0.0", "::"} else host  # noqa: S104 (compares, binds nothing)
-
-
-def credentials(identity: ServerIdentity, *, client_ca: bytes | None = None) -> grpc.ServerCredentials:
-    """With `client_ca` a client must show a certificate of that CA."""
-    return grpc.ssl_server_credentials(
-        [(identity.key, identity.chain)],
-        root_certificates=client_ca,
-        require_client_auth=client_ca is not None,
-    )
 
 
 def bind(server: Any, address: Address, server_credentials: grpc.ServerCredentials) -> int:
@@ -229,6 +222,7 @@ def add_services(server: Any, collector: Collector, *, agent_address: str) -> An
     enrollment = EnrollmentServicer(
         identity=collector.identity,
         authority=Authority.load(collector.folder),
+        lifetimes=Lifetimes.of(collector.settings),
         store=collector.store,
         agent_address=agent_address,
     )

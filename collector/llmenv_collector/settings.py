@@ -46,6 +46,12 @@ class Settings:
     """An analyst's statement is ended when its process needs more, 10^6 bytes."""
     sql_rows: int = 1_000_000
     """Rows that one statement may return at most."""
+    certificate_seconds: int = 30 * 86_400
+    """A machine's certificate is good for this long."""
+    server_certificate_seconds: int = 397 * 86_400
+    """The collector's own certificate is good for this long."""
+    late_renewal_seconds: int = 180 * 86_400
+    """A machine's certificate can be renewed for this long after its end."""
 
 
 @dataclass(frozen=True)

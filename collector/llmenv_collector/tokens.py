@@ -15,7 +15,7 @@ from llmenv.ids import new_id
 
 from llmenv_collector import clock
 from llmenv_collector.errors import NotFoundError, UnauthenticatedError
-from llmenv_collector.identity import audit
+from llmenv_collector.identity import add_certificate, audit, is_standing
 
 if TYPE_CHECKING:
     import sqlite3
@@ -40,6 +40,8 @@ class Token:
     expires_at: int
     used_at: int | None
     revoked_at: int | None
+    machine_id: str | None = None
+    """The machine that enrols again with it; None for a new one."""
 
     def state(self, now: int) -> str:
         """One word: active, used, revoked or expired."""
@@ -50,18 +52,18 @@ class Token:
         return "active" if now < self.expires_at else "expired"
 
 
-COLUMNS = "token_id, role, label, created_at, expires_at, used_at, revoked_at"
+COLUMNS = "token_id, role, label, created_at, expires_at, used_at, revoked_at, machine_id"
 
 
-def create(identity: Identity, *, role: str, seconds: int, label: str) -> str:
-    """A new secret.  It is returned this once."""
+def create(identity: Identity, *, role: str, seconds: int, label: str, machine_id: str | None = None) -> str:
+    """A new secret.  It is returned this once.  With `machine_id` that machine enrols again."""
     secret = secrets.token_urlsafe(32)
     token_id, now = new_id(), clock.now()
     with identity.changes() as connection:
         connection.execute(
-            "INSERT INTO token (token_id, role, label, secret_hash, created_at, expires_at)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (token_id, role, label, digest(secret), now, now + seconds * clock.MICROSECONDS),
+            "INSERT INTO token (token_id, role, label, secret_hash, created_at, expires_at, machine_id)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (token_id, role, label, digest(secret), now, now + seconds * clock.MICROSECONDS, machine_id),
         )
         audit(connection, "token.create", token_id, role)
     return secret
@@ -77,29 +79,38 @@ def role_token(identity: Identity, secret: str) -> Token:
     return found
 
 
+def enrolment_token(identity: Identity, secret: str) -> Token:
+    """The valid token of a machine that enrols, unused.  Raises UnauthenticatedError."""
+    with identity.reading() as connection:
+        return find_enrolment(connection, secret)
+
+
 def redeem(
     identity: Identity, secret: str, *, machine_id: str, hostname: str, certificate: MachineCertificate
 ) -> int:
     """Uses an enrolment token up and enters the machine, both or neither.
 
-    Returns the time of enrolment, microseconds since 1970.
+    Returns the time of enrolment, microseconds since 1970.  Raises ForbiddenError when the token is
+    for a machine that was revoked meanwhile.
     """
     now = clock.now()
     with identity.changes() as connection:
-        found = find(connection, secret)
-        if found.role != ENROLMENT:
-            raise UnauthenticatedError(
-                "This token is for people; machines enrol with one made without --role."
-            )
-        require_active(found)
+        found = find_enrolment(connection, secret)
         connection.execute("UPDATE token SET used_at = ? WHERE token_id = ?", (now, found.token_id))
-        connection.execute("INSERT INTO machine VALUES (?, ?, ?, NULL)", (machine_id, hostname, now))
-        not_after = int(certificate.not_after.timestamp()) * clock.MICROSECONDS
-        connection.execute(
-            "INSERT INTO certificate VALUES (?, ?, ?, ?)", (certificate.serial, machine_id, now, not_after)
-        )
-        audit(connection, "machine.enrol", machine_id, f"{hostname}, by token {found.token_id}")
+        if not is_standing(connection, machine_id):
+            connection.execute("INSERT INTO machine VALUES (?, ?, ?, NULL)", (machine_id, hostname, now))
+        add_certificate(connection, machine_id, certificate)
+        action = "machine.enrol_again" if found.machine_id else "machine.enrol"
+        audit(connection, action, machine_id, f"{hostname}, by token {found.token_id}")
     return now
+
+
+def find_enrolment(connection: sqlite3.Connection, secret: str) -> Token:
+    found = find(connection, secret)
+    if found.role != ENROLMENT:
+        raise UnauthenticatedError("This token is for people; machines enrol with one made without --role.")
+    require_active(found)
+    return found
 
 
 def listing(identity: Identity) -> list[Token]:

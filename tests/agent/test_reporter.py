@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import datetime as dt
 import hashlib
 import logging
 import socket
@@ -27,6 +28,7 @@ from llmenv_agent.reporter import Reporter
 from llmenv_agent.spool import GENESIS, Spool
 from llmenv_collector.authority import Authority, key_pem
 from llmenv_collector.data_folder import DataFolder
+from llmenv_collector.server_certificate import ServerCertificate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -119,7 +121,7 @@ class House:
 
     @contextlib.asynccontextmanager
     async def serving(self, collector: Collector) -> AsyncIterator[None]:
-        identity = self.authority.server_identity(self.folder, names=["localhost"])
+        identity = ServerCertificate(self.folder, self.authority).with_names(["localhost"])
         credentials = grpc.ssl_server_credentials(
             [(identity.key, identity.chain)], self.authority.pem, require_client_auth=True
         )
@@ -134,7 +136,9 @@ class House:
 
     def identity(self, *, trusting: Authority | None = None) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self.authority.sign_machine(signing_request(key), machine_id=MACHINE_ID)
+        certificate = self.authority.sign_machine(
+            signing_request(key), machine_id=MACHINE_ID, lifetime=dt.timedelta(days=1)
+        )
         return Identity(
             machine_id=MACHINE_ID,
             key_pem=key_pem(key).decode(),

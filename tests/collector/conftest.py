@@ -40,10 +40,12 @@ def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
 class RunningCollector:
     """A data folder with `serve` on it, on ports that the system chooses."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, settings: str = "") -> None:
         self.folder = folder
         self.flags = flags
         self.admin_secret = PrintedToken.parse(run_command("init", "--data", str(folder)).stdout).secret
+        if settings:
+            (folder / "collector.toml").write_text(settings)
         self.start()
 
     def start(self, command: Sequence[str] = COMMAND) -> None:

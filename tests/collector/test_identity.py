@@ -24,7 +24,7 @@ from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceStub
 from llmenv.fleet.v1.enrollment_service_pb2 import EnrollRequest
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
-from llmenv_collector import authority, server
+from llmenv_collector import authority, server, server_certificate
 from llmenv_collector.policy import POLICY, Caller
 
 from .conftest import run_command, signing_request
@@ -215,12 +215,13 @@ def test_the_server_certificate_keeps_its_names(tmp_path: Any) -> None:
     from llmenv_collector.data_folder import DataFolder
 
     folder = DataFolder(tmp_path)
-    signer = authority.Authority.create(folder)
-    signer.server_identity(folder, names=["collector.lab.example"])
+    shown = server_certificate.ServerCertificate(folder, authority.Authority.create(folder))
+    shown.with_names(["collector.lab.example"])
     first = folder.server_certificate.read_bytes()
-    signer.server_identity(folder, names=["127.0.0.1"])
+    shown.with_names(["127.0.0.1"])
     assert folder.server_certificate.read_bytes() == first
-    signer.server_identity(folder, names=["10.0.0.5"])
-    certificate = authority.stored_server_certificate(folder)
+    shown.with_names(["10.0.0.5"])
+    certificate = server_certificate.stored_certificate(folder)
     assert certificate is not None
-    assert {"collector.lab.example", "10.0.0.5", "localhost"} <= authority.certified_names(certificate)
+    names = server_certificate.certified_names(certificate)
+    assert {"collector.lab.example", "10.0.0.5", "localhost"} <= names

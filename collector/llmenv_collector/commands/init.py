@@ -29,9 +29,10 @@ def command(folder: DataFolder, hosts: tuple[str, ...]) -> None:
     certificate, when --host gives new ones.
     """
     from llmenv_collector.authority import Authority
+    from llmenv_collector.server_certificate import ServerCertificate
 
     if folder.is_initialised():
-        Authority.load(folder).server_identity(folder, names=hosts)
+        ServerCertificate(folder, Authority.load(folder)).with_names(hosts)
         click.echo(f"{folder.path} already holds a collector; nothing was lost.", err=True)
         return
     click.echo(create(folder, hosts=hosts))
@@ -46,6 +47,7 @@ def create(folder: DataFolder, *, hosts: tuple[str, ...]) -> str:
     from llmenv_collector import migrate, settings, tokens
     from llmenv_collector.authority import Authority
     from llmenv_collector.identity import Identity
+    from llmenv_collector.server_certificate import ServerCertificate
 
     folder.create()
     connection = migrate.connect(folder.database)
@@ -54,7 +56,7 @@ def create(folder: DataFolder, *, hosts: tuple[str, ...]) -> str:
     finally:
         connection.close()
     authority = Authority.create(folder)
-    authority.server_identity(folder, names=hosts)
+    ServerCertificate(folder, authority).with_names(hosts)
     if hosts:
         settings.write_serving_others(folder.configuration, host=hosts[0])
     address = settings.people_address(settings.load(folder.configuration, flags={}))

@@ -11,6 +11,7 @@ from llmenv_collector.commands.options import data_option, table
 
 if TYPE_CHECKING:
     from llmenv_collector.data_folder import DataFolder
+    from llmenv_collector.identity import Identity
 
 
 @click.group("token")
@@ -26,16 +27,31 @@ def command() -> None:
     help="For a person; without it, one machine may enrol.",
 )
 @click.option(
+    "--for",
+    "machine",
+    metavar="MACHINE",
+    help="Id or hostname of a machine that enrols again, and goes on under its id.",
+)
+@click.option(
     "--ttl", metavar="TIME", help="Such as 15m, 8h or 30d.  [default: 15m to enrol, 90d for a person]"
 )
 @click.option("--label", default="", help="Whom or what it is for.")
 @click.option(
     "--address", metavar="HOST:PORT", help="Where the collector is reached.  [default: where it serves now]"
 )
-def create(folder: DataFolder, role: str | None, ttl: str | None, label: str, address: str | None) -> None:
+def create(
+    *,
+    folder: DataFolder,
+    role: str | None,
+    machine: str | None,
+    ttl: str | None,
+    label: str,
+    address: str | None,
+) -> None:
     """Print a new token, this once.
 
-    A token without a role lets one machine enrol.
+    A token without a role lets one machine enrol.  With --for it is the machine that is named, as after a
+    new installation: its history goes on.
     """
     from llmenv.printed_token import PrintedToken
 
@@ -44,13 +60,32 @@ def create(folder: DataFolder, role: str | None, ttl: str | None, label: str, ad
     from llmenv_collector.identity import Identity
 
     folder.require_initialised()
+    identity = Identity(folder.identity)
     default = tokens.ROLE_SECONDS if role else tokens.ENROLMENT_SECONDS
     seconds = settings.parse_duration(ttl, where="--ttl") if ttl else default
     where = str(settings.parse_address(address, where="--address")) if address else people_address(folder)
     secret = tokens.create(
-        Identity(folder.identity), role=role or tokens.ENROLMENT, seconds=seconds, label=label
+        identity,
+        role=role or tokens.ENROLMENT,
+        seconds=seconds,
+        label=label,
+        machine_id=continued(identity, machine, role) if machine else None,
     )
     click.echo(PrintedToken(address=where, pin=Authority.load(folder).pin, secret=secret))
+
+
+def continued(identity: Identity, machine: str, role: str | None) -> str:
+    """Id of the machine that a token is for."""
+    from llmenv_collector.errors import UsageError
+
+    if role:
+        raise UsageError("--for is of a machine and --role of a person: give one of them.")
+    found = identity.find_machine(machine)
+    if found.revoked_at is not None:
+        raise UsageError(
+            f"{found.hostname} ({found.machine_id}) was revoked for good: enrol it as a new machine."
+        )
+    return found.machine_id
 
 
 def people_address(folder: DataFolder) -> str:
