@@ -115,7 +115,7 @@ def test_a_full_spool_keeps_what_is_in_flight(tmp_path: Path) -> None:
 
 def test_raw_trials_go_before_verdicts(tmp_path: Path) -> None:
     """A full spool first takes them from its oldest unsent results, which say so; nothing is dropped."""
-    spool = Spool(tmp_path / "spool.db", machine_id="machine-1", bounds=Bounds(total_bytes=9_000))
+    spool = Spool(tmp_path / "spool.db", machine_id="machine-1", bounds=Bounds(total_bytes=8_000))
     for number in range(6):
         measurement = result_pb2.Measurement(name="seconds", value=number, trials=[1.0] * 200)
         result = result_pb2.Result(check_name="bench", measurements=[measurement])
