@@ -1,8 +1,8 @@
 """How long a lone record takes: from the call that spools it until the collector's acknowledgement is here.
 
 A real collector in a process of its own, mutual TLS on loopback, an agent's reporter that is connected and
-has nothing else to do. Between two records it rests, so that nothing is warm but the connection. Beside it the
-same write alone, committed to a spool and not sent. The last line is JSON.
+has nothing else to do. Between two records it rests, so that nothing is warm but the connection. Beside it
+the same write alone, committed to a spool and not sent. The last line is JSON.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import duckdb
+    from llmenv.fleet.v1 import record_pb2
 
     from llmenv_collector.ingest import Reading
 
@@ -32,7 +33,7 @@ class Watermark:
     dropped: int = 0
     repeated: int = 0
     previous_spool_id: str | None = None
-    previous_lost: int = 0
+    previous_answered: int = 0
     first_received_at: int = 0
     last_received_at: int = 0
 
@@ -52,7 +53,7 @@ class Watermark:
             rejected=self.rejected + (covered if reading.reason else 0),
             dropped=self.dropped + (covered if reading.is_tombstone else 0),
             previous_spool_id=reading.previous_spool_id or self.previous_spool_id,
-            previous_lost=self.previous_lost + reading.message.spool_forked.lost_records,
+            previous_answered=self.previous_answered or answered_before(reading.message.spool_forked),
             first_received_at=self.first_received_at or arrival.received_at,
             last_received_at=arrival.received_at,
         )
@@ -61,11 +62,16 @@ class Watermark:
         return dict(vars(self))
 
 
+def answered_before(forked: record_pb2.SpoolForked) -> int:
+    """Of the spool that is continued: what both copies had, and what a restored collector lost after that."""
+    return forked.shared_sequence + forked.lost_records
+
+
 def read_watermarks(connection: duckdb.DuckDBPyConnection, spool_ids: Iterable[str]) -> dict[str, Watermark]:
     """Of those spools that have one."""
     query = """
         SELECT spool_id::VARCHAR, machine_id::VARCHAR, sequence, digest, stored, rejected, dropped,
-               repeated, previous_spool_id::VARCHAR, previous_lost,
+               repeated, previous_spool_id::VARCHAR, previous_answered,
                epoch_us(first_received_at), epoch_us(last_received_at)
         FROM store.watermark WHERE spool_id IN (SELECT unnest(?::UUID[]))
     """

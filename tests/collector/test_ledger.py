@@ -61,7 +61,7 @@ def said(store: Store, spool_id: str, *, at: int = DAY, **totals: int) -> None:
 
 
 def change(store: Store, statement: str) -> None:
-    store._request(lambda connection: connection.execute(statement)).result()
+    store.request(lambda connection: connection.execute(statement)).result()
 
 
 def ledger(store: Store, machine: str = "") -> fleet.GetDeliveryResponse:
@@ -177,6 +177,15 @@ def test_what_a_restore_lost_is_said_with_the_spool_that_had_it(store: Store) ->
     assert account(first) == {"minted": 59, "stored": 40, "lost_by_restore": 19}
     assert list(first.reasons) == ["19 lost: acknowledged, then lost by a restore of the collector"]
     assert account(second) == {"minted": 32, "stored": 32}
+
+
+def test_what_a_later_restore_loses_of_an_earlier_spool_is_said(store: Store) -> None:
+    """The fork was at 40, and the collector went back to 30 of the former spool: nobody holds the rest."""
+    older, newer = new_id(), new_id()
+    deliver(store, older, [record() for _ in range(30)])
+    forked = record(spool_forked=record_pb2.SpoolForked(previous_spool_id=older, shared_sequence=40))
+    deliver(store, newer, [forked, record()], at=DAY + 1)
+    assert account(ledger(store).spools[0]) == {"minted": 40, "stored": 30, "lost_by_restore": 10}
 
 
 def test_an_older_copy_of_a_spool_ends_nothing_twice(store: Store) -> None:

@@ -16,7 +16,7 @@ CREATE TABLE store.watermark (
   dropped UBIGINT NOT NULL,
   repeated UBIGINT NOT NULL,          -- of `stored`: brought by another copy of the spool before
   previous_spool_id UUID,             -- when the spool continues a copied one
-  previous_lost UBIGINT NOT NULL,     -- of that one: acknowledged, then lost by a restore of the store
+  previous_answered UBIGINT NOT NULL, -- of that one: sequences up to where this one begins
   first_received_at TIMESTAMPTZ NOT NULL,
   last_received_at TIMESTAMPTZ NOT NULL
 );

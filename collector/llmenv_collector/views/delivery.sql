@@ -8,13 +8,13 @@ WITH held AS (
   SELECT spool_id, sum(records)::BIGINT AS records, min(lowest)::BIGINT AS lowest FROM held GROUP BY spool_id
 ), continued AS (
   SELECT previous_spool_id AS spool_id, arg_max(spool_id, first_received_at) AS next_spool_id,
-         max(first_received_at) AS since, sum(previous_lost)::BIGINT AS lost
+         max(first_received_at) AS since, max(previous_answered)::BIGINT AS answered
   FROM store.watermark WHERE previous_spool_id IS NOT NULL GROUP BY previous_spool_id
 ), account AS (
   SELECT spool_id, coalesce(mark.machine_id, said.machine_id) AS machine_id,
          coalesce(mark.sequence, 0)::BIGINT AS watermark, coalesce(mark.stored, 0)::BIGINT AS stored,
          coalesce(mark.rejected, 0)::BIGINT AS rejected, coalesce(mark.dropped, 0)::BIGINT AS dropped,
-         coalesce(mark.repeated, 0)::BIGINT AS repeated, coalesce(continued.lost, 0) AS lost_by_restore,
+         coalesce(mark.repeated, 0)::BIGINT AS repeated, greatest(coalesce(continued.answered - coalesce(mark.sequence, 0)::BIGINT, 0), 0) AS lost_by_restore,
          said.minted::BIGINT AS said_minted, said.said_at,
          said.minted::BIGINT - said.stored - said.rejected - said.waiting - said.dropped AS said_wrong,
          coalesce(said.said_at <= continued.since, said.said_at IS NULL AND continued.since IS NOT NULL, FALSE)
