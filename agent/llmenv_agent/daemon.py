@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from llmenv_agent.command_inbox import CommandInbox
 from llmenv_agent.errors import AlreadyRunningError, DeliveryError, UsageError
 from llmenv_agent.facts import read_machine
-from llmenv_agent.recovery import close_unfinished
-from llmenv_agent.repertoire import read_repertoire
+from llmenv_agent.renewal import Renewal
+from llmenv_agent.repertoire import Repertoire, read_repertoire
 from llmenv_agent.reporter import Reporter
 from llmenv_agent.schedule import Schedule
 from llmenv_agent.spool import Spool
@@ -98,7 +98,7 @@ class Daemon:
         await self._commands.reopen()
         reporter = Reporter(
             self._spool,
-            self._identity,
+            Renewal(self._configuration.state_dir, self._identity),
             read_machine=self._read_machine,
             on_command=self._commands.take,
             is_running=lambda: bool(self._work.current_run),

@@ -19,7 +19,7 @@ from llmenv.fleet.v1 import enrollment_service_pb2, enrollment_service_pb2_grpc
 from llmenv.printed_token import PrintedToken
 
 from llmenv_agent.errors import EnrollmentError, UsageError
-from llmenv_agent.identity import Identity
+from llmenv_agent.identity import Identity, renewal_due
 
 if TYPE_CHECKING:
     from llmenv.fleet.v1 import machine_pb2
@@ -46,15 +46,16 @@ def enroll(token_text: str, *, machine: machine_pb2.Machine, address: str = "") 
             agent_version=__version__,
         ),
     )
+    not_after = response.not_after.ToDatetime(tzinfo=dt.UTC)
     return Identity(
         machine_id=response.machine_id,
-        key_pem=key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ).decode(),
+        key_pem=private_pem(key),
         certificate_pem=response.certificate_pem,
         ca_pem=response.ca_pem,
+        enrollment_address=token.address,
         agent_addresses=tuple(response.agent_addresses),
-        not_after=response.not_after.ToDatetime(tzinfo=dt.UTC).isoformat(),
+        not_after=not_after.isoformat(),
+        renew_at=renewal_due(not_after),
     )
 
 
@@ -74,6 +75,12 @@ def signing_request(key: ec.EllipticCurvePrivateKey) -> bytes:
     """A CSR in DER; the collector decides the name that it certifies."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def private_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
 
 
 def _call(

@@ -1,7 +1,7 @@
 """Who this machine is to its collector: an issued id, a key made here, a certificate, and whom to trust.
 
 All of it lies in one file of the state directory, readable by its owner alone and replaced as a whole, so
-that a key never stands beside another key's certificate.
+that a key never stands beside another key's certificate, whenever the machine stops.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import json
 import os
+import random
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -20,23 +21,41 @@ if TYPE_CHECKING:
 
 FILE_NAME = "identity.json"
 ROOM_BYTES = 16_384  # an identity has about 2,000
+# Two thirds of the lifetime, spread so that machines enrolled together do not renew together.
+RENEWED_AFTER = (0.60, 0.73)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """PEM texts, and `agent_addresses` as host:port in order of preference."""
+    """PEM texts, addresses as host:port, times in ISO 8601 with their offset."""
 
     machine_id: str
     key_pem: str
     certificate_pem: str
     ca_pem: str
+    enrollment_address: str
+    """Where the machine enrolled, and renews."""
     agent_addresses: tuple[str, ...]
+    """In order of preference."""
     not_after: str
-    """End of the certificate's validity, ISO 8601 with its offset."""
+    """End of the certificate's validity."""
+    renew_at: str
+    """When the next certificate is due."""
 
     def remaining(self) -> dt.timedelta:
         """Time until the certificate ends; negative after it."""
         return dt.datetime.fromisoformat(self.not_after) - dt.datetime.now(dt.UTC)
+
+    def until_renewal(self) -> dt.timedelta:
+        """Time until the next certificate is due; negative after it."""
+        return dt.datetime.fromisoformat(self.renew_at) - dt.datetime.now(dt.UTC)
+
+
+def renewal_due(not_after: dt.datetime) -> str:
+    """When a certificate issued now is to be renewed."""
+    now = dt.datetime.now(dt.UTC)
+    share = random.uniform(*RENEWED_AFTER)  # noqa: S311 # spreads load, protects nothing
+    return (now + (not_after - now) * share).isoformat()
 
 
 def load_identity(state_dir: Path) -> Identity:
@@ -67,6 +86,13 @@ def save_identity(state_dir: Path, identity: Identity) -> Path:
     path = state_dir / FILE_NAME
     _write_part(state_dir, json.dumps(asdict(identity), indent=2)).replace(path)
     return path
+
+
+def replace_identity(state_dir: Path, former: Identity, identity: Identity) -> None:
+    """Store what `former` became. Raises IdentityError where another one was stored meanwhile."""
+    if load_identity(state_dir) != former:
+        raise IdentityError("This machine was enrolled anew meanwhile; that identity stays.")
+    save_identity(state_dir, identity)
 
 
 def _write_part(state_dir: Path, content: str) -> Path:

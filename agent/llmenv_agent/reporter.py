@@ -19,16 +19,21 @@ from llmenv_agent.reconnect import LONGEST_SECONDS, Reconnect
 from llmenv_agent.session import End, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from llmenv.fleet.v1 import agent_service_pb2, machine_pb2
 
-    from llmenv_agent.identity import Identity
+    from llmenv_agent.renewal import Renewal
     from llmenv_agent.spool import Spool
 
 log = logging.getLogger(__name__)
 
-_FOR_A_PERSON_TO_MEND = {Trouble.REVOKED, Trouble.NOT_KNOWN, Trouble.INCOMPATIBLE}
+_FOR_A_PERSON_TO_MEND = {
+    Trouble.REFUSED_BY_TLS,
+    Trouble.REVOKED,
+    Trouble.NOT_KNOWN,
+    Trouble.INCOMPATIBLE,
+}
 
 
 class Reporter:
@@ -37,21 +42,23 @@ class Reporter:
     def __init__(
         self,
         spool: Spool,
-        identity: Identity,
+        renewal: Renewal,
         *,
         read_machine: Callable[[], machine_pb2.Machine],
         on_command: Callable[[agent_service_pb2.Command], Awaitable[None]],
         is_running: Callable[[], bool] = lambda: False,
     ) -> None:
         self._spool = spool
-        self._identity = identity
+        self._renewal = renewal
         self._read_machine = read_machine
         self._on_command = on_command
         self._is_running = is_running
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._progress = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
         self._reconnect = Reconnect()
+        self._addresses_tried = 0
         self._trouble: Trouble | None = None
         self.last_diagnosis: Diagnosis | None = None
         loop = asyncio.get_running_loop()
@@ -59,16 +66,30 @@ class Reporter:
 
     async def run(self) -> None:
         """Connect, deliver, connect again, until `stop`."""
-        address = self._identity.agent_addresses[0]
-        async with contextlib.AsyncExitStack() as channels:
-            channel = await channels.enter_async_context(open_channel(address, self._identity))
+        self._running = asyncio.current_task()
+        renewing = asyncio.create_task(self._renewal.run())
+        try:
             while not self._stopping.is_set():
+                await self._run_channel()
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            self._progress.set()  # who waits for a delivery learns that none will come
+
+    async def _run_channel(self) -> None:
+        """Streams one after the other, until another address or a new certificate is to be used."""
+        identity = self._renewal.identity
+        address = self._address(identity.agent_addresses)
+        async with open_channel(address, identity) as channel:
+            while identity is self._renewal.identity and not self._stopping.is_set():
                 delay = await self._run_session(channel, address)
                 await self._sleep(delay)
-                if self._trouble is Trouble.UNREACHABLE and len(self._identity.agent_addresses) > 1:
-                    await channels.aclose()
-                    address = self._next_address(address)
-                    channel = await channels.enter_async_context(open_channel(address, self._identity))
+                if self._trouble is Trouble.UNREACHABLE and len(identity.agent_addresses) > 1:
+                    self._addresses_tried += 1
+                    return
+
+    def _address(self, addresses: Sequence[str]) -> str:
+        return addresses[self._addresses_tried % len(addresses)]
 
     def stop(self) -> None:
         """Say Goodbye and end `run`."""
@@ -76,10 +97,16 @@ class Reporter:
         self._wake.set()
 
     async def wait_until_delivered(self, timeout_seconds: float) -> None:
-        """Return when the collector has acknowledged everything. Raises DeliveryError at the deadline."""
+        """Return when the collector has acknowledged everything. Raises DeliveryError at the deadline.
+
+        Raises what ended `run` where it has ended before.
+        """
         deadline = time.monotonic() + timeout_seconds
         while not await asyncio.to_thread(self._spool.is_delivered):
             self._progress.clear()
+            if self._running is not None and self._running.done():
+                self._running.result()
+                raise DeliveryError(self._still_waiting(timeout_seconds))
             try:
                 await asyncio.wait_for(self._progress.wait(), max(0.0, deadline - time.monotonic()))
             except TimeoutError:
@@ -114,12 +141,25 @@ class Reporter:
             self._note_trouble(Diagnosis(trouble=Trouble.BROKEN, sentence=str(error)))
         except grpc.aio.AioRpcError as error:
             asked_seconds = _retry_seconds(error)
-            diagnosis = await asyncio.to_thread(explain, address, self._identity, error)
+            diagnosis = await asyncio.to_thread(explain, address, self._renewal.identity, error)
+            # It may have ended, by this clock or by the collector's.
+            if diagnosis.trouble is Trouble.REFUSED_BY_TLS and await self._renew():
+                return 0.0
             self._note_trouble(diagnosis)
             if diagnosis.trouble in _FOR_A_PERSON_TO_MEND:
                 asked_seconds = max(asked_seconds, LONGEST_SECONDS)
         connected = 0.0 if session.welcomed_at is None else time.monotonic() - session.welcomed_at
         return self._reconnect.delay_after(connected, asked_seconds=asked_seconds)
+
+    async def _renew(self) -> bool:
+        """False also when the agent stops meanwhile."""
+        renewing = asyncio.create_task(self._renewal.renew())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({renewing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (renewing, stopping):
+            task.cancel()
+        outcome, _ = await asyncio.gather(renewing, stopping, return_exceptions=True)
+        return outcome is True
 
     def _note_progress(self) -> None:
         self._trouble = self.last_diagnosis = None
@@ -130,10 +170,6 @@ class Reporter:
         level = logging.DEBUG if diagnosis.trouble is self._trouble else logging.WARNING
         log.log(level, "%s", diagnosis.sentence, extra={"trouble": diagnosis.trouble.value})
         self._trouble, self.last_diagnosis = diagnosis.trouble, diagnosis
-
-    def _next_address(self, address: str) -> str:
-        addresses = self._identity.agent_addresses
-        return addresses[(addresses.index(address) + 1) % len(addresses)]
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

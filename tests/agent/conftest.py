@@ -26,13 +26,17 @@ class RealCollector:
     data: Path
 
     def token(self) -> str:
-        made = subprocess.run(
-            [BIN / "llmenv-collector", "token", "create", "--data", self.data],
+        return self.call("token", "create")
+
+    def call(self, *arguments: str) -> str:
+        """What a command of the collector's prints."""
+        done = subprocess.run(
+            [BIN / "llmenv-collector", *arguments, "--data", self.data],
             check=True,
             capture_output=True,
             text=True,
         )
-        return made.stdout.strip()
+        return done.stdout.strip()
 
 
 @dataclass(frozen=True)

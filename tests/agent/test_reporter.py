@@ -10,12 +10,14 @@ import hashlib
 import logging
 import socket
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # no stubs are published
+from llmenv import failpoints
 from llmenv.fleet.v1 import agent_service_pb2 as wire
 from llmenv.fleet.v1 import agent_service_pb2_grpc, machine_pb2, record_pb2
 from llmenv.ids import new_id
@@ -24,6 +26,7 @@ from llmenv_agent.connection import Trouble
 from llmenv_agent.enrollment import signing_request
 from llmenv_agent.errors import DeliveryError
 from llmenv_agent.identity import Identity
+from llmenv_agent.renewal import Renewal
 from llmenv_agent.reporter import Reporter
 from llmenv_agent.spool import GENESIS, Spool
 from llmenv_collector.authority import Authority, key_pem
@@ -32,7 +35,6 @@ from llmenv_collector.server_certificate import ServerCertificate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -144,8 +146,10 @@ class House:
             key_pem=key_pem(key).decode(),
             certificate_pem=certificate.pem.decode(),
             ca_pem=(trusting or self.authority).pem.decode(),
+            enrollment_address="localhost:1",
             agent_addresses=(self.address,),
             not_after=certificate.not_after.isoformat(),
+            renew_at=certificate.not_after.isoformat(),
         )
 
 
@@ -188,7 +192,7 @@ async def reporting(
 
     reporter = Reporter(
         spool,
-        identity,
+        Renewal(Path("no-such-folder"), identity),
         read_machine=lambda: machine_pb2.Machine(hostname="test"),
         on_command=on_command or ignore,
     )
@@ -505,3 +509,29 @@ def test_the_delay_doubles_to_a_minute_and_starts_anew_after_peace(monkeypatch: 
     assert [delays.delay_after(0) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert delays.delay_after(121) == 1
     assert delays.delay_after(0, asked_seconds=5) == 2 + 5
+
+
+def test_who_waits_learns_that_the_reporter_has_ended(house: House, spool: Spool) -> None:
+    """Not at the deadline of the delivery, and with the cause."""
+
+    async def deliver() -> None:
+        async with house.serving(Collector()):
+            reporter = Reporter(
+                spool,
+                Renewal(Path("no-such-folder"), house.identity()),
+                read_machine=machine_pb2.Machine,
+                on_command=pass_on,
+            )
+            running = asyncio.create_task(reporter.run())
+            append(spool, "one")
+            try:
+                await reporter.wait_until_delivered(600)
+            finally:
+                await asyncio.gather(running, return_exceptions=True)
+
+    failpoints.arm({failpoints.VARIABLE: "agent.send.before=error"})
+    try:
+        with pytest.raises(OSError, match=r"failpoint agent\.send\.before"):
+            asyncio.run(deliver())
+    finally:
+        failpoints.arm({})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import click
 from llmenv_agent.commands import options
 from llmenv_agent.exit_codes import ExitCode
 
-EXPIRY_WARNING_DAYS = 7
+if TYPE_CHECKING:
+    from llmenv_agent.configuration import Configuration
 
 
 @click.command("run")
@@ -83,10 +83,5 @@ def command(
         machine_id=identity.machine_id,
         file=log_file or configuration.log_file,
     )
-    days = identity.remaining().days
-    if days < EXPIRY_WARNING_DAYS:
-        logging.getLogger(__name__).warning(
-            "the certificate ends in %d days: enroll again with --replace", days
-        )
-    was_done = daemon.run(configuration, identity, once=once, deliver_within=seconds)
+    was_done = daemon.run(configuration, identity, load=load, once=once, deliver_within=seconds)
     return ExitCode.INTERRUPTED if once and not was_done else ExitCode.DONE

@@ -47,6 +47,7 @@ def _identity(directory: Path) -> dict[str, Any] | None:
         "machine_id": identity.machine_id,
         "agent_addresses": list(identity.agent_addresses),
         "not_after": identity.not_after,
+        "renew_at": identity.renew_at,
     }
 
 
@@ -83,7 +84,7 @@ def _text(status: dict[str, Any]) -> str:
     else:
         lines.append(f"machine          {identity['machine_id']}")
         lines.append(f"collector        {', '.join(identity['agent_addresses'])}")
-        lines.append(f"certificate      until {identity['not_after']}")
+        lines.append(f"certificate      until {identity['not_after']}, renewed from {identity['renew_at']}")
     if spool is None:
         lines.append("spool            none: nothing was recorded yet")
     else:
