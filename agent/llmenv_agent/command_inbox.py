@@ -9,12 +9,14 @@ since half of it may have been done.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import functools
 import json
 import logging
+import math
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from llmenv.fleet.v1 import agent_service_pb2, record_pb2
@@ -33,18 +35,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOOK_AGAIN_SECONDS = 60.0
 STOPPED = "the agent was stopped before the command ended"
 Outcome = record_pb2.CommandOutcome
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Commanded:
-    """Waits for the worker: `expires_at` is on the monotonic clock, and `cancelled` ends `work`."""
+    """Waits for the worker: `expires_at` and `not_before` are on the monotonic clock, and `cancelled` ends
+    `work`. `held_by` is what stood in the way when it was looked at last.
+    """
 
     command_id: str
     expires_at: float
     work: Callable[[], None]
     cancelled: threading.Event
+    waits_for_idle: bool = False
+    not_before: float = 0.0
+    held_by: str = ""
 
 
 class CommandInbox:
@@ -60,7 +68,7 @@ class CommandInbox:
     ) -> None:
         self._spool = spool
         self._work = work
-        self._repertoire = repertoire
+        self.repertoire = repertoire
         self._clock = clock
         self._waiting: dict[str, Commanded] = {}
         self._arrived = asyncio.Event()
@@ -80,17 +88,28 @@ class CommandInbox:
 
     async def next(self) -> Commanded:
         """The command that waits longest, as soon as there is one."""
-        while not self._waiting:
+        while (seconds := self._seconds_to_next()) > 0:
             self._arrived.clear()
-            await self._arrived.wait()
-        return self._waiting.pop(next(iter(self._waiting)))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), None if math.isinf(seconds) else seconds)
+        return self._waiting.pop(self._first().command_id)
 
     async def carry_out(self, commanded: Commanded) -> None:
         """Do it, unless it is too late, and spool how it went."""
         if self._clock() >= commanded.expires_at:
-            await self._say(commanded.command_id, Outcome.STATE_EXPIRED)
+            await self._say(commanded.command_id, Outcome.STATE_EXPIRED, reason=commanded.held_by)
             return
         self._current, self._is_taken_back = commanded, False
+        try:
+            reason = await self._objection(commanded)
+            if reason and not self._is_taken_back:
+                await self._hold(commanded, reason)
+            else:
+                await self._do(commanded)
+        finally:
+            self._current = None
+
+    async def _do(self, commanded: Commanded) -> None:
         await self._say(commanded.command_id, Outcome.STATE_STARTED)
         problem = ""
         try:
@@ -99,6 +118,25 @@ class CommandInbox:
             problem = str(error)
         self._current = None
         await self._conclude(commanded, problem)
+
+    async def _objection(self, commanded: Commanded) -> str:
+        """What stands in the way; "" for nothing, and for a command that runs regardless."""
+        sentence = await asyncio.to_thread(self._work.objection) if commanded.waits_for_idle else None
+        return sentence.text if sentence else ""
+
+    async def _hold(self, commanded: Commanded, reason: str) -> None:
+        """Until it is looked at again; said once, so that who watches knows what it waits for."""
+        not_before = min(self._clock() + LOOK_AGAIN_SECONDS, commanded.expires_at)
+        held = dataclasses.replace(commanded, not_before=not_before, held_by=reason)
+        self._waiting[commanded.command_id] = held
+        if not commanded.held_by:
+            await self._say(commanded.command_id, Outcome.STATE_ACCEPTED, reason=reason)
+
+    def _first(self) -> Commanded:
+        return min(self._waiting.values(), key=lambda each: each.not_before)
+
+    def _seconds_to_next(self) -> float:
+        return self._first().not_before - self._clock() if self._waiting else math.inf
 
     async def _conclude(self, commanded: Commanded, problem: str) -> None:
         if self._is_taken_back:
@@ -124,7 +162,10 @@ class CommandInbox:
             case "run_checks":
                 request = self._request(command)
                 self._queue(
-                    command, functools.partial(self._work.execute, request), cancelled=request.cancelled
+                    command,
+                    functools.partial(self._work.execute, request),
+                    cancelled=request.cancelled,
+                    waits_for_idle=not request.regardless_of_use,
                 )
             case "refresh_facts":
                 work = functools.partial(self._work.snapshot_all, always=True)
@@ -141,18 +182,21 @@ class CommandInbox:
         work: Callable[[], None],
         *,
         cancelled: threading.Event,
+        waits_for_idle: bool = False,
     ) -> None:
         expires_at = self._clock() + command.expires_in_seconds
         self._waiting[command.command_id] = Commanded(
-            command_id=command.command_id, expires_at=expires_at, work=work, cancelled=cancelled
+            command_id=command.command_id,
+            expires_at=expires_at,
+            work=work,
+            cancelled=cancelled,
+            waits_for_idle=waits_for_idle,
         )
         self._arrived.set()
 
     def _request(self, command: agent_service_pb2.Command) -> Request:
         asked = command.run_checks
-        chosen = (
-            self._repertoire.custom(asked.checks) if asked.checks else self._repertoire.suite(asked.suite)
-        )
+        chosen = self.repertoire.custom(asked.checks) if asked.checks else self.repertoire.suite(asked.suite)
         try:
             parameters = json.loads(asked.parameters_json or "{}")
             for definition in chosen.definitions:

@@ -25,6 +25,9 @@
     [policy]                               # when the machine is idle enough: see policy_settings.py
     on_battery = false
 
+    [watchdog]                             # what the agent itself may take: see watchdog_settings.py
+    memory_mib = 256
+
     [checks.transformers_generate]         # parameters of a check
     model = "HuggingFaceTB/SmolLM2-135M"
 
@@ -45,6 +48,7 @@ from llmenv_agent.policy_settings import PolicySettings, parse_policy
 from llmenv_agent.schedule_settings import DAILY_QUICK, ScheduleSettings, parse_schedules
 from llmenv_agent.suite_settings import parse_suite_settings
 from llmenv_agent.toml_document import Document
+from llmenv_agent.watchdog_settings import WatchdogSettings, parse_watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
 
 DEVICES = ("mps", "cuda", "cpu")
 LOG_FORMATS = ("text", "json")
+TABLES = {"agent", "target", "schedule", "policy", "watchdog", "checks", "suite"}
 AGENT_KEYS = {"state_dir", "device", "discover", "log_format", "log_file", "checks_folders"}
 
 
@@ -78,6 +83,7 @@ class Configuration:
     targets: tuple[TargetSettings, ...] = ()
     schedules: tuple[ScheduleSettings, ...] = (DAILY_QUICK,)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checks_folders: tuple[Path, ...] = ()
     suites: tuple[NamedSuite, ...] = ()
@@ -125,7 +131,7 @@ def parse_configuration(
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}.") from error
     document = Document(path, text)
-    document.allow(content, (), {"agent", "target", "schedule", "policy", "checks", "suite"})
+    document.allow(content, (), TABLES)
     agent = document.table(content, "agent")
     document.allow(agent, ("agent",), AGENT_KEYS)
     own = parse_suite_settings(document, content, more_folders=checks_folders)
@@ -139,6 +145,7 @@ def parse_configuration(
         targets=_targets(document, content),
         schedules=parse_schedules(document, content),
         policy=parse_policy(document, content),
+        watchdog=parse_watchdog(document, content),
         parameters=own.parameters,
         checks_folders=own.folders,
         suites=own.suites,

@@ -1,7 +1,9 @@
 """`llmenv-agent run`: runs suites when they are due or commanded, and streams what happens.
 
-The event loop talks to the collector; one worker at a time runs checks in a thread. An orderly end (SIGTERM,
-Ctrl-C) ends the check that runs, records its run as cancelled, says Goodbye, and takes under five seconds.
+The event loop talks to the collector; one worker at a time runs checks in a thread; a watchdog looks after
+both.  An orderly end (SIGTERM, Ctrl-C) ends the check that runs, records its run as cancelled, says Goodbye,
+and takes under five seconds.  SIGHUP reads the configuration again, for what begins from then on; a wrong one
+is said, and the old one stays.
 """
 
 from __future__ import annotations
@@ -13,18 +15,20 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
+from llmenv_agent.agenda import Agenda
 from llmenv_agent.command_inbox import CommandInbox
-from llmenv_agent.errors import AlreadyRunningError, DeliveryError, UsageError
+from llmenv_agent.errors import AgentError, AlreadyRunningError, DeliveryError, UsageError, WatchdogError
 from llmenv_agent.facts import read_machine
 from llmenv_agent.renewal import Renewal
 from llmenv_agent.repertoire import Repertoire, read_repertoire
 from llmenv_agent.reporter import Reporter
 from llmenv_agent.schedule import Schedule
 from llmenv_agent.spool import Spool
+from llmenv_agent.watchdog import Watchdog
 from llmenv_agent.work import Request, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from llmenv.fleet.v1 import machine_pb2
@@ -35,19 +39,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LAST_DELIVERY_SECONDS = 1.5
-# The monotonic clock stands still while a Mac sleeps: what is due by the wall clock is looked at anew.
+# Clocks that stand still in sleep or are set: what is due is looked at anew, and so is what waits.
 LONGEST_REST_SECONDS = 60.0
 
 
-def run(configuration: Configuration, identity: Identity, *, once: bool, deliver_within: float) -> bool:
+def run(
+    configuration: Configuration,
+    identity: Identity,
+    *,
+    load: Callable[[], Configuration],
+    once: bool,
+    deliver_within: float,
+) -> bool:
     """Until a signal (False); with `once`, until the suites ran and everything is delivered (True).
 
-    Raises UsageError, SpoolError, DeliveryError or AlreadyRunningError.
+    `load` reads the configuration again. Raises UsageError, SpoolError, DeliveryError,
+    AlreadyRunningError or WatchdogError.
     """
     with only_agent(configuration.state_dir):
         spool = Spool(configuration.state_dir / "spool.db", machine_id=identity.machine_id)
         try:
-            daemon = Daemon(configuration, identity, spool)
+            daemon = Daemon(configuration, identity, spool, load=load)
             return asyncio.run(daemon.run(once=once, deliver_within=deliver_within))
         finally:
             spool.close()
@@ -68,33 +80,49 @@ def only_agent(state_dir: Path) -> Iterator[None]:
 class Daemon:
     """Lives as long as one event loop."""
 
-    def __init__(self, configuration: Configuration, identity: Identity, spool: Spool) -> None:
-        self._configuration = configuration
+    def __init__(
+        self,
+        configuration: Configuration,
+        identity: Identity,
+        spool: Spool,
+        *,
+        load: Callable[[], Configuration] | None = None,
+    ) -> None:
         self._identity = identity
         self._spool = spool
-        self._repertoire = read_repertoire(configuration.checks_folders, configuration.suites)
+        self._load = load or (lambda: configuration)
         self._work = Work(spool, configuration, read_machine=self._read_machine)
-        self._schedule = Schedule(
-            configuration.schedules,
-            path=configuration.state_dir / "schedule.json",
-            machine_id=identity.machine_id,
-        )
-        self._commands = CommandInbox(spool, self._work, self._repertoire)
+        self._commands = CommandInbox(spool, self._work, Repertoire({}))
         self._stopping = asyncio.Event()
+        self._woken = asyncio.Event()
         self._accelerator = ""
-        self._for_schedule = {
-            each.suite: self._repertoire.suite(each.suite) for each in configuration.schedules
-        }
+        self._trouble = ""
+        self._use(configuration)
 
     async def run(self, *, once: bool, deliver_within: float) -> bool:
         """Returns False when a signal ended it."""
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self.stop)
-        self._require_targets()
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        _require_targets(self._configuration)
+        watchdog = Watchdog(
+            self._configuration.watchdog,
+            loop=loop,
+            overdue_seconds=self._work.overdue_seconds,
+            end=self._end_for,
+        )
+        watchdog.start()
+        try:
+            return await self._run(once=once, deliver_within=deliver_within)
+        finally:
+            watchdog.stop()
+
+    async def _run(self, *, once: bool, deliver_within: float) -> bool:
         # Takes seconds on a Mac, and does not change while the system runs.
         self._accelerator = (await asyncio.to_thread(read_machine, thorough=True)).accelerator
         await asyncio.to_thread(self._work.end_leftover)
-        await asyncio.to_thread(close_unfinished, self._spool)
+        await asyncio.to_thread(self._work.close_unfinished)
         await self._commands.reopen()
         reporter = Reporter(
             self._spool,
@@ -109,6 +137,8 @@ class Daemon:
             await self._until_ended(reporting, working)
             await self._deliver(reporter, deliver_within if once and not self._stopping.is_set() else None)
             await working
+            if self._trouble:
+                raise WatchdogError(self._trouble)
             return not self._stopping.is_set()
         finally:
             self.stop()
@@ -117,7 +147,41 @@ class Daemon:
 
     def stop(self) -> None:
         self._stopping.set()
+        self._woken.set()
         self._work.stop()
+
+    def _end_for(self, trouble: str) -> None:
+        """The watchdog found it."""
+        self._trouble = trouble
+        self.stop()
+
+    def _use(self, configuration: Configuration) -> None:
+        """Raises UsageError for a suite or a check that there is not; then nothing has changed."""
+        repertoire = read_repertoire(configuration.checks_folders, configuration.suites)
+        scheduled = {each.suite: repertoire.suite(each.suite) for each in configuration.schedules}
+        self._configuration, self._scheduled = configuration, scheduled
+        self._commands.repertoire = repertoire
+        self._work.use(configuration)
+        schedule = Schedule(
+            configuration.schedules,
+            path=configuration.state_dir / "schedule.json",
+            machine_id=self._identity.machine_id,
+        )
+        self._agenda = Agenda(schedule, objection=self._work.objection, tell=self._work.tell)
+
+    def _reload(self) -> None:
+        """In the loop, so that nothing else happens meanwhile; it takes milliseconds."""
+        try:
+            configuration = self._load()
+            _require_targets(configuration)
+            if configuration.state_dir != self._configuration.state_dir:
+                raise UsageError("state_dir cannot change while the agent runs: start it anew.")
+            self._use(configuration)
+        except AgentError as error:
+            log.warning("the configuration is not taken, the old one stays: %s", error)
+            return
+        log.info("read the configuration again")
+        self._woken.set()
 
     async def _until_ended(self, reporting: asyncio.Task[None], working: asyncio.Task[None]) -> None:
         """Either task ends by itself only with an error, or when the work is done."""
@@ -134,13 +198,6 @@ class Daemon:
         with contextlib.suppress(DeliveryError):
             await reporter.wait_until_delivered(LAST_DELIVERY_SECONDS)
 
-    def _require_targets(self) -> None:
-        if not self._configuration.targets and not self._configuration.discover:
-            raise UsageError(
-                "No target is configured: name an interpreter under [[target]] in agent.toml, "
-                "or folders under [agent] discover."
-            )
-
     def _read_machine(self) -> machine_pb2.Machine:
         machine = read_machine()
         machine.machine_id = self._identity.machine_id
@@ -148,27 +205,31 @@ class Daemon:
         return machine
 
     async def _run_once(self) -> None:
-        for suite in self._for_schedule.values():
+        """Somebody asked for it: whether the machine is idle is not looked at."""
+        for suite in self._scheduled.values():
             if not self._stopping.is_set():
-                self._schedule.note_start(suite.name)
-                await asyncio.to_thread(self._work.execute, Request(suite=suite))
+                self._agenda.start(suite.name)
+                await asyncio.to_thread(self._work.execute, Request(suite=suite, regardless_of_use=True))
 
     async def _run_always(self) -> None:
         await asyncio.to_thread(self._work.snapshot_all)
         while not self._stopping.is_set():
-            for due in self._schedule.due():
-                if self._stopping.is_set():
-                    return
-                self._schedule.note_start(due.suite)
-                await self._execute(Request(suite=self._for_schedule[due.suite]))
-            await self._next_command(min(self._schedule.seconds_to_next(), LONGEST_REST_SECONDS))
+            agenda = self._agenda
+            suite = await asyncio.to_thread(agenda.next)
+            if suite in self._scheduled and not self._stopping.is_set():
+                await self._execute(Request(suite=self._scheduled[suite]))
+            else:
+                await self._next_command(min(self._agenda.seconds_to_next(), LONGEST_REST_SECONDS))
 
     async def _next_command(self, seconds: float) -> None:
-        """Take one command, or come back when a suite is due or the agent stops."""
+        """Take one command, or come back when a suite is due, or the agent stops or is told something new."""
+        self._woken.clear()
+        if self._stopping.is_set():
+            return
         waiting = asyncio.ensure_future(self._commands.next())
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait({waiting, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        woken = asyncio.ensure_future(self._woken.wait())
+        await asyncio.wait({waiting, woken}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        woken.cancel()
         if waiting.done() and not self._stopping.is_set():
             await self._commands.carry_out(waiting.result())
         else:  # one that has not begun stays in the spool for the next start
@@ -178,3 +239,11 @@ class Daemon:
         """A target or a suite that cannot be used was said, and the agent goes on."""
         with contextlib.suppress(UsageError):
             await asyncio.to_thread(self._work.execute, request)
+
+
+def _require_targets(configuration: Configuration) -> None:
+    if not configuration.targets and not configuration.discover:
+        raise UsageError(
+            "No target is configured: name an interpreter under [[target]] in agent.toml, "
+            "or folders under [agent] discover."
+        )

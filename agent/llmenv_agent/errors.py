@@ -9,6 +9,7 @@ AgentError
 ├── ProtocolError        the collector said what cannot be
 ├── DeliveryError        records are still waiting
 ├── ServiceError         launchd or systemd did not do what it was asked
+├── WatchdogError        the agent ended itself
 └── AlreadyRunningError  another agent uses the state directory
 """
 
@@ -53,6 +54,10 @@ class DeliveryError(AgentError):
 
 class ServiceError(AgentError):
     pass
+
+
+class WatchdogError(AgentError):
+    exit_code = ExitCode.WATCHDOG
 
 
 class AlreadyRunningError(AgentError):

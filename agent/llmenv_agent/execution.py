@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from llmenv import __version__
 from llmenv.catalog import known_issues
-from llmenv.fleet.v1 import machine_pb2, record_pb2, run_pb2
+from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
 
 from llmenv_agent import record_size
@@ -46,6 +46,7 @@ class Execution:
     the process of its check starts.  `parameters` maps check names to what
     differs from their defaults.  `seed` is that of every random number.
     `on_case` is given the names of a check and of its case that begins.
+    `leave_out` says of a check, just before it would start, why it is not run.
     """
 
     suite: Suite
@@ -59,6 +60,7 @@ class Execution:
     seed: int = 0
     read_conditions: Callable[[], machine_pb2.Conditions] = machine_pb2.Conditions
     on_case: Callable[[str, str], None] = lambda _check, _case: None
+    leave_out: Callable[[str], result_pb2.Sentence | None] = lambda _check: None
     cancelled: threading.Event | None = None
     leftover_file: Path | None = None
 
@@ -115,6 +117,9 @@ def _execute_checks(execution: Execution, run: run_pb2.Run) -> run_pb2.RunOutcom
     for definition in execution.suite.definitions:
         if execution.cancelled is not None and execution.cancelled.is_set():
             return run_pb2.RUN_OUTCOME_CANCELLED
+        if (reason := execution.leave_out(definition.name)) is not None:
+            _leave_out(execution, definition, run, reason)
+            continue
         try:
             _execute_check(execution, definition, run, trials)
         except CheckCancelledError:
@@ -163,6 +168,22 @@ def _execute_check(
         tried = record_size.tried(run.run_id, result_id, trial)
         execution.emit(tried)
         run.results[-1].remedy_trials.append(tried.trial)
+
+
+def _leave_out(
+    execution: Execution, definition: Definition, run: run_pb2.Run, reason: result_pb2.Sentence
+) -> None:
+    result = result_pb2.Result(
+        result_id=new_id(),
+        check_name=definition.name,
+        definition_hash=definition.definition_hash,
+        device=execution.device,
+        status=result_pb2.STATUS_SKIP,
+        reason=reason,
+    )
+    result.started_at.GetCurrentTime()
+    execution.emit(record_pb2.CheckFinished(run_id=run.run_id, result=result))
+    run.results.append(result)
 
 
 def _find_remedy(execution: Execution, error_text: str) -> str:

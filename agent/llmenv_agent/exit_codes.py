@@ -11,7 +11,7 @@ class ExitCode(IntEnum):
     DONE = 0
     """Done; for `check`: every check ended well; for `replay`: the same again."""
     NOT_READY = 1
-    """`check` ran, and a check did not end well; `replay` ran, and it came out differently."""
+    """`check` ran, and a check did not end well; `replay` came out differently; `doctor` found what fails."""
     USAGE = 2
     """A flag, a name or a configuration file is wrong."""
     FAILED = 3
@@ -24,5 +24,7 @@ class ExitCode(IntEnum):
     """`run --once`: records were still waiting at the deadline; they stay in the spool."""
     ALREADY_RUNNING = 7
     """Another agent already uses this state directory."""
+    WATCHDOG = 8
+    """`run`: the agent took too much of the machine, or hung, and ended itself to be started again."""
     INTERRUPTED = 130
     """Ctrl-C."""

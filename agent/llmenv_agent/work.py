@@ -6,29 +6,39 @@ Whatever happens is spooled before anything else is done with it. Each run waits
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llmenv import __version__
 from llmenv.catalog.status import WORDS
 from llmenv.fleet.v1 import machine_pb2, record_pb2, run_pb2
 
+from llmenv_agent import last_check, quarantine
+from llmenv_agent.admission import Admission
+from llmenv_agent.clocks import SYSTEM_CLOCKS
 from llmenv_agent.discovery import discover
 from llmenv_agent.environments import describe
 from llmenv_agent.errors import UsageError
 from llmenv_agent.execution import Event, Execution, default_device, execute
 from llmenv_agent.facts import read_conditions
+from llmenv_agent.facts.boot import read_boot_id
+from llmenv_agent.last_check import LastCheck, read_last_check, write_last_check
 from llmenv_agent.leftover import end_leftover
+from llmenv_agent.policy import Policy
+from llmenv_agent.quarantine import Quarantine, Subject
+from llmenv_agent.recovery import close_unfinished
 from llmenv_agent.remedy_trials import applied
 from llmenv_agent.run_lock import Holder, LockCancelledError, run_lock
-from llmenv_agent.suites import merged
+from llmenv_agent.suites import CUSTOM, merged
 from llmenv_agent.targets import Target, TargetError, target_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from google.protobuf.message import Message
-    from llmenv.fleet.v1 import environment_pb2
+    from llmenv.fleet.v1 import environment_pb2, result_pb2
 
     from llmenv_agent.configuration import Configuration
     from llmenv_agent.spool import Spool
@@ -43,7 +53,11 @@ _KINDS = {
     record_pb2.CaseBatch: "case_batch",
     record_pb2.RemedyTried: "remedy_tried",
     record_pb2.RunFinished: "run_finished",
+    record_pb2.SuiteWaited: "suite_waited",
+    record_pb2.QuarantineChange: "quarantine_change",
 }
+# After its deadline a check's process gets time to write its stacks and to die of SIGKILL.
+_END_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,19 +77,43 @@ class Request:
 
 
 class Work:
-    """`execute` and `snapshot` belong to the worker thread; `cancel` and `current_run` to any."""
+    """`execute` and `snapshot` belong to the worker thread; `cancel`, `current_run` and the rest to any."""
 
     def __init__(
         self, spool: Spool, configuration: Configuration, *, read_machine: Callable[[], machine_pb2.Machine]
     ) -> None:
         self._spool = spool
-        self._configuration = configuration
         self._read_machine = read_machine
+        self._quarantine = Quarantine(configuration.state_dir / quarantine.FILE_NAME)
+        self._last_check = configuration.state_dir / last_check.FILE_NAME
+        self._must_end_at = math.inf
         self._leftover = configuration.state_dir / "leftover.json"
         self._known: dict[str, bytes] = {}
         self._request: Request | None = None
         self._stopped = False
         self.current_run = ""
+        self.use(configuration)
+
+    def use(self, configuration: Configuration) -> None:
+        """From the next run on."""
+        self._configuration = configuration
+        self._policy = Policy(configuration.policy)
+
+    def objection(self) -> result_pb2.Sentence | None:
+        """Why no check may start now, by the policy; None when one may. May take a second."""
+        return self._policy.objection()
+
+    def tell(self, change: Message) -> None:
+        """Spool what happened."""
+        self._spool.append(as_record(change))
+
+    def overdue_seconds(self) -> float:
+        """How long ago the check that runs should have been ended; negative before."""
+        return SYSTEM_CLOCKS.awake() - self._must_end_at
+
+    def close_unfinished(self) -> None:
+        """Give an end to what an earlier agent began."""
+        close_unfinished(self._spool, self._quarantine, read_last_check(self._last_check))
 
     def end_leftover(self) -> None:
         """End the check that a killed agent left running."""
@@ -164,13 +202,14 @@ class Work:
             environment = self.snapshot(target)
             machine = self._read_machine()
             trigger = run_pb2.TRIGGER_COMMAND if request.command_id else run_pb2.TRIGGER_SCHEDULE
+            admission = self._admission(request, target, machine, environment)
             execution = Execution(
                 suite=request.suite,
                 target=target,
                 device=request.device or self._configuration.device or default_device(machine),
                 machine=machine,
                 environment=environment,
-                emit=lambda event: self._emit(event, request),
+                emit=lambda event: self._emit(event, request, admission),
                 trigger=trigger,
                 parameters=merged(
                     self._configuration.parameters, request.suite.parameters, request.parameters
@@ -178,13 +217,40 @@ class Work:
                 read_conditions=read_conditions,
                 cancelled=request.cancelled,
                 leftover_file=self._leftover,
+                leave_out=admission.reason_against,
             )
             try:
                 execute(execution)
             finally:
                 self.current_run = ""
+                self._must_end_at = math.inf
 
-    def _emit(self, event: Event, request: Request) -> None:
+    def _admission(
+        self,
+        request: Request,
+        target: Target,
+        machine: machine_pb2.Machine,
+        environment: environment_pb2.Environment,
+    ) -> Admission:
+        hashes = {each.name: each.definition_hash for each in request.suite.definitions}
+        return Admission(
+            suite=request.suite.name,
+            subject=lambda check: Subject(
+                check=check,
+                target=target.name,
+                definition_hash=hashes[check],
+                environment_hash=environment.environment_hash,
+                system=machine.os_build or machine.kernel_version,
+                agent=__version__,
+            ),
+            quarantine=self._quarantine,
+            is_by_name=request.suite.name == CUSTOM,
+            objection=(lambda: None) if request.regardless_of_use else self.objection,
+            tell=self.tell,
+            cancelled=request.cancelled,
+        )
+
+    def _emit(self, event: Event, request: Request, admission: Admission) -> None:
         self._spool.append(as_record(event))
         match event:
             case record_pb2.RunStarted(run=run):
@@ -203,7 +269,15 @@ class Work:
                             request.command_id, record_pb2.CommandOutcome.STATE_STARTED, run_id=run.run_id
                         )
                     )
+            case record_pb2.CheckStarted(check_name=check):
+                last = LastCheck(
+                    result_id=event.result_id, boot_id=read_boot_id(), subject=admission.subject(check)
+                )
+                write_last_check(self._last_check, last)
+                self._must_end_at = SYSTEM_CLOCKS.awake() + event.timeout_seconds + _END_SECONDS
             case record_pb2.CheckFinished(result=result):
+                self._must_end_at = math.inf
+                admission.note_end(result.check_name, result.status)
                 log.info("%s: %s: %s", result.check_name, WORDS[result.status], result.reason.text)
             case record_pb2.RemedyTried(trial=trial):
                 log.info("tried %s: %s: %s", applied(trial), WORDS[trial.status], trial.reason.text)

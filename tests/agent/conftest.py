@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BIN = Path(sys.executable).parent
+# Tests run on machines that are in use.
+WHATEVER_GOES_ON = "[policy]\nonly_when_idle = false\n"
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def real_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCol
 def agent(tmp_path: Path) -> AgentFolder:
     """An agent that knows no collector; its one target has none of the training packages."""
     folder = AgentFolder(tmp_path)
-    folder.configure(f'[[target]]\nname = "plain"\npython = "{sys.executable}"\n')
+    folder.configure(f'[[target]]\nname = "plain"\npython = "{sys.executable}"\n{WHATEVER_GOES_ON}')
     return folder
 
 

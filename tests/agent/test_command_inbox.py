@@ -11,7 +11,8 @@ import pytest
 from llmenv.fleet.v1 import agent_service_pb2, machine_pb2, record_pb2, run_pb2
 from llmenv_agent.command_inbox import STOPPED, CommandInbox
 from llmenv_agent.configuration import Configuration, TargetSettings
-from llmenv_agent.recovery import COMMAND_LOST, close_unfinished
+from llmenv_agent.policy_settings import PolicySettings
+from llmenv_agent.recovery import COMMAND_LOST
 from llmenv_agent.repertoire import read_repertoire
 from llmenv_agent.spool import Spool
 from llmenv_agent.work import Work
@@ -44,7 +45,8 @@ class Agent:
         self.spool = spool
         self.now = 0.0
         target = TargetSettings(name="plain", python=sys.executable)
-        configuration = Configuration(state_dir=folder, targets=(target,))
+        policy = PolicySettings(only_when_idle=False)
+        configuration = Configuration(state_dir=folder, targets=(target,), policy=policy)
         self.work = Work(spool, configuration, read_machine=machine_pb2.Machine)
         self.inbox = CommandInbox(
             spool, self.work, read_repertoire([folder / "checks"]), clock=lambda: self.now
@@ -253,7 +255,7 @@ def test_a_command_that_had_not_begun_outlives_the_agent(agent: Agent, tmp_path:
     asyncio.run(agent.inbox.take(run_checks(expires=60)))
     (kept,) = agent.spool.waiting_commands()
     assert 50 < kept.expires_in_seconds <= 60
-    close_unfinished(agent.spool)
+    agent.work.close_unfinished()
     next_agent = Agent(tmp_path, agent.spool)
 
     async def scenario() -> None:
@@ -272,7 +274,7 @@ def test_a_command_that_had_begun_is_not_begun_again(agent: Agent, tmp_path: Pat
     agent.spool.accept_command(run_checks())
     begun = record_pb2.CommandOutcome(command_id="1", state=record_pb2.CommandOutcome.STATE_STARTED)
     agent.spool.append(record_pb2.Record(command_outcome=begun))
-    close_unfinished(agent.spool)
+    agent.work.close_unfinished()
     next_agent = Agent(tmp_path, agent.spool)
 
     async def scenario() -> None:

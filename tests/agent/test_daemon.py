@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from llmenv.fleet.v1 import record_pb2, result_pb2, run_pb2
-from llmenv_agent.recovery import AGENT_ENDED, close_unfinished
+from llmenv_agent.recovery import AGENT_ENDED
 from llmenv_agent.spool import Spool
 
 if TYPE_CHECKING:
@@ -217,16 +217,3 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
     spool = Spool(tmp_path / "spool.db", machine_id="machine")
     yield spool
     spool.close()
-
-
-def test_a_restart_of_the_machine_is_its_own_crash(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check that began before the machine's last boot never had a chance to end."""
-    spool.append(record_pb2.Record(run_started=record_pb2.RunStarted(run=run_pb2.Run(run_id="run"))))
-    check = record_pb2.CheckStarted(run_id="run", result_id="result", check_name="torch_basics")
-    spool.append(record_pb2.Record(check_started=check))
-    monkeypatch.setattr(psutil, "boot_time", lambda: time.time() + 60)
-    assert close_unfinished(spool) == 2
-    finished = record_pb2.Record.FromString(spool.offer_after(0)[2].record).check_finished
-    assert finished.result.status == result_pb2.STATUS_CRASH
-    assert finished.result.reason.text == "The machine restarted while the check ran."
-    assert spool.unfinished() == []

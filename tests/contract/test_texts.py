@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 AGENT = Path(__file__).resolve().parents[2] / "agent" / "llmenv_agent"
 CHECKS = sorted((AGENT / "checks").glob("[!_]*.py"))
 # Where checks and the probe speak; of the agent itself, only what says sentences of results.
-OWN_SPEAKERS = [AGENT / f"{name}.py" for name in ("verdict", "runner", "check_process")]
+OWN_SPEAKERS = [
+    AGENT / f"{name}.py"
+    for name in (
+        "verdict",
+        "runner",
+        "check_process",
+        "policy",
+        "disturbance",
+        "quarantine",
+        "execution",
+        "recovery",
+    )
+]
 SPEAKERS = [*CHECKS, *sorted((AGENT / "probe").rglob("*.py")), *OWN_SPEAKERS]
 # The function, and which argument is the template.
 TEMPLATE_ARGUMENT = {

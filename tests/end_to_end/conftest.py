@@ -107,7 +107,10 @@ class Fleet:
     def configure(self, python: Path, *lines: str) -> Path:
         """The agent's configuration: one target, then `lines`."""
         path = self.folder / "agent.toml"
-        path.write_text("\n".join(["[[target]]", 'name = "target"', f'python = "{python}"', *lines]) + "\n")
+        target = ["[[target]]", 'name = "target"', f'python = "{python}"']
+        # Tests run on machines that are in use.
+        policy = ["[policy]", "only_when_idle = false"]
+        path.write_text("\n".join([*target, *lines, *policy]) + "\n")
         return path
 
     def start_agent(self, configuration: Path, *options: str) -> subprocess.Popen[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -56,6 +57,7 @@ def command(
 
     With --once the exit code is 0 when everything was delivered, whatever the verdicts are, and 6 when
     records still waited at the deadline. A signal ends the agent in order: code 0, or 130 with --once.
+    SIGHUP reads the configuration again. Code 8: the watchdog ended the agent, to be started again.
     """
     # gRPC's own lines tell people nothing that our log does not say better.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -76,7 +78,11 @@ def command(
         failpoints.arm()
     except ValueError as error:
         raise UsageError(str(error)) from error
-    configuration = load_configuration(config, state_dir=state_dir).with_targets(targets)
+
+    def load() -> Configuration:
+        return load_configuration(config, state_dir=state_dir).with_targets(targets)
+
+    configuration = load()
     identity = load_identity(configuration.state_dir)
     configure_logging(
         log_format or configuration.log_format,
