@@ -44,6 +44,8 @@ class Trouble(enum.Enum):
 
     UNREACHABLE = "unreachable"
     COLLECTOR_NOT_TRUSTED = "collector not trusted"
+    OTHER_NAME = "certificate for another name"
+    NOT_TLS = "does not speak TLS"
     REFUSED_BY_TLS = "refused by TLS"
     REVOKED = "revoked"
     NOT_KNOWN = "not known"
@@ -53,10 +55,21 @@ class Trouble(enum.Enum):
     BROKEN = "broken"
 
 
+_OTHER_NAME_CODES = {62, 64}  # X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH of OpenSSL
+
+
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
     trouble: Trouble
     sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handshake:
+    """How a TLS handshake went; `trouble` is None where both sides took each other's certificate."""
+
+    trouble: Trouble | None
+    detail: str = ""
 
 
 def open_channel(address: str, identity: Identity) -> grpc.aio.Channel:
@@ -95,41 +108,59 @@ def diagnose(address: str, identity: Identity, *, details: str) -> Diagnosis:
     host, port = split_address(address)
     try:
         with socket.create_connection((host, port), timeout=DIAGNOSE_SECONDS) as connection:
-            return _shake_hands(address, identity, connection, host, details)
+            shaken = shake_hands(connection, identity, host=host)
     except OSError as error:
         return Diagnosis(
             trouble=Trouble.UNREACHABLE,
             sentence=f"The collector {address} cannot be reached: {error.strerror or error}.",
         )
+    sentences = {
+        None: f"The collector {address} is there, but the stream failed: {details}",
+        Trouble.COLLECTOR_NOT_TRUSTED: f"The certificate of {address} is not the enrolled collector's: "
+        f"{shaken.detail}.",
+        Trouble.OTHER_NAME: f"The collector's certificate is not for the name in {address}: {shaken.detail}.",
+        Trouble.NOT_TLS: f"What answers at {address} speaks no TLS as a collector does: {shaken.detail}.",
+        Trouble.REFUSED_BY_TLS: f"The collector {address} refuses this machine's certificate "
+        f"({shaken.detail}): it may have expired, or be another collector's; enroll again.",
+    }
+    return Diagnosis(trouble=shaken.trouble or Trouble.BROKEN, sentence=sentences[shaken.trouble])
 
 
-def _shake_hands(
-    address: str, identity: Identity, connection: socket.socket, host: str, details: str
-) -> Diagnosis:
+def shake_hands(connection: socket.socket, identity: Identity, *, host: str) -> Handshake:
+    """One handshake as the agent makes it."""
     try:
         with _client_context(identity).wrap_socket(connection, server_hostname=host) as tls:
-            # With TLS 1.3 a refusal of our certificate comes after the handshake, as an alert or as a plain
-            # end; a server that took it speaks first (HTTP/2 SETTINGS).
-            tls.settimeout(ALERT_SECONDS)
-            refusal = "" if tls.recv(1) else "it closed the connection"
+            refusal = _refusal(tls)
     except ssl.SSLCertVerificationError as error:
-        return Diagnosis(
-            trouble=Trouble.COLLECTOR_NOT_TRUSTED,
-            sentence=f"The certificate of {address} is not the enrolled collector's: {error.verify_message}.",
+        is_other_name = error.verify_code in _OTHER_NAME_CODES
+        trouble = Trouble.OTHER_NAME if is_other_name else Trouble.COLLECTOR_NOT_TRUSTED
+        return Handshake(trouble=trouble, detail=error.verify_message.rstrip("."))
+    except OSError as error:
+        detail = _words(error)
+        # Up to TLS 1.2 a refusal of our certificate is an alert within the handshake.
+        return Handshake(
+            trouble=Trouble.REFUSED_BY_TLS if "ALERT" in detail else Trouble.NOT_TLS, detail=detail
         )
+    return Handshake(trouble=Trouble.REFUSED_BY_TLS if refusal else None, detail=refusal)
+
+
+def _refusal(tls: ssl.SSLSocket) -> str:
+    """What the server says against our certificate; "" where it takes it.
+
+    With TLS 1.3 that comes after the handshake, as an alert or as a plain end; a server that took the
+    certificate speaks first (HTTP/2 SETTINGS).
+    """
+    tls.settimeout(ALERT_SECONDS)
+    try:
+        return "" if tls.recv(1) else "it closed the connection"
     except TimeoutError:
-        refusal = ""
-    except (ssl.SSLError, ConnectionError) as error:
-        refusal = getattr(error, "reason", None) or error.strerror or str(error)
-    if refusal:
-        return Diagnosis(
-            trouble=Trouble.REFUSED_BY_TLS,
-            sentence=f"The collector {address} refuses this machine's certificate ({refusal}): "
-            f"it may have expired, or be another collector's; enroll again.",
-        )
-    return Diagnosis(
-        trouble=Trouble.BROKEN, sentence=f"The collector {address} is there, but the stream failed: {details}"
-    )
+        return ""
+    except OSError as error:
+        return _words(error)
+
+
+def _words(error: OSError) -> str:
+    return str(getattr(error, "reason", None) or error.strerror or error)
 
 
 def _client_context(identity: Identity) -> ssl.SSLContext:

@@ -66,7 +66,12 @@ _SECRET = re.compile(r"(^|_)(API)?(TOKENS?|KEYS?|SECRETS?|PASSWORD|PASSWD|PASSPH
 def is_allowed(name: str) -> bool:
     """Whether a variable of this name may be recorded."""
     is_listed = name in NAMES or name.startswith(tuple(PREFIXES))
-    return is_listed and _SECRET.search(name.upper()) is None
+    return is_listed and not looks_secret(name)
+
+
+def looks_secret(name: str) -> bool:
+    """Whether it is named like a token, key or password."""
+    return _SECRET.search(name.upper()) is not None
 
 
 def allowed(environment: Mapping[str, str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import csv
 import io
 import shutil
 import textwrap
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def as_table(
     `width` in characters is the terminal's (or COLUMNS) where it is 0.
     """
     width = width or shutil.get_terminal_size().columns
-    widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings) - 1)]
+    widths = [max(_cells(row[column]) for row in (headings, *rows)) for column in range(len(headings) - 1)]
     last_width = max(_LEAST_LAST_WIDTH, width - sum(widths) - len(_GAP) * len(widths))
     lines: list[str] = []
     for number, row in enumerate((headings, *rows)):
@@ -51,8 +52,13 @@ def as_markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _aligned(row: Sequence[str], widths: Sequence[int], last_width: int) -> list[str]:
     last = textwrap.wrap(row[-1], last_width, break_long_words=False) or [""]
-    cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)]
+    cells = [cell + " " * (width - _cells(cell)) for cell, width in zip(row[:-1], widths, strict=True)]
     blank = [" " * width for width in widths]
     return [
         _GAP.join([*(cells if number == 0 else blank), piece]).rstrip() for number, piece in enumerate(last)
     ]
+
+
+def _cells(text: str) -> int:
+    """What a terminal needs for it: Chinese characters are twice as wide."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

@@ -71,6 +71,15 @@ def run_lock(
         os.close(descriptor)
 
 
+def lock_holder(path: Path | None = None) -> Holder | None:
+    """Who holds the lock at the moment; None where nobody does. Raises RunLockError for an unusable file."""
+    descriptor = _open(path or lock_path())
+    try:
+        return None if _try_lock(descriptor) else _read_holder(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _acquire(path: Path, on_wait: Callable[[Holder], None], cancelled: threading.Event | None) -> int:
     announced: Holder | None = None
     while True:

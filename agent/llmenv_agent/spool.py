@@ -233,6 +233,16 @@ class Spool:
             dropped=row["dropped"],
         )
 
+    def oldest_waiting_at(self) -> float | None:
+        """When the oldest record that was never acknowledged was spooled, Unix seconds; None where none waits."""
+        with self._file.reading() as connection:
+            row = connection.execute(
+                "SELECT min(spooled_at) AS oldest FROM record WHERE sequence > (SELECT watermark FROM spool)"
+                " AND is_rejected = 0 AND dropped = 0"
+            ).fetchone()
+        oldest: float | None = row["oldest"]
+        return oldest
+
     def is_delivered(self) -> bool:
         """Whether the collector has acknowledged everything."""
         marks = self.marks()

@@ -105,8 +105,7 @@ class Systemd:
         call(*self._command("reset-failed", UNIT))  # fails where it had not failed
 
     def read_state(self) -> State:
-        wanted = [f"--property={name}" for name in PROPERTIES]
-        properties = parse_show(self._systemctl("show", UNIT, *wanted))
+        properties = parse_show(self._systemctl("show", UNIT, f"--property={','.join(PROPERTIES)}"))
         pid = int(properties.get("MainPID") or 0)
         return State(
             supervisor="systemd",

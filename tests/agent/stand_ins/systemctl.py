@@ -75,7 +75,7 @@ def show(state: dict[str, int], words: list[str]) -> None:
         "ExecMainCode": 0,
         "ExecMainStatus": 0,
     }
-    for name in [word.removeprefix("--property=") for word in words if word.startswith("--property=")]:
+    for name in words[-1].removeprefix("--property=").split(","):
         sys.stdout.write(f"{name}={values[name]}\n")
 
 
