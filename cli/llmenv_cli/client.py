@@ -24,6 +24,12 @@ CHANNEL_OPTIONS = (
     # A collector is a machine of the lab, which a web proxy does not know.
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    # Who watches for hours notices a collector that is gone; without the ping timeout not one that sleeps.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    # Who watches while the collector restarts is back soon after it.
+    ("grpc.max_reconnect_backoff_ms", 5_000),
 )
 
 
@@ -109,6 +115,31 @@ class FleetClient:
         request = messages.QueryRequest(sql=sql, max_rows=max_rows)
         with self._translated():
             yield from self._stub.Query(request, timeout=self._timeout, metadata=self._metadata)
+
+    def issue(self, request: messages.IssueCommandRequest) -> messages.IssueCommandResponse:
+        """One command a machine."""
+        with self._translated():
+            return self._stub.IssueCommand(request, timeout=self._timeout, metadata=self._metadata)
+
+    def cancel(self, identity: str) -> list[messages.IssuedCommand]:
+        """Those of a command, batch or run that had not ended yet."""
+        request = messages.CancelCommandRequest(id=identity)
+        with self._translated():
+            answer = self._stub.CancelCommand(request, timeout=self._timeout, metadata=self._metadata)
+        return list(answer.commands)
+
+    def commands(self, *, batch_id: str, limit: int) -> list[messages.IssuedCommand]:
+        """Newest first; of one batch, or all where `batch_id` is empty."""
+        request = messages.ListCommandsRequest(batch_id=batch_id, limit=limit)
+        with self._translated():
+            answer = self._stub.ListCommands(request, timeout=self._timeout, metadata=self._metadata)
+        return list(answer.commands)
+
+    def watch(self, identity: str) -> Iterator[messages.WatchCommandResponse]:
+        """Every step of a command or a batch, however long it takes."""
+        request = messages.WatchCommandRequest(id=identity)
+        with self._translated():
+            yield from self._stub.WatchCommand(request, metadata=self._metadata)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

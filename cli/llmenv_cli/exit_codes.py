@@ -9,9 +9,9 @@ class ExitCode(IntEnum):
     """Every code that llmenv exits with."""
 
     FINE = 0
-    """Done; for `check`: every check that was asked for ended well."""
+    """Done; for `check`, `fleet run` and `fleet watch`: every check that was asked for ended well."""
     NOT_READY = 1
-    """`check` ran, and a check did not end well."""
+    """`check` ran, and a check did not end well; `fleet run` and `fleet watch`: or a command was not done."""
     USAGE = 2
     """A flag, a name, a file, a statement or the settings are wrong."""
     UNREACHABLE = 3
@@ -29,4 +29,4 @@ class ExitCode(IntEnum):
     INTERNAL = 70
     """A fault of llmenv itself (EX_SOFTWARE of sysexits.h)."""
     INTERRUPTED = 130
-    """Ctrl-C."""
+    """Ctrl-C; `fleet run` and `fleet watch` leave off watching, and the machines go on."""

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Command = TypeVar("Command", bound="Callable[..., object]")
-UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def ago(context: click.Context, parameter: click.Parameter, value: str | None) -> dt.timedelta | None:
-    """Callback of an option that takes a length of time before now, such as 30d, 12h or 2w."""
+def length_of_time(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> dt.timedelta | None:
+    """Callback of an option that takes a length of time, such as 30d, 12h or 2w."""
     if value is None:
         return None
-    parts = re.fullmatch(r"([1-9]\d{0,4})([mhdw])", value)
+    parts = re.fullmatch(r"([1-9]\d{0,4})([smhdw])", value)
     if parts is None:
         message = f"{value!r} is no length of time such as 30d, 12h or 2w."
         raise click.BadParameter(message, ctx=context, param=parameter)

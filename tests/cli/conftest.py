@@ -116,6 +116,9 @@ class FleetServicer(services.FleetServiceServicer):
         self.report = messages.GetFleetReportResponse()
         self.ledger = messages.GetDeliveryResponse()
         self.query_parts: list[messages.QueryResponse] = []
+        self.commands: list[messages.IssuedCommand] = []
+        self.steps: list[messages.WatchCommandResponse] = []
+        self.times_lost = 0
         self.requests: list[Any] = []
 
     def _admit(self, request: Any, context: grpc.ServicerContext) -> None:
@@ -135,7 +138,10 @@ class FleetServicer(services.FleetServiceServicer):
     def ListMachines(self, request: Any, context: grpc.ServicerContext) -> messages.ListMachinesResponse:  # noqa: N802
         self._admit(request, context)
         seen = messages.FleetMachine(
-            machine=read_run("ready_m2_ultra").machine, is_connected=True, agent_version="0.1.0"
+            machine=read_run("ready_m2_ultra").machine,
+            is_connected=True,
+            agent_version="0.1.0",
+            labels={"room": "b12", "loan": "yes"},
         )
         seen.last_seen_at.FromDatetime(dt.datetime(2026, 2, 15, 17, 0, tzinfo=dt.UTC))
         seen.last_run_at.FromDatetime(dt.datetime(2026, 2, 15, 16, 20, tzinfo=dt.UTC))
@@ -173,6 +179,30 @@ class FleetServicer(services.FleetServiceServicer):
         if "nonsense" in request.sql:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Parser Error: syntax error at 'nonsense'.")
         yield from self.query_parts
+
+    def IssueCommand(self, request: Any, context: grpc.ServicerContext) -> messages.IssueCommandResponse:  # noqa: N802
+        self._admit(request, context)
+        batch_id = "" if request.is_dry_run else self.commands[0].batch_id
+        return messages.IssueCommandResponse(batch_id=batch_id, commands=self.commands)
+
+    def CancelCommand(self, request: Any, context: grpc.ServicerContext) -> messages.CancelCommandResponse:  # noqa: N802
+        self._admit(request, context)
+        return messages.CancelCommandResponse(commands=self.commands)
+
+    def ListCommands(self, request: Any, context: grpc.ServicerContext) -> messages.ListCommandsResponse:  # noqa: N802
+        self._admit(request, context)
+        return messages.ListCommandsResponse(commands=self.commands[: request.limit])
+
+    def WatchCommand(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> Iterator[messages.WatchCommandResponse]:
+        """Breaks off after its first steps as often as `times_lost` says."""
+        self._admit(request, context)
+        if self.times_lost:
+            self.times_lost -= 1
+            yield from self.steps[:2]
+            context.abort(grpc.StatusCode.UNAVAILABLE, "The collector stops.")
+        yield from self.steps
 
 
 def summary(name: str, *, is_ready: bool, counts: dict[str, int]) -> messages.RunSummary:

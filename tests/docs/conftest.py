@@ -1,4 +1,4 @@
-"""The generator of the pages, and a collector's store with two real runs, a refused record and a ledger."""
+"""The generator of the pages, and a store with real runs, a wait, a quarantine, a refusal and a command."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf import json_format
-from llmenv.fleet.v1 import record_pb2, run_pb2
+from llmenv.fleet.v1 import agent_service_pb2, record_pb2, run_pb2
 from llmenv.ids import new_id
+from llmenv_collector import clock, command_store
 from llmenv_collector.group import Sighting
 from llmenv_collector.ingest import Arrival
 from llmenv_collector.store import Store
@@ -51,7 +52,11 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = [json_format.Parse(text, run_pb2.Run()) for text in texts]
     machine_id = runs[0].machine.machine_id
     store.see(Sighting(machine_id, seen_at=1, enrolled_at=1)).result()
-    records = [record for run in runs for record in records_of(run)]
+    records = [
+        *(record for run in runs for record in records_of(run)),
+        record(runs[0], suite_waited={"suite": "bench", "waited_seconds": 60.0, "is_given_up": True}),
+        record(runs[0], quarantine_change={"check_name": "torch_ops", "is_quarantined": True}),
+    ]
     unknown_run = record_pb2.Record(
         record_id=new_id(), machine_id=machine_id, check_started={"run_id": "none"}
     )
@@ -60,6 +65,15 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Arrival(spool_id, machine_id, 1, sequence, record.SerializeToString(), received_at=sequence)
         for sequence, record in enumerate([*records, unknown_run], start=1)
     ]
+    batch = command_store.Batch(
+        batch_id=new_id(),
+        machine_ids=[machine_id],
+        run_checks=agent_service_pb2.RunChecks(suite="quick"),
+        issued_at=clock.now(),
+        issued_by="laptop",
+        expires_at=clock.now() + 86_400 * clock.MICROSECONDS,
+    )
+    store.request(lambda connection: command_store.issue(connection, batch)).result()
     delivered = store.deliver(arrivals).result()
     assert [one.sequence for one in delivered.rejections] == [len(arrivals)]
     store.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmenv_cli import options, settings
+from llmenv_cli.commands.fleet_commands import cancel, commands, run, watch
 from llmenv_cli.commands.fleet_delivery import delivery
 
 if TYPE_CHECKING:
@@ -20,14 +21,17 @@ if TYPE_CHECKING:
 
 @click.group()
 def fleet() -> None:
-    """Look at all machines: report on them, list them, account for what they delivered."""
+    """Look at all machines, account for what they delivered, and have them run checks."""
 
 
-fleet.add_command(delivery)
+for command in (delivery, run, watch, cancel, commands):
+    fleet.add_command(command)
 
 
 @fleet.command()
-@click.option("--since", callback=options.ago, metavar="TIME", help="Only runs of the last 30d, 12h or 2w.")
+@click.option(
+    "--since", callback=options.length_of_time, metavar="TIME", help="Only runs of the last 30d, 12h or 2w."
+)
 @options.output_format
 @options.language
 def report(*, since: dt.timedelta | None, output_format: str, language: str) -> None:
@@ -80,9 +84,11 @@ def machines_listing(found: list[FleetMachine], texts: Texts) -> Listing:
         "last_seen_at",
         "last_run_at",
         "agent_version",
+        "labels",
+        "doubled_at",
     )
     numeric = {"gpu_cores", "memory_bytes"}
-    optional = {"gpu_cores", "system", "last_run_at", "agent_version"}
+    optional = {"gpu_cores", "system", "last_run_at", "agent_version", "labels", "doubled_at"}
     fields = [
         Field(
             key=key,
@@ -101,7 +107,7 @@ def _row(found: FleetMachine, texts: Texts) -> Row:
     from llmenv_cli.render.sections.wording import when_in_column
 
     machine = found.machine
-    has = {key: found.HasField(key) for key in ("last_seen_at", "last_run_at")}
+    has = {key: found.HasField(key) for key in ("last_seen_at", "last_run_at", "doubled_at")}
     shown = {
         "connected": texts.say("word.mark_yes" if found.is_connected else "word.mark_neither"),
         **(
@@ -109,6 +115,7 @@ def _row(found: FleetMachine, texts: Texts) -> Row:
         ),
         **({"last_seen_at": when_in_column(found.last_seen_at)} if has["last_seen_at"] else {}),
         **({"last_run_at": when_in_column(found.last_run_at)} if has["last_run_at"] else {}),
+        **({"doubled_at": when_in_column(found.doubled_at)} if has["doubled_at"] else {}),
     }
     values = {
         "machine_id": machine.machine_id,
@@ -121,5 +128,7 @@ def _row(found: FleetMachine, texts: Texts) -> Row:
         "last_seen_at": found.last_seen_at.ToDatetime(dt.UTC) if has["last_seen_at"] else None,
         "last_run_at": found.last_run_at.ToDatetime(dt.UTC) if has["last_run_at"] else None,
         "agent_version": found.agent_version,
+        "labels": ", ".join(f"{key}={value}" for key, value in sorted(found.labels.items())),
+        "doubled_at": found.doubled_at.ToDatetime(dt.UTC) if has["doubled_at"] else None,
     }
     return Row(values=values, shown=shown)

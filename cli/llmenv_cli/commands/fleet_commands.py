@@ -1,0 +1,231 @@
+"""llmenv fleet run, watch, cancel and commands: have machines run checks, and see what becomes of it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from llmenv_cli import options, settings
+from llmenv_cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from llmenv.fleet.v1.fleet_service_pb2 import IssueCommandResponse
+
+    from llmenv_cli.client import FleetClient
+    from llmenv_cli.command_talk import CommandTalk
+
+RUN_HELP = """Have machines run checks now, and show how it goes.
+
+Options that select machines narrow: a machine must satisfy all of them.  One that is offline, or busy with
+another run, gets to it until the command expires.  Progress goes to stderr, a table of outcomes to stdout.
+Ctrl-C leaves off watching; the machines go on.  Exits with 0 when every machine ran the checks and all ended
+well, and with 1 when not.
+"""
+
+
+@click.command(help=RUN_HELP)
+@click.option("--suite", default="", metavar="NAME", help="Set of checks to run.")
+@click.option(
+    "--check", "checks", multiple=True, metavar="NAME", help="Run this check instead; may be repeated."
+)
+@click.option("--where", default="", metavar="SQL", help="A condition over a row of v1.machines.")
+@click.option(
+    "--machine", "machines", multiple=True, metavar="NAME", help="By hostname or id; may be repeated."
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY[=VALUE]",
+    help="Machines with this label; may be repeated.",
+)
+@click.option("--all", "all_machines", is_flag=True, help="All machines.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    help="Only in this target of the machine's configuration; may be repeated.  [default: all of them]",
+)
+@click.option(
+    "--device",
+    default="",
+    type=click.Choice(["", "mps", "cuda", "cpu"]),
+    metavar="mps|cuda|cpu",
+    help="Device to check.  [default: the machine's own]",
+)
+@click.option(
+    "--set",
+    "parameters",
+    multiple=True,
+    metavar="CHECK.PARAM=VALUE",
+    help="Change a parameter of a check; may be repeated.",
+)
+@click.option(
+    "--expires",
+    callback=options.length_of_time,
+    metavar="TIME",
+    help="From then on nobody begins it any more: 30m, 2h, 7d.  [default: 1d]",
+)
+@click.option(
+    "--regardless-of-use", is_flag=True, help="Start although a machine is in use, on battery or hot."
+)
+@click.option("--dry-run", is_flag=True, help="Only list the machines that it would be.")
+@click.option("--no-wait", is_flag=True, help="Do not watch; `llmenv fleet watch` can do so later.")
+@options.output_format
+@options.language
+def run(
+    *,
+    suite: str,
+    checks: tuple[str, ...],
+    where: str,
+    machines: tuple[str, ...],
+    labels: tuple[str, ...],
+    all_machines: bool,
+    targets: tuple[str, ...],
+    device: str,
+    parameters: tuple[str, ...],
+    expires: dt.timedelta | None,
+    regardless_of_use: bool,
+    dry_run: bool,
+    no_wait: bool,
+    output_format: str,
+    language: str,
+) -> ExitCode:
+    from llmenv_cli import command_request
+
+    request = command_request.issue_request(
+        command_request.selection(machines=machines, labels=labels, where=where, all_machines=all_machines),
+        command_request.run_checks(
+            suite=suite,
+            checks=checks,
+            targets=targets,
+            device=device,
+            settings=parameters,
+            regardless_of_use=regardless_of_use,
+        ),
+        expires=expires,
+        is_dry_run=dry_run,
+    )
+    with _client() as client:
+        issued = client.issue(request)
+        if dry_run or no_wait:
+            _print_issued(issued, output_format=output_format, language=language)
+            return ExitCode.FINE
+        talk = _talk(language)
+        talk.say("issued", count=len(issued.commands), id=issued.batch_id)
+        talk.say("ctrl_c")
+        return _watch(client, issued.batch_id, output_format=output_format, language=language)
+
+
+@click.command()
+@click.argument("identity", metavar="ID")
+@options.output_format
+@options.language
+def watch(*, identity: str, output_format: str, language: str) -> ExitCode:
+    """Show what becomes of a command or a batch, from its beginning to its end.
+
+    ID is one that `llmenv fleet run` or `llmenv fleet commands` printed.  As with `llmenv fleet run`,
+    progress goes to stderr, a table of outcomes to stdout, Ctrl-C changes nothing for the machines, and the
+    exit code says whether all went well.
+    """
+    with _client() as client:
+        return _watch(client, identity, output_format=output_format, language=language)
+
+
+@click.command()
+@click.argument("identity", metavar="ID")
+@options.output_format
+@options.language
+def cancel(*, identity: str, output_format: str, language: str) -> None:
+    """Take back a command, a batch, or what led to a run: what has not begun never does, what runs is ended.
+
+    A machine that is offline learns of it when it returns.  Prints the commands that had not ended yet.
+    """
+    from llmenv.catalog.texts import texts
+
+    from llmenv_cli.render.command_listing import commands_listing
+    from llmenv_cli.render.listing import write_listing
+
+    with _client() as client:
+        cancelled = client.cancel(identity)
+    _talk(language).say("taken_back" if cancelled else "all_had_ended", count=len(cancelled))
+    write_listing(
+        commands_listing(cancelled, texts(language)), output_format=output_format, stream=sys.stdout
+    )
+
+
+@click.command()
+@click.option("--batch", default="", metavar="ID", help="Only those of this batch.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most this many."
+)
+@options.output_format
+@options.language
+def commands(*, batch: str, limit: int, output_format: str, language: str) -> None:
+    """List what machines were told to run, newest first."""
+    from llmenv.catalog.texts import texts
+
+    from llmenv_cli.render.command_listing import commands_listing
+    from llmenv_cli.render.listing import write_listing
+
+    with _client() as client:
+        found = client.commands(batch_id=batch, limit=limit)
+    write_listing(commands_listing(found, texts(language)), output_format=output_format, stream=sys.stdout)
+
+
+def _client() -> FleetClient:
+    from llmenv_cli.client import FleetClient
+    from llmenv_cli.credentials import Credentials
+
+    return FleetClient(Credentials.load(), timeout_seconds=settings.load().timeout_seconds)
+
+
+def _talk(language: str) -> CommandTalk:
+    from llmenv.catalog.texts import texts
+
+    from llmenv_cli.command_talk import CommandTalk
+
+    return CommandTalk(texts(language))
+
+
+def _print_issued(issued: IssueCommandResponse, *, output_format: str, language: str) -> None:
+    """Without waiting: the commands as they were issued, or the machines that they would be for."""
+    from llmenv.catalog.texts import texts
+
+    from llmenv_cli.render.command_listing import commands_listing, selected_listing
+    from llmenv_cli.render.listing import write_listing
+
+    words, count = texts(language), len(issued.commands)
+    if issued.batch_id:
+        _talk(language).say("issued", count=count, id=issued.batch_id)
+        listing = commands_listing(issued.commands, words)
+    else:
+        _talk(language).say("would_be", count=count)
+        listing = selected_listing(issued.commands, words)
+    write_listing(listing, output_format=output_format, stream=sys.stdout)
+
+
+def _watch(client: FleetClient, identity: str, *, output_format: str, language: str) -> ExitCode:
+    from llmenv.catalog.texts import texts
+
+    from llmenv_cli import watched_commands
+    from llmenv_cli.render.command_listing import outcomes_listing
+    from llmenv_cli.render.listing import write_listing
+
+    words, talk, watched = texts(language), _talk(language), watched_commands.WatchedCommands()
+    steps = watched_commands.steps(client, identity, on_lost=lambda why: talk.say("lost", why=why))
+    try:
+        for step in watched.follow(steps):
+            talk.step(step)
+        apple_silicon = {one.machine.machine_id: one.machine.is_apple_silicon for one in client.machines()}
+    except KeyboardInterrupt:
+        talk.say("detached", id=identity)
+        return ExitCode.INTERRUPTED
+    listing = outcomes_listing(watched.sorted, words, apple_silicon=apple_silicon)
+    write_listing(listing, output_format=output_format, stream=sys.stdout)
+    return ExitCode.FINE if all(row.values["went_well"] for row in listing.rows) else ExitCode.NOT_READY
