@@ -95,7 +95,7 @@ def explain(address: str, identity: Identity, error: grpc.aio.AioRpcError) -> Di
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             trouble, words = Trouble.OVERLOADED, "has no room at the moment"
         case grpc.StatusCode.ABORTED:
-            trouble, words = Trouble.REPLACED, "took a newer stream of this spool"
+            trouble, words = Trouble.REPLACED, "took a newer stream of this machine"
         case grpc.StatusCode.FAILED_PRECONDITION:
             trouble, words = Trouble.INCOMPATIBLE, "speaks another protocol revision; upgrade the older side"
         case code:

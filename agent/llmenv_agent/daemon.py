@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from llmenv_agent.agenda import Agenda
 from llmenv_agent.command_inbox import CommandInbox
+from llmenv_agent.doubled import Doubled
 from llmenv_agent.errors import AgentError, AlreadyRunningError, DeliveryError, UsageError, WatchdogError
 from llmenv_agent.facts import read_machine
 from llmenv_agent.renewal import Renewal
@@ -129,6 +130,7 @@ class Daemon:
             Renewal(self._configuration.state_dir, self._identity),
             read_machine=self._read_machine,
             on_command=self._commands.take,
+            on_doubled=Doubled(self._configuration.state_dir).note,
             is_running=lambda: bool(self._work.current_run),
         )
         reporting = asyncio.create_task(reporter.run())

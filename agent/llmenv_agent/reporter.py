@@ -12,6 +12,7 @@ import grpc
 from google.rpc import error_details_pb2  # type: ignore[import-untyped] # no stubs are published
 from grpc_status import rpc_status
 from llmenv.fleet.v1 import agent_service_pb2_grpc
+from llmenv.ids import new_id
 
 from llmenv_agent.connection import Diagnosis, Trouble, explain, open_channel
 from llmenv_agent.errors import DeliveryError, ProtocolError
@@ -46,12 +47,15 @@ class Reporter:
         *,
         read_machine: Callable[[], machine_pb2.Machine],
         on_command: Callable[[agent_service_pb2.Command], Awaitable[None]],
+        on_doubled: Callable[[bool], None] = lambda _: None,
         is_running: Callable[[], bool] = lambda: False,
     ) -> None:
         self._spool = spool
         self._renewal = renewal
         self._read_machine = read_machine
         self._on_command = on_command
+        self._on_doubled = on_doubled
+        self._start_id = new_id()
         self._is_running = is_running
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -128,6 +132,8 @@ class Reporter:
             stopping=self._stopping,
             on_command=self._on_command,
             on_progress=self._note_progress,
+            on_doubled=self._on_doubled,
+            start_id=self._start_id,
             is_running=self._is_running,
         )
         asked_seconds = 0.0

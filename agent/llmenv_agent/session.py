@@ -57,6 +57,8 @@ class Session:
         stopping: asyncio.Event,
         on_command: Callable[[wire.Command], Awaitable[None]],
         on_progress: Callable[[], None],
+        on_doubled: Callable[[bool], None],
+        start_id: str,
         is_running: Callable[[], bool],
     ) -> None:
         self._spool = spool
@@ -65,6 +67,8 @@ class Session:
         self._stopping = stopping
         self._on_command = on_command
         self._on_progress = on_progress
+        self._on_doubled = on_doubled
+        self._start_id = start_id
         self._is_running = is_running
         self._end = End.CLOSED
         self._sent = 0
@@ -114,6 +118,7 @@ class Session:
             first_sequence=marks.first_sequence,
             last_sequence=marks.last_sequence,
             ledger=self._spool.ledger(),
+            start_id=self._start_id,
         )
         hello.machine.machine_id = marks.machine_id
         hello.sent_at.GetCurrentTime()
@@ -130,6 +135,8 @@ class Session:
                     await self._be_rejected(response.rejected)
                 case "command":
                     await self._on_command(response.command)
+                case "heartbeat":
+                    self._on_doubled(response.heartbeat.is_doubled)
                 case "drain":
                     self._end = End.DRAINED
                     self.reconnect_after_seconds = response.drain.reconnect_after_seconds
@@ -154,6 +161,7 @@ class Session:
             await self._be_rejected(rejected)
         self._sent = self._acknowledged = welcome.watermark
         self._heartbeat_seconds = welcome.heartbeat_seconds or DEFAULT_HEARTBEAT_SECONDS
+        self._on_doubled(welcome.is_doubled)
         self.welcomed_at = time.monotonic()
         log.info("connected; the collector has %d of %d records", welcome.watermark, hello.last_sequence)
         self._progress()

@@ -62,6 +62,8 @@ class Sighting:
     seen_at: int | None
     agent_version: str = ""
     enrolled_at: int | None = None
+    doubled_at: int | None = None
+    """Another agent with the machine's identity is at work."""
     facts: dict[str, Any] | None = None
     """A row of store.machine."""
     ledger: dict[str, Any] | None = None
@@ -196,6 +198,7 @@ class GroupWriter:
                 "enrolled_at": "coalesce(old.enrolled_at, new.enrolled_at)",
                 "last_seen_at": "greatest(old.last_seen_at, new.last_seen_at)",
                 "agent_version": "coalesce(nullif(new.agent_version, ''), old.agent_version)",
+                "doubled_at": "greatest(old.doubled_at, new.doubled_at)",
             },
         )
 
@@ -278,7 +281,13 @@ def merged_sightings(sightings: Sequence[Sighting]) -> list[dict[str, Any]]:
     for one in sightings:
         row = merged.setdefault(
             one.machine_id,
-            {"machine_id": one.machine_id, "enrolled_at": None, "last_seen_at": None, "agent_version": ""},
+            {
+                "machine_id": one.machine_id,
+                "enrolled_at": None,
+                "last_seen_at": None,
+                "agent_version": "",
+                "doubled_at": None,
+            },
         )
         row["enrolled_at"] = row["enrolled_at"] or one.enrolled_at
         row["last_seen_at"] = one.seen_at or row["last_seen_at"]
@@ -293,3 +302,4 @@ def distinct(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def first_line(error: Exception) -> str:
     """Not all of it: the message may quote the value, however long."""
     return str(error).splitlines()[0][:MAX_LINE] if str(error) else type(error).__name__
+        row["doubled_at"] = one.doubled_at or row["doubled_at"]

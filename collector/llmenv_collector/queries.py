@@ -55,7 +55,7 @@ def list_machines(
         """
         SELECT sighting.machine_id::VARCHAR, machine.message, epoch_us(sighting.enrolled_at),
                epoch_us(sighting.last_seen_at), sighting.agent_version, last.run_id::VARCHAR,
-               epoch_us(last.started_at)
+               epoch_us(last.started_at), epoch_us(sighting.doubled_at)
         FROM store.machine_sighting AS sighting
         LEFT JOIN store.machine AS machine USING (machine_id)
         LEFT JOIN (
@@ -69,7 +69,7 @@ def list_machines(
 
 
 def fleet_machine(row: tuple[Any, ...], presence: Presence) -> fleet.FleetMachine:
-    machine_id, message, enrolled_at, stored_last_seen, agent_version, run_id, run_at = row
+    machine_id, message, enrolled_at, stored_last_seen, agent_version, run_id, run_at, doubled_at = row
     machine = machine_pb2.Machine.FromString(message or b"")
     machine.machine_id = machine_id
     seen = [
@@ -83,6 +83,7 @@ def fleet_machine(row: tuple[Any, ...], presence: Presence) -> fleet.FleetMachin
         last_run_id=run_id or "",
         last_run_at=clock.to_timestamp(run_at),
         agent_version=agent_version,
+        doubled_at=clock.to_timestamp(doubled_at),
     )
 
 

@@ -40,6 +40,7 @@ from llmenv_collector.ingest import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from llmenv_collector.identity import Identity
     from llmenv_collector.store import Delivered, SpoolState, Store
@@ -85,7 +86,7 @@ class Session:
             raise UsageError("The first message of a stream must be Hello.")
         self._hello = first.hello
         self._require_acceptable()
-        with self.house.streams.open(spool_id=self._hello.spool_id, machine_id=self.machine_id) as stream:
+        with self._stream() as stream:
             await self._welcome(received_at)
             try:
                 await self._converse(requests, stream)
@@ -93,6 +94,11 @@ class Session:
                 raise first_of(refusals) from None
             finally:
                 self._see_last()
+
+    def _stream(self) -> AbstractContextManager[Stream]:
+        return self.house.streams.open(
+            spool_id=self._hello.spool_id, machine_id=self.machine_id, start_id=self._hello.start_id
+        )
 
     def _require_acceptable(self) -> None:
         hello = self._hello
@@ -131,6 +137,7 @@ class Session:
             received_at=clock.to_timestamp(received_at),
             sent_at=clock.to_timestamp(clock.now()),
             collector_version=self.house.version,
+            is_doubled=self.house.streams.doubles.are_at_work(self.machine_id),
         )
 
     async def _converse(self, requests: AsyncIterator[ConnectRequest], stream: Stream) -> None:
@@ -239,7 +246,10 @@ class Session:
             await asyncio.sleep(self.house.heartbeat_seconds)
             if not await asyncio.to_thread(self.house.identity.may_connect, self.machine_id):
                 raise ForbiddenError(f"Machine {self.machine_id} was revoked.")
-            heartbeat = agent_service_pb2.Heartbeat(sent_at=clock.to_timestamp(clock.now()))
+            heartbeat = agent_service_pb2.Heartbeat(
+                sent_at=clock.to_timestamp(clock.now()),
+                is_doubled=self.house.streams.doubles.are_at_work(self.machine_id),
+            )
             await self._say(ConnectResponse(heartbeat=heartbeat))
 
     async def _watch(self, stream: Stream) -> None:
@@ -268,6 +278,7 @@ class Session:
         sighting = Sighting(
             machine_id=self.machine_id,
             seen_at=now,
+            doubled_at=now if self.house.streams.doubles.are_at_work(self.machine_id) else None,
             agent_version=agent_version,
             facts=machine_rows[0][1] if machine_rows else None,
             ledger=self._ledger_row(ledger, now),

@@ -6,12 +6,12 @@ Lives in the event loop alone.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmenv_collector import clock
+from llmenv_collector.doubles import Doubles
 from llmenv_collector.errors import SupersededError
 
 if TYPE_CHECKING:
@@ -24,14 +24,19 @@ class Stream:
 
     spool_id: str
     machine_id: str
+    start_id: str = ""
+    """Of the agent; empty from one that says none."""
     superseded: asyncio.Event = field(default_factory=asyncio.Event)
     commanded: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when commands of the machine have changed."""
 
     def require_current(self) -> None:
-        """Raises SupersededError when a newer stream of the spool has opened."""
+        """Raises SupersededError when a newer stream has taken over."""
         if self.superseded.is_set():
-            raise SupersededError("A newer stream of this spool took over.")
+            raise SupersededError("A newer stream of this machine took over.")
+
+    def is_of_another_start(self, other: Stream) -> bool:
+        return bool(self.start_id and other.start_id) and self.start_id != other.start_id
 
 
 class Streams:
@@ -40,32 +45,36 @@ class Streams:
     def __init__(self) -> None:
         self.draining = asyncio.Event()
         """Set once, when the collector is about to stop."""
-        self._by_spool: dict[tuple[str, str], Stream] = {}
-        """By machine and spool: another machine that says the same spool id ends nobody's stream."""
-        self._connected: Counter[str] = Counter()
+        self.doubles = Doubles()
+        self._open: dict[str, list[Stream]] = {}
+        """By machine: another machine that says the same spool id ends nobody's stream."""
         self._last_seen: dict[str, int] = {}
 
     @contextmanager
-    def open(self, *, spool_id: str, machine_id: str) -> Iterator[Stream]:
-        """The newest stream of a spool wins: an older one learns that it is superseded."""
-        stream = Stream(spool_id=spool_id, machine_id=machine_id)
-        key = (machine_id, spool_id)
-        former = self._by_spool.get(key)
-        if former is not None:
-            former.superseded.set()
-        self._by_spool[key] = stream
-        self._connected[machine_id] += 1
+    def open(self, *, spool_id: str, machine_id: str, start_id: str = "") -> Iterator[Stream]:
+        """The newest stream of a spool wins, and that of the newest start of an agent: an older one learns
+        that it is superseded.  Two agents that are known to be at work with one identity go on side by side.
+        """
+        stream = Stream(spool_id=spool_id, machine_id=machine_id, start_id=start_id)
+        self.doubles.arrive(machine_id, start_id)
+        is_double = self.doubles.are_at_work(machine_id)
+        siblings = self._open.setdefault(machine_id, [])
+        for other in siblings:
+            if other.spool_id == spool_id or (stream.is_of_another_start(other) and not is_double):
+                other.superseded.set()
+        siblings.append(stream)
         try:
             yield stream
         finally:
-            if self._by_spool.get(key) is stream:
-                del self._by_spool[key]
-            self._connected[machine_id] -= 1
+            siblings.remove(stream)
+            if not siblings:
+                self._open.pop(machine_id, None)
+            self.doubles.leave(machine_id, start_id)
 
     def tell(self, machine_ids: Collection[str]) -> None:
         """Commands of these machines have changed in the store."""
-        for stream in self._by_spool.values():
-            if stream.machine_id in machine_ids:
+        for machine_id in machine_ids:
+            for stream in self._open.get(machine_id, ()):
                 stream.commanded.set()
 
     def saw(self, machine_id: str) -> int:
@@ -78,4 +87,4 @@ class Streams:
 
     def connected(self) -> frozenset[str]:
         """Machines with an open stream."""
-        return frozenset(+self._connected)
+        return frozenset(self._open)

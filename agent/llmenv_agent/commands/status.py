@@ -43,6 +43,7 @@ def _identity(directory: Path) -> dict[str, Any] | None:
     if not (directory / FILE_NAME).exists():
         return None
     identity = load_identity(directory)
+    from llmenv_agent.doubled import doubled_since
     return {
         "machine_id": identity.machine_id,
         "agent_addresses": list(identity.agent_addresses),
@@ -53,6 +54,7 @@ def _identity(directory: Path) -> dict[str, Any] | None:
 
 def _spool(directory: Path) -> dict[str, Any] | None:
     from llmenv_agent.spool import Spool
+        "doubled_since": doubled_since(directory),
 
     path = directory / "spool.db"
     if not path.exists():
@@ -94,3 +96,7 @@ def _text(status: dict[str, Any]) -> str:
         )
         lines.append(f"acknowledged     {spool['last_acknowledged_at'] or 'never'}")
     return "\n".join(lines)
+    from llmenv_agent.doubled import REMEDY
+
+        if identity["doubled_since"]:
+            lines.append(f"another agent    with this identity since {identity['doubled_since']}. {REMEDY}")

@@ -102,7 +102,8 @@ CREATE TABLE store.machine_sighting ( -- one row a machine, moved on
   machine_id UUID NOT NULL,
   enrolled_at TIMESTAMPTZ,
   last_seen_at TIMESTAMPTZ,
-  agent_version VARCHAR NOT NULL
+  agent_version VARCHAR NOT NULL,
+  doubled_at TIMESTAMPTZ              -- two agents with its identity were last at work at once
 );
 
 CREATE TABLE store.environment (      -- content-addressed

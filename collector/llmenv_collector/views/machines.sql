@@ -2,7 +2,7 @@ CREATE OR REPLACE VIEW v1.machines AS
 SELECT sighting.machine_id, machine.hostname, machine.chip, machine.model_identifier, machine.model_name,
        machine.gpu_cores, machine.memory_bytes, machine.os_name, machine.os_version, machine.os_build,
        machine.architecture, machine.is_apple_silicon, sighting.agent_version, sighting.enrolled_at,
-       sighting.last_seen_at, coalesce(label.labels, MAP {}) AS labels
+       sighting.last_seen_at, coalesce(label.labels, MAP {}) AS labels, sighting.doubled_at
 FROM store.machine_sighting AS sighting LEFT JOIN store.machine AS machine USING (machine_id)
 LEFT JOIN (
   SELECT machine_id, map_from_entries(list((key, value) ORDER BY key)) AS labels
@@ -25,6 +25,7 @@ COMMENT ON COLUMN v1.machines.is_apple_silicon IS 'Whether the device must be mp
 COMMENT ON COLUMN v1.machines.agent_version IS 'Version of llmenv-agent, as last said.';
 COMMENT ON COLUMN v1.machines.enrolled_at IS 'When its certificate was first issued.';
 COMMENT ON COLUMN v1.machines.last_seen_at IS 'Last message of any kind, collector''s clock.';
+COMMENT ON COLUMN v1.machines.doubled_at IS 'When two agents with its identity were last at work at once, as two copies of one disk are; NULL for never.';
 COMMENT ON COLUMN v1.machines.labels IS 'What people say of it: `labels[''room'']` is NULL where there is none.';
 
 -- Example: Machines, the longest silent first.

@@ -393,8 +393,11 @@ class Heartbeat(_message.Message):
     SENT_AT_FIELD_NUMBER: _builtins.int
     LEDGER_FIELD_NUMBER: _builtins.int
     IS_RUNNING_CHECKS_FIELD_NUMBER: _builtins.int
+    IS_DOUBLED_FIELD_NUMBER: _builtins.int
     is_running_checks: _builtins.bool
     """Agent only: whether a run is in progress."""
+    is_doubled: _builtins.bool
+    """Collector only: as in Welcome."""
     @_builtins.property
     def sent_at(self) -> _timestamp_pb2.Timestamp:
         """Sender's clock."""
@@ -409,10 +412,11 @@ class Heartbeat(_message.Message):
         sent_at: _timestamp_pb2.Timestamp | None = ...,
         ledger: Global___Ledger | None = ...,
         is_running_checks: _builtins.bool = ...,
+        is_doubled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ledger", b"ledger", "sent_at", b"sent_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_running_checks", b"is_running_checks", "ledger", b"ledger", "sent_at", b"sent_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_doubled", b"is_doubled", "is_running_checks", b"is_running_checks", "ledger", b"ledger", "sent_at", b"sent_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
