@@ -197,8 +197,8 @@ class GroupWriter:
             updates={
                 "enrolled_at": "coalesce(old.enrolled_at, new.enrolled_at)",
                 "last_seen_at": "greatest(old.last_seen_at, new.last_seen_at)",
-                "agent_version": "coalesce(nullif(new.agent_version, ''), old.agent_version)",
                 "doubled_at": "greatest(old.doubled_at, new.doubled_at)",
+                "agent_version": "coalesce(nullif(new.agent_version, ''), old.agent_version)",
             },
         )
 
@@ -292,6 +292,7 @@ def merged_sightings(sightings: Sequence[Sighting]) -> list[dict[str, Any]]:
         row["enrolled_at"] = row["enrolled_at"] or one.enrolled_at
         row["last_seen_at"] = one.seen_at or row["last_seen_at"]
         row["agent_version"] = one.agent_version or row["agent_version"]
+        row["doubled_at"] = one.doubled_at or row["doubled_at"]
     return list(merged.values())
 
 
@@ -302,4 +303,3 @@ def distinct(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def first_line(error: Exception) -> str:
     """Not all of it: the message may quote the value, however long."""
     return str(error).splitlines()[0][:MAX_LINE] if str(error) else type(error).__name__
-        row["doubled_at"] = one.doubled_at or row["doubled_at"]

@@ -38,23 +38,23 @@ def command(config: Path | None, state_dir: Path | None, form: str) -> None:
 
 
 def _identity(directory: Path) -> dict[str, Any] | None:
+    from llmenv_agent.doubled import doubled_since
     from llmenv_agent.identity import FILE_NAME, load_identity
 
     if not (directory / FILE_NAME).exists():
         return None
     identity = load_identity(directory)
-    from llmenv_agent.doubled import doubled_since
     return {
         "machine_id": identity.machine_id,
         "agent_addresses": list(identity.agent_addresses),
         "not_after": identity.not_after,
         "renew_at": identity.renew_at,
+        "doubled_since": doubled_since(directory),
     }
 
 
 def _spool(directory: Path) -> dict[str, Any] | None:
     from llmenv_agent.spool import Spool
-        "doubled_since": doubled_since(directory),
 
     path = directory / "spool.db"
     if not path.exists():
@@ -79,6 +79,8 @@ def _spool(directory: Path) -> dict[str, Any] | None:
 
 
 def _text(status: dict[str, Any]) -> str:
+    from llmenv_agent.doubled import REMEDY
+
     identity, spool = status["identity"], status["spool"]
     lines = [f"state directory  {status['state_dir']}"]
     if identity is None:
@@ -87,6 +89,8 @@ def _text(status: dict[str, Any]) -> str:
         lines.append(f"machine          {identity['machine_id']}")
         lines.append(f"collector        {', '.join(identity['agent_addresses'])}")
         lines.append(f"certificate      until {identity['not_after']}, renewed from {identity['renew_at']}")
+        if identity["doubled_since"]:
+            lines.append(f"another agent    with this identity since {identity['doubled_since']}. {REMEDY}")
     if spool is None:
         lines.append("spool            none: nothing was recorded yet")
     else:
@@ -96,7 +100,3 @@ def _text(status: dict[str, Any]) -> str:
         )
         lines.append(f"acknowledged     {spool['last_acknowledged_at'] or 'never'}")
     return "\n".join(lines)
-    from llmenv_agent.doubled import REMEDY
-
-        if identity["doubled_since"]:
-            lines.append(f"another agent    with this identity since {identity['doubled_since']}. {REMEDY}")
