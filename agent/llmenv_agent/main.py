@@ -19,7 +19,18 @@ from llmenv import __version__
 from llmenv_agent.errors import AgentError
 from llmenv_agent.exit_codes import ExitCode
 
-COMMANDS = ("check", "checks", "dead-letters", "doctor", "enroll", "facts", "replay", "run", "service", "status")
+COMMANDS = (
+    "check",
+    "checks",
+    "dead-letters",
+    "doctor",
+    "enroll",
+    "facts",
+    "replay",
+    "run",
+    "service",
+    "status",
+)
 
 DENIALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 

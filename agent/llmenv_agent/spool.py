@@ -234,7 +234,7 @@ class Spool:
         )
 
     def oldest_waiting_at(self) -> float | None:
-        """When the oldest record that was never acknowledged was spooled, Unix seconds; None where none waits."""
+        """When the oldest record that waits was spooled, Unix seconds; None where none waits."""
         with self._file.reading() as connection:
             row = connection.execute(
                 "SELECT min(spooled_at) AS oldest FROM record WHERE sequence > (SELECT watermark FROM spool)"

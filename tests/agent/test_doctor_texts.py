@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER = Path(__file__).resolve().parents[2] / "agent" / "llmenv_agent" / "doctor"
-SPEAKING = {"passed", "warned", "failed", "unclear"}
+SPEAKING = {"passed", "warned", "failed", "unclear", "tell"}
 CHINESE = tables("zh")[SENTENCES]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from llmenv_agent.errors import UsageError
 from llmenv_agent.execution import default_device
 from llmenv_agent.facts import read_machine
 from llmenv_agent.probe_sources import PROBE
-from llmenv_agent.run_lock import lock_holder, run_lock
+from llmenv_agent.run_lock import RunLockError, lock_holder, run_lock
 from llmenv_agent.runner import run_check
 from llmenv_agent.service.placement import why_not_there
 from llmenv_agent.targets import target_from
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 # A check of the probe's, in no suite: it runs in the target, never in the agent.
 DEVICE_TRIAL = PROBE / "device_trial.py"
 CORE_SUITE = "quick"
-VERDICTS = {result_pb2.STATUS_PASS: Verdict.PASS, result_pb2.STATUS_SKIP: Verdict.UNCLEAR}
 
 
 def ask(configuration: Configuration) -> Iterator[Finding]:
@@ -52,8 +52,9 @@ def ask(configuration: Configuration) -> Iterator[Finding]:
     machine = read_machine()
     device = configuration.device or default_device(machine)
     for target in targets:
-        yield from _packages(target, is_apple_silicon=machine.is_apple_silicon)
-        yield _device(target, device)
+        packages = _packages(target, is_apple_silicon=machine.is_apple_silicon)
+        yield packages
+        yield _device(target, device, starts=packages.verdict is not Verdict.FAIL)
     yield from _left_out(configuration)
 
 
@@ -79,15 +80,13 @@ def _configured(settings: TargetSettings) -> tuple[Finding, Target | None]:
     return said.passed("{path} is an interpreter."), target
 
 
-def _packages(target: Target, *, is_apple_silicon: bool) -> Iterator[Finding]:
+def _packages(target: Target, *, is_apple_silicon: bool) -> Finding:
     said = Question("packages", target.name, {"path": target.python})
     try:
         environment = describe(target)
     except UsageError as error:
-        yield said.failed(
-            "{why}", "Start {path} by hand; build the environment anew where it does not.", why=str(error)
-        )
-        return
+        remedy = "Start {path} by hand; build the environment anew where it does not."
+        return said.failed("{why}", remedy, why=str(error))
     versions = {each.name: each.version for each in environment.packages}
     said.values.update(
         python=environment.python_version,
@@ -96,13 +95,12 @@ def _packages(target: Target, *, is_apple_silicon: bool) -> Iterator[Finding]:
     )
     missing = _missing(environment, is_apple_silicon=is_apple_silicon)
     if missing:
-        yield said.warned(
+        return said.warned(
             "Python {python} starts and lacks what the quick suite imports: {missing}.",
             "'{path}' -m pip install {missing}",
             missing=" ".join(missing),
         )
-    else:
-        yield said.passed("Python {python} starts; {count} packages: {watched}.")
+    return said.passed("Python {python} starts; {count} packages: {watched}.")
 
 
 def _missing(environment: environment_pb2.Environment, *, is_apple_silicon: bool) -> list[str]:
@@ -117,21 +115,25 @@ def _missing(environment: environment_pb2.Environment, *, is_apple_silicon: bool
     return sorted(needed - present)
 
 
-def _device(target: Target, device: str) -> Finding:
+def _device(target: Target, device: str, *, starts: bool) -> Finding:
     """What one addition on the device says, in a process of the target."""
-    said = Question("device", target.name, {"device": device})
-    if holder := lock_holder():
-        return said.unclear(
-            "Not tried: a run is in progress (pid {pid}).", "Ask again after it.", pid=holder.pid
-        )
-    with run_lock("llmenv-agent doctor"):
-        result = run_check(read_definition(DEVICE_TRIAL), target=target, device=device)
-    verdict = VERDICTS.get(result.status, Verdict.FAIL)
-    hint = "llmenv-agent check --check fallback says more; a service's session may differ from this one."
-    remedy = said.failed("", hint).remedy if verdict is not Verdict.PASS else None
-    return Finding(
-        question=said.name, subject=said.subject, verdict=verdict, seen=result.reason, remedy=remedy
-    )
+    said = Question("device", target.name)
+    if not starts:
+        return said.unclear("Not tried: the step before it failed.")
+    try:
+        if holder := lock_holder():
+            return said.unclear(
+                "Not tried: a run is in progress (pid {pid}).", "Ask again after it.", pid=holder.pid
+            )
+        with run_lock("llmenv-agent doctor"):
+            result = run_check(read_definition(DEVICE_TRIAL), target=target, device=device)
+    except RunLockError:
+        return said.unclear("Not tried: the run lock cannot be used.")
+    if result.status == result_pb2.STATUS_PASS:
+        return dataclasses.replace(said.passed(""), seen=result.reason)
+    remedy = "llmenv-agent check --check fallback says more; a service's session may differ from this one."
+    tell = said.unclear if result.status == result_pb2.STATUS_SKIP else said.failed
+    return dataclasses.replace(tell("", remedy), seen=result.reason)
 
 
 def _left_out(configuration: Configuration) -> Iterator[Finding]:

@@ -24,6 +24,9 @@ def main(arguments: list[str]) -> int:
     with (FOLDER / "calls").open("a") as calls:
         calls.write(" ".join(arguments) + "\n")
     verb, *words = [word for word in arguments if word != "--user"]
+    if verb == "show" and ("--user" in arguments) != (UNITS.name == "user"):
+        show({"enabled": False, "pid": 0}, ["no-such.service", words[-1]])  # the other systemd of a machine
+        return 0
     state = json.loads(STATE.read_text()) if STATE.exists() else {"enabled": False, "pid": 0}
     match verb:
         case "enable":
