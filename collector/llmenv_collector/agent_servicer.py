@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import grpc.aio
 from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceServicer
 
-from llmenv_collector.errors import GoneError
+from llmenv_collector import metrics
+from llmenv_collector.errors import CollectorError, GoneError
 from llmenv_collector.gate import MACHINE
+from llmenv_collector.refusal import status_of
 from llmenv_collector.session import House, Session
 
 if TYPE_CHECKING:
@@ -31,4 +34,12 @@ class AgentServicer(AgentServiceServicer):
                 raise GoneError("The agent went away while it was written to.") from error
 
         session = Session(house=self._house, machine_id=MACHINE.get(), send=send)
-        await session.serve(aiter(request_iterator))
+        code = grpc.StatusCode.CANCELLED
+        try:
+            await session.serve(aiter(request_iterator))
+            code = grpc.StatusCode.OK
+        except CollectorError as error:
+            code = status_of(error)
+            raise
+        finally:
+            metrics.STREAMS_ENDED.labels(code.name).inc()

@@ -1,7 +1,7 @@
 """Every call passes here first: the policy's row for its RPC, then who calls.
 
 A machine is known by its client certificate, a person by a bearer token.
-Errors of the collector leave as status codes, each with its one sentence.
+A request is read here too, so that garbage is answered like any other mistake.
 """
 
 from __future__ import annotations
@@ -15,24 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from llmenv import logs
 from llmenv.first_contact import TIME_HEADER
 
-from llmenv_collector import clock, policy, tokens
+from llmenv_collector import clock, policy, refusal, tokens
 from llmenv_collector.authority import MACHINE_URI
 from llmenv_collector.errors import (
     CollectorError,
     ForbiddenError,
     GoneError,
-    NotFoundError,
-    OutOfSequenceError,
-    StatementError,
-    StatementLimitError,
-    StoreError,
-    SupersededError,
     UnauthenticatedError,
-    UnspokenRevisionError,
-    UntimelyError,
     UsageError,
 )
 from llmenv_collector.policy import Caller
@@ -44,20 +37,6 @@ if TYPE_CHECKING:
     from llmenv_collector.tokens import Token
 
 logger = logging.getLogger(__name__)
-
-STATUS_CODES: dict[type[CollectorError], grpc.StatusCode] = {
-    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
-    ForbiddenError: grpc.StatusCode.PERMISSION_DENIED,
-    UnspokenRevisionError: grpc.StatusCode.FAILED_PRECONDITION,
-    UntimelyError: grpc.StatusCode.FAILED_PRECONDITION,
-    OutOfSequenceError: grpc.StatusCode.OUT_OF_RANGE,
-    SupersededError: grpc.StatusCode.ABORTED,
-    UsageError: grpc.StatusCode.INVALID_ARGUMENT,
-    StatementLimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    StatementError: grpc.StatusCode.INVALID_ARGUMENT,
-    NotFoundError: grpc.StatusCode.NOT_FOUND,
-    StoreError: grpc.StatusCode.UNAVAILABLE,
-}
 
 PERSON: ContextVar[Token] = ContextVar("PERSON")
 """The role token of the call that is being served."""
@@ -128,28 +107,40 @@ async def translated(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterat
     except GoneError as error:
         logger.info("ended: %s", error)
     except CollectorError as error:
-        code = next(
-            (STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES),
-            grpc.StatusCode.INTERNAL,
-        )
-        logger.info("refused: %s: %s", code.name, error)
-        await context.abort(code, str(error))
+        logger.info("refused: %s: %s", refusal.status_of(error).name, error)
+        await refusal.refuse(context, error)
+
+
+def parsed(deserialize: Callable[[bytes], Any], content: bytes) -> Any:
+    """gRPC itself would say UNKNOWN to what is no message.  Raises UsageError."""
+    try:
+        return deserialize(content)
+    except DecodeError as error:
+        raise UsageError("The request is not a message of this call.") from error
+
+
+async def each_parsed(
+    deserialize: Callable[[bytes], Any], contents: AsyncIterator[bytes]
+) -> AsyncIterator[Any]:
+    async for content in contents:
+        yield parsed(deserialize, content)
 
 
 def guarded(handler: Any, gate: Gate, method: str) -> Any:
     """The same handler behind the gate."""
     behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    read = each_parsed if handler.request_streaming else parsed
 
     async def single(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         async with translated(context):
             await gate.admit(method, context)
-            return await behaviour(request, context)
+            return await behaviour(read(handler.request_deserializer, request), context)
 
     async def several(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         await context.send_initial_metadata(((TIME_HEADER, str(clock.now())),))
         async with translated(context):
             await gate.admit(method, context)
-            answer = behaviour(request, context)
+            answer = behaviour(read(handler.request_deserializer, request), context)
             if inspect.isawaitable(answer):
                 await answer
                 return
@@ -165,6 +156,5 @@ def guarded(handler: Any, gate: Gate, method: str) -> Any:
     make: Any = kinds[handler.request_streaming, handler.response_streaming]
     return make(
         several if handler.response_streaming else single,
-        request_deserializer=handler.request_deserializer,
         response_serializer=handler.response_serializer,
     )

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 from llmenv import failpoints
 
-from llmenv_collector import clock, copies, ingest
+from llmenv_collector import clock, copies, ingest, metrics
 from llmenv_collector.columns import Tables, by_table
 from llmenv_collector.watermark import Watermark, read_watermarks
 
@@ -148,6 +148,7 @@ class GroupWriter:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+        count(sieved, arrivals=len(arrivals))
         if sieved.readings:
             failpoints.reach("collector.commit.after", error=duckdb.IOException)
         return outcome_of(sieved)
@@ -232,6 +233,19 @@ def sieve(arrivals: Sequence[Arrival], known: dict[str, Watermark], *, refusal: 
         sieved.readings.append(reading)
         sieved.watermarks[spool_id] = mark.after(reading)
     return sieved
+
+
+def count(sieved: Sieved, *, arrivals: int) -> None:
+    """Adds a committed group to the metrics."""
+    for reading in sieved.readings:
+        if reading.cause is not None:
+            metrics.REJECTED.labels(reading.cause).inc()
+        elif reading.is_tombstone:
+            metrics.DROPPED.inc(reading.message.tombstone.dropped_records)
+    refused_or_dropped = sum(1 for one in sieved.readings if one.cause is not None or one.is_tombstone)
+    metrics.STORED.inc(len(sieved.readings) - refused_or_dropped)
+    if not sieved.jumps:
+        metrics.DUPLICATES.inc(arrivals - len(sieved.readings))
 
 
 def day_rows(sieved: Sieved) -> list[dict[str, Any]]:

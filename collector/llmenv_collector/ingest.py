@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,20 @@ MAX_RECORD_ROWS = 1 << 16  # no row that says something takes less than 16 bytes
 MAX_SHOWN = 64
 EARLIEST_SECONDS = -62_135_596_800  # 0001-01-01, as google.protobuf.Timestamp allows
 LATEST_SECONDS = 253_402_300_799  # 9999-12-31
+
+
+class Cause(StrEnum):
+    """Why records are refused, in the few words that can be counted."""
+
+    TOO_LARGE = "too_large"
+    MALFORMED = "malformed"
+    """Not a serialised Record."""
+    FOREIGN = "foreign"
+    """Of another machine than the certificate's."""
+    INVALID = "invalid"
+    """A field has a value that it cannot have."""
+    UNSTORABLE = "unstorable"
+    """The database refuses a value."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,7 @@ class Reading:
     """Lowest sequence that it covers; below `arrival.sequence` for a tombstone alone."""
     rows: tuple[Row, ...] = ()
     reason: str = ""
+    cause: Cause | None = None
     is_tombstone: bool = False
     previous_spool_id: str = ""
     message: record_pb2.Record = field(default_factory=record_pb2.Record, repr=False)
@@ -64,6 +80,10 @@ class Reading:
 
 class UnacceptableError(ValueError):
     """One sentence why a record can never be accepted."""
+
+    def __init__(self, sentence: str, cause: Cause = Cause.INVALID) -> None:
+        super().__init__(sentence)
+        self.cause = cause
 
 
 def read(arrival: Arrival) -> Reading:
@@ -75,7 +95,13 @@ def read(arrival: Arrival) -> Reading:
         check(record, arrival)
         derived = tuple(derive(record, arrival, is_whole=is_whole))
     except UnacceptableError as error:
-        return Reading(arrival, record.record_id[:MAX_SHOWN], arrival.sequence, reason=str(error))
+        return Reading(
+            arrival,
+            record.record_id[:MAX_SHOWN],
+            arrival.sequence,
+            reason=str(error),
+            cause=error.cause,
+        )
     is_tombstone = record.WhichOneof("kind") == "tombstone"
     return Reading(
         arrival,
@@ -91,18 +117,23 @@ def read(arrival: Arrival) -> Reading:
 def reject(arrival: Arrival, reason: str) -> Reading:
     """For a record that the database itself refuses as a value."""
     original = read(arrival)
-    return Reading(arrival, original.record_id, original.first_sequence, reason=reason)
+    return Reading(
+        arrival, original.record_id, original.first_sequence, reason=reason, cause=Cause.UNSTORABLE
+    )
 
 
 def parse(serialised: bytes, *, into: record_pb2.Record) -> None:
     if len(serialised) > MAX_RECORD_BYTES:
         raise UnacceptableError(
-            f"The record has {len(serialised)} bytes; at most {MAX_RECORD_BYTES} are accepted."
+            f"The record has {len(serialised)} bytes; at most {MAX_RECORD_BYTES} are accepted.",
+            Cause.TOO_LARGE,
         )
     try:
         into.ParseFromString(serialised)
     except DecodeError as error:
-        raise UnacceptableError("The record is not a serialised llmenv.fleet.v1.Record.") from error
+        raise UnacceptableError(
+            "The record is not a serialised llmenv.fleet.v1.Record.", Cause.MALFORMED
+        ) from error
 
 
 def discard_unknown(record: record_pb2.Record) -> bool:
@@ -118,7 +149,8 @@ def check(record: record_pb2.Record, arrival: Arrival) -> None:
     if record.machine_id != arrival.machine_id:
         raise UnacceptableError(
             f"The record is of machine {record.machine_id[:MAX_SHOWN] or '(none)'},"
-            f" the certificate of {arrival.machine_id}."
+            f" the certificate of {arrival.machine_id}.",
+            Cause.FOREIGN,
         )
     require_time(record.measured_at, "measured_at")
     CHECKS.get(record.WhichOneof("kind") or "", accept)(record, arrival)
@@ -141,7 +173,7 @@ def derive(record: record_pb2.Record, arrival: Arrival, *, is_whole: bool) -> li
     if kind is not None:
         result.extend(islice(rows.OF_KIND[kind](getattr(record, kind), origin), MAX_RECORD_ROWS + 1))
     if len(result) > MAX_RECORD_ROWS:
-        raise UnacceptableError(f"The record would leave more than {MAX_RECORD_ROWS} rows.")
+        raise UnacceptableError(f"The record would leave more than {MAX_RECORD_ROWS} rows.", Cause.TOO_LARGE)
     return result
 
 

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from llmenv_collector.data_folder import DataFolder
 
 
-def open_store(folder: DataFolder) -> Store:
+def open_store(folder: DataFolder, *, reserve_bytes: int) -> Store:
     """Raises DamagedStoreError with the command that helps, StoreError for what is no damage."""
     if not folder.database.exists():
         raise DamagedStoreError(f"There is no database {folder.database}. {offer(folder)}")
     try:
-        return Store(folder.database)
+        return Store(folder.database, reserve_bytes=reserve_bytes)
     except DamagedStoreError as error:
         aside = set_aside(folder, "damaged")
         raise DamagedStoreError(f"{error} It was moved to {aside}. {offer(folder, aside)}") from error

@@ -33,24 +33,28 @@ from llmenv.fleet.v1.collector_service_pb2_grpc import add_CollectorServiceServi
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import add_EnrollmentServiceServicer_to_server
 from llmenv.fleet.v1.fleet_service_pb2_grpc import add_FleetServiceServicer_to_server
 
-from llmenv_collector import quarantine
+from llmenv_collector import metrics, quarantine
 from llmenv_collector.agent_servicer import AgentServicer
 from llmenv_collector.authority import Authority
 from llmenv_collector.collector_servicer import CollectorServicer
 from llmenv_collector.command_desk import CommandDesk
 from llmenv_collector.data_folder import DataFolder, Serving
+from llmenv_collector.disk_space import MEGABYTE
 from llmenv_collector.enrollment_servicer import EnrollmentServicer
 from llmenv_collector.errors import StoreError, UsageError
 from llmenv_collector.fleet_servicer import FleetServicer
 from llmenv_collector.gate import Gate
 from llmenv_collector.group import Sighting
+from llmenv_collector.health import Health
 from llmenv_collector.identity import Identity
 from llmenv_collector.labels import LabelCopy
 from llmenv_collector.lifetimes import Lifetimes
 from llmenv_collector.machine_selection import Selector
+from llmenv_collector.room import Room
 from llmenv_collector.server_certificate import ServerCertificate
 from llmenv_collector.session import House
 from llmenv_collector.settings import Address, Settings, parse_address
+from llmenv_collector.sightings import LONGEST_SECONDS, Sightings
 from llmenv_collector.snapshot import Snapshots
 from llmenv_collector.statements import Limits, Statements
 from llmenv_collector.streams import Streams
@@ -61,7 +65,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 4 << 20
-DELIVERIES_WAITING = 128
 GRACE_SECONDS = 10.0
 SERVICES = tuple(
     service.full_name
@@ -98,13 +101,14 @@ class Collector:
     store: Store
     streams: Streams
     snapshots: Snapshots
+    sightings: Sightings
 
 
 def serve(folder: DataFolder, settings: Settings) -> None:
     """Returns after an orderly end.  Raises StoreError when the store failed."""
     folder.require_initialised()
     with folder.lock():
-        store = quarantine.open_store(folder)
+        store = quarantine.open_store(folder, reserve_bytes=settings.min_free_mb * MEGABYTE)
         try:
             if store.reingested:
                 logger.info("%d records that were kept raw are ingested now", store.reingested)
@@ -115,6 +119,7 @@ def serve(folder: DataFolder, settings: Settings) -> None:
                 store=store,
                 streams=Streams(),
                 snapshots=Snapshots(store, folder.snapshots),
+                sightings=Sightings(store),
             )
             asyncio.run(run(collector))
         finally:
@@ -129,6 +134,14 @@ async def run(collector: Collector) -> None:
     await server.start()
     stop = stop_signal()
     ended = asyncio.wrap_future(collector.store.ended)
+    if collector.settings.metrics_listen:
+        metrics.serve(parse_address(collector.settings.metrics_listen, where="--metrics-listen"))
+    tasks = [
+        asyncio.create_task(Health(health, collector.store).watch()),
+        asyncio.create_task(
+            collector.sightings.write_every(min(LONGEST_SECONDS, collector.settings.heartbeat_seconds))
+        ),
+    ]
     with collector.folder.announce(serving):
         print(  # noqa: T201 (what a person who starts it waits for)
             f"ready: people at {serving.people_address}, agents at {serving.agents_address}",
@@ -137,13 +150,34 @@ async def run(collector: Collector) -> None:
         )
         endings: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait()), ended]
         await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
     await health.enter_graceful_shutdown()
     collector.streams.draining.set()
     await server.stop(GRACE_SECONDS)
+    await collector.sightings.write()
     if ended.done():
         raise StoreError(
             f"The database {collector.store.path} failed; nothing that was acknowledged is lost."
         )
+
+
+def observe(collector: Collector, room: Room) -> None:
+    """What metrics say of the parts of this collector is read from them at each scrape."""
+    store = collector.store
+    metrics.read_when_asked(
+        {
+            metrics.QUEUE_RECORDS: lambda: room.filled.records,
+            metrics.QUEUE_BYTES: lambda: room.filled.size,
+            metrics.QUEUE_AGE: store.oldest_waiting_seconds,
+            metrics.LINE: lambda: room.waiting,
+            metrics.STREAMS: lambda: collector.streams.count,
+            metrics.WRITABLE: lambda: not store.obstacle(),
+            metrics.DATABASE_BYTES: lambda: store.path.stat().st_size,
+            metrics.LOG_BYTES: store.log_bytes,
+            metrics.DISK_FREE_BYTES: store.free_bytes,
+        }
+    )
 
 
 def stop_signal() -> asyncio.Event:
@@ -155,9 +189,11 @@ def stop_signal() -> asyncio.Event:
 
 async def adopt_machines(collector: Collector) -> None:
     """Machines enrolled since the database was last written, also after it was restored from a backup."""
-    for machine in collector.identity.machines():
-        sighting = Sighting(machine_id=machine.machine_id, seen_at=None, enrolled_at=machine.enrolled_at)
-        await asyncio.wrap_future(collector.store.see(sighting))
+    sightings = [
+        Sighting(machine_id=machine.machine_id, seen_at=None, enrolled_at=machine.enrolled_at)
+        for machine in collector.identity.machines()
+    ]
+    await asyncio.wrap_future(collector.store.see(*sightings))
 
 
 def open_ports(server: Any, collector: Collector) -> Serving:
@@ -211,11 +247,14 @@ def fleet_servicer(collector: Collector) -> FleetServicer:
 
 def add_services(server: Any, collector: Collector, *, agent_address: str) -> Any:
     """All services on both ports: who may call what is the policy's matter.  Returns the health service."""
+    room = Room()
+    observe(collector, room)
     house = House(
         store=collector.store,
         identity=collector.identity,
         streams=collector.streams,
-        room=asyncio.Semaphore(DELIVERIES_WAITING),
+        room=room,
+        sightings=collector.sightings,
         heartbeat_seconds=collector.settings.heartbeat_seconds,
         version=importlib.metadata.version("llmenv"),
     )

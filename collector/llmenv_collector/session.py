@@ -1,29 +1,30 @@
 """One agent's stream, from its Hello to its end, without knowing the transport.
 
 Promises: nothing is acknowledged before it is durable; acknowledgements come in
-order; at most WINDOW deliveries of one stream wait for the store, beyond that
-nothing more is read, so that the sender has to wait.
+order; at most WINDOW deliveries of one stream wait for the store, and no more than
+the room allows: beyond that nothing is read, so that the sender has to wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import random
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from llmenv import failpoints
 from llmenv.fleet.v1 import agent_service_pb2
 from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
 
-from llmenv_collector import circumstances, clock, command_store
+from llmenv_collector import circumstances, clock, command_store, environment_gaps, metrics
 from llmenv_collector.errors import (
     CollectorError,
     ForbiddenError,
     OutOfSequenceError,
+    SilentError,
     StoreError,
     UnauthenticatedError,
     UnspokenRevisionError,
@@ -37,20 +38,24 @@ from llmenv_collector.ingest import (
     Arrival,
     is_uuid,
 )
+from llmenv_collector.room import Size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractContextManager
 
     from llmenv_collector.identity import Identity
-    from llmenv_collector.store import Delivered, SpoolState, Store
+    from llmenv_collector.room import Room
+    from llmenv_collector.sightings import Sightings
+    from llmenv_collector.store import SpoolState, Store
     from llmenv_collector.streams import Stream, Streams
+    from llmenv_collector.waiting import Delivered
 
 logger = logging.getLogger(__name__)
 
 WINDOW = 4
 MAX_BATCH_RECORDS = 4_096
-CAPABILITIES = ("cases", "commands")
+CAPABILITIES = ("cases", "commands", "environments")
 RECONNECT_SECONDS = (1.0, 10.0)
 
 
@@ -61,10 +66,21 @@ class House:
     store: Store
     identity: Identity
     streams: Streams
-    room: asyncio.Semaphore
-    """Deliveries that may wait for the store at once, over all streams."""
+    room: Room
+    sightings: Sightings
     heartbeat_seconds: float
     version: str
+    hello_seconds: float = 10.0
+    """A stream that does not begin with Hello within this time is ended."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A delivery that is not acknowledged yet."""
+
+    delivery: asyncio.Future[Delivered]
+    since: float
+    """Monotonic, seconds."""
 
 
 @dataclass
@@ -75,13 +91,14 @@ class Session:
     machine_id: str
     send: Callable[[ConnectResponse], Awaitable[None]]
     _hello: agent_service_pb2.Hello = field(default_factory=agent_service_pb2.Hello)
-    _pending: asyncio.Queue[asyncio.Future[Delivered]] = field(default_factory=lambda: asyncio.Queue(WINDOW))
+    _pending: asyncio.Queue[Pending] = field(default_factory=lambda: asyncio.Queue(WINDOW))
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _has_asked: bool = False
 
     async def serve(self, requests: AsyncIterator[ConnectRequest]) -> None:
         """Returns at the agent's Goodbye or the collector's Drain.  Raises CollectorError to refuse."""
         received_at = clock.now()
-        first = await anext(requests, None)
+        first = await self._first(requests)
         if first is None or first.WhichOneof("message") != "hello":
             raise UsageError("The first message of a stream must be Hello.")
         self._hello = first.hello
@@ -94,6 +111,13 @@ class Session:
                 raise first_of(refusals) from None
             finally:
                 self._see_last()
+
+    async def _first(self, requests: AsyncIterator[ConnectRequest]) -> ConnectRequest | None:
+        try:
+            async with asyncio.timeout(self.house.hello_seconds):
+                return await anext(requests, None)
+        except TimeoutError:
+            raise SilentError(f"No Hello came within {self.house.hello_seconds:g} s.") from None
 
     def _stream(self) -> AbstractContextManager[Stream]:
         return self.house.streams.open(
@@ -122,8 +146,9 @@ class Session:
         mark = state.watermark
         if mark is not None and mark.machine_id != self.machine_id:
             raise ForbiddenError(f"Spool {mark.spool_id} belongs to another machine: begin a new one.")
-        await self._see(agent_version=self._hello.agent_version, with_facts=True, ledger=self._hello.ledger)
+        await asyncio.wrap_future(self.house.store.see(self._first_sighting()))
         await self._say(ConnectResponse(welcome=self._welcome_message(state, received_at)))
+        await self._ask_when_caught_up(mark.sequence if mark is not None else 0)
         logger.info("connected, agent %s", self._hello.agent_version[:MAX_SHOWN])
 
     def _welcome_message(self, state: SpoolState, received_at: int) -> agent_service_pb2.Welcome:
@@ -139,6 +164,22 @@ class Session:
             collector_version=self.house.version,
             is_doubled=self.house.streams.doubles.are_at_work(self.machine_id),
         )
+
+    async def _ask_when_caught_up(self, watermark: int) -> None:
+        """Once a stream: for environments that went with records which nobody holds any more."""
+        if self._has_asked or watermark < self._hello.last_sequence or not self._hello.environment_hashes:
+            return
+        self._has_asked = True
+        wanted = await asyncio.to_thread(self._lacking_environments)
+        if wanted:
+            asking = agent_service_pb2.EnvironmentsWanted(environment_hashes=wanted)
+            await self._say(ConnectResponse(environments_wanted=asking))
+
+    def _lacking_environments(self) -> list[str]:
+        with self.house.store.reader() as connection:
+            return environment_gaps.lacking(
+                connection, machine_id=self.machine_id, hashes=self._hello.environment_hashes
+            )
 
     async def _converse(self, requests: AsyncIterator[ConnectRequest], stream: Stream) -> None:
         draining = self.house.streams.draining
@@ -179,7 +220,9 @@ class Session:
             if kind == "records":
                 await self._deliver(request.records, stream)
             elif kind == "heartbeat":
-                await self._see(ledger=request.heartbeat.ledger)
+                self.house.sightings.note(
+                    self._sighting(request.heartbeat.ledger), spool_id=self._hello.spool_id
+                )
             elif kind == "rejection_confirmed":
                 await self._confirm(request.rejection_confirmed.sequence)
             elif kind == "hello":
@@ -193,7 +236,7 @@ class Session:
                 f"A batch has {len(batch.records)} records; at most {MAX_BATCH_RECORDS} are accepted."
             )
         failpoints.reach("collector.received", error=StoreError)
-        received_at = clock.now()
+        received_at, since = clock.now(), time.monotonic()
         arrivals = [
             Arrival(
                 spool_id=self._hello.spool_id,
@@ -207,16 +250,17 @@ class Session:
         ]
         if not arrivals:
             return
-        await self.house.room.acquire()
+        size = Size(len(arrivals), sum(len(arrival.record) for arrival in arrivals))
+        await self.house.room.enter(self.machine_id, size)
         try:
             # No await from here on: the Welcome of a newer stream tells what was delivered before it.
             stream.require_current()
             delivery = asyncio.wrap_future(self.house.store.deliver(arrivals))
         except CollectorError:
-            self.house.room.release()
+            self.house.room.leave(self.machine_id, size)
             raise
-        delivery.add_done_callback(lambda _: self.house.room.release())
-        await self._pending.put(delivery)
+        delivery.add_done_callback(lambda _: self.house.room.leave(self.machine_id, size))
+        await self._pending.put(Pending(delivery, since))
 
     async def _confirm(self, sequence: int) -> None:
         await asyncio.wrap_future(self.house.store.confirm_rejection(self._hello.spool_id, sequence))
@@ -224,9 +268,9 @@ class Session:
     async def _acknowledge(self) -> None:
         """Raises OutOfSequenceError after what came before the jump was acknowledged."""
         while True:
-            delivery = await self._pending.get()
+            pending = await self._pending.get()
             try:
-                done = await delivery
+                done = await pending.delivery
                 failpoints.reach("collector.acknowledge.before", error=StoreError)
                 log_rejections(done.rejections)
                 for one in done.rejections:
@@ -234,9 +278,11 @@ class Session:
                 await self._say(
                     ConnectResponse(acknowledged=agent_service_pb2.Acknowledged(watermark=done.watermark))
                 )
+                metrics.ACKNOWLEDGE_SECONDS.observe(time.monotonic() - pending.since)
                 failpoints.reach("collector.acknowledge.after", error=StoreError)
                 if done.jump:
                     raise OutOfSequenceError(done.jump)
+                await self._ask_when_caught_up(done.watermark)
             finally:
                 self._pending.task_done()
 
@@ -268,22 +314,22 @@ class Session:
                     told.add(command.command_id)
             await stream.commanded.wait()
 
-    async def _see(
-        self, *, ledger: agent_service_pb2.Ledger, agent_version: str = "", with_facts: bool = False
-    ) -> None:
-        now = self.house.streams.saw(self.machine_id)
-        machine_rows = (
-            list(circumstances.of_machine(self._hello.machine, self.machine_id)) if with_facts else []
+    def _first_sighting(self) -> Sighting:
+        machine_rows = list(circumstances.of_machine(self._hello.machine, self.machine_id))
+        return replace(
+            self._sighting(self._hello.ledger),
+            agent_version=self._hello.agent_version,
+            facts=machine_rows[0][1] if machine_rows else None,
         )
-        sighting = Sighting(
+
+    def _sighting(self, ledger: agent_service_pb2.Ledger) -> Sighting:
+        now = self.house.streams.saw(self.machine_id)
+        return Sighting(
             machine_id=self.machine_id,
             seen_at=now,
             doubled_at=now if self.house.streams.doubles.are_at_work(self.machine_id) else None,
-            agent_version=agent_version,
-            facts=machine_rows[0][1] if machine_rows else None,
             ledger=self._ledger_row(ledger, now),
         )
-        await asyncio.wrap_future(self.house.store.see(sighting))
 
     def _ledger_row(self, ledger: agent_service_pb2.Ledger, now: int) -> dict[str, object]:
         totals = ("minted", "stored", "rejected", "waiting", "dropped")
@@ -297,8 +343,7 @@ class Session:
     def _see_last(self) -> None:
         """The time of the last message outlives this process; nobody waits for it to be written."""
         seen_at = self.house.streams.last_seen().get(self.machine_id)
-        with contextlib.suppress(StoreError):
-            self.house.store.see(Sighting(machine_id=self.machine_id, seen_at=seen_at))
+        self.house.sightings.note(Sighting(machine_id=self.machine_id, seen_at=seen_at), spool_id="")
 
 
 def rejected(rejection: Rejection) -> agent_service_pb2.Rejected:

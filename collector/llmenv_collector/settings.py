@@ -40,6 +40,10 @@ class Settings:
     """Interval of heartbeats on an agent's stream."""
     log_format: str = "text"
     """`text` or `json`, on stderr."""
+    metrics_listen: str = ""
+    """host:port on which Prometheus may ask, without TLS; empty for nowhere."""
+    min_free_mb: int = 256
+    """Deliveries are refused, and nothing else, when the disk has less left, 10^6 bytes."""
     sql_seconds: int = 30
     """An analyst's statement is ended after this time."""
     sql_memory_mb: int = 1_024
@@ -126,16 +130,16 @@ def convert(name: str, value: object, *, where: str) -> Any:
     if name not in types:
         raise UsageError(f"{where}: there is no setting {name!r}; there are {', '.join(sorted(types))}.")
     wanted = types[name]
-    if name in DEFAULT_PORTS:
+    if name in DEFAULT_PORTS or (name == "metrics_listen" and value):
         parse_address(str(value), where=where)
+    if name == "log_format" and value not in logs.FORMATS:
+        raise UsageError(f"{where}: log_format must be {' or '.join(logs.FORMATS)}, not {value!r}.")
     try:
         converted = wanted(value)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {name} must be {KIND_WORDS[wanted]}, not {value!r}.") from error
     if isinstance(converted, (int, float)) and not converted > 0:
         raise UsageError(f"{where}: {name} must be above 0, not {value!r}.")
-    if name == "log_format" and value not in logs.FORMATS:
-        raise UsageError(f"{where}: log_format must be {' or '.join(logs.FORMATS)}, not {value!r}.")
     return converted
 
 

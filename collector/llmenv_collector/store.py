@@ -9,18 +9,19 @@ Readers use cursors of their own and never wait for the writer.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
-from llmenv import failpoints
 
-from llmenv_collector import clock, migrate, reingest
-from llmenv_collector.errors import StoreError
-from llmenv_collector.group import REFUSALS_OF_VALUES, GroupWriter, Outcome, Rejection, Sighting, first_line
+from llmenv_collector import clock, metrics
+from llmenv_collector.database import CHECKPOINT_LOG_BYTES, Database
+from llmenv_collector.disk_space import DiskSpace
+from llmenv_collector.errors import FullStoreError, StoreError
+from llmenv_collector.group import REFUSALS_OF_VALUES, Outcome, Rejection, Sighting, first_line
+from llmenv_collector.waiting import Delivered, Delivery, Item, Request, Seen, Waiting
 from llmenv_collector.watermark import Watermark, read_watermarks
 
 if TYPE_CHECKING:
@@ -30,21 +31,8 @@ if TYPE_CHECKING:
     from llmenv_collector.ingest import Arrival
 
 T = TypeVar("T")
-MAX_GROUP_RECORDS = 8_192
-MAX_GROUP_BYTES = 64 << 20
-CHECKPOINT_LOG_BYTES = 64 << 20
 MAX_REPEATED = 1_000
 FATAL = (duckdb.FatalException, duckdb.InternalException)
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """What became of one delivery."""
-
-    watermark: int
-    rejections: tuple[Rejection, ...]
-    jump: str
-    """One sentence when the sequences do not follow the watermark; else empty."""
 
 
 @dataclass(frozen=True)
@@ -56,47 +44,15 @@ class SpoolState:
     """The oldest MAX_REPEATED that it has not confirmed; when it has, the next ones follow."""
 
 
-@dataclass(frozen=True)
-class Delivery:
-    arrivals: Sequence[Arrival]
-    done: Future[Delivered]
-
-
-@dataclass(frozen=True)
-class Seen:
-    sighting: Sighting
-    done: Future[None]
-
-
-@dataclass(frozen=True)
-class Request:
-    """Something for the writer to do on its own, between two groups."""
-
-    act: Callable[[duckdb.DuckDBPyConnection], Any]
-    done: Future[Any]
-
-
-Item = Delivery | Seen | Request
-
-
 class Store:
     """Open from creation to close().  Every method may be called from any thread."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection = migrate.connect(path)
-        try:
-            migrate.migrate(self._connection)
-            self._writer = GroupWriter(self._connection)
-            self.reingested = reingest.reingest(self._connection, self._writer)
-        except (StoreError, duckdb.Error):
-            self._connection.close()
-            raise
-        self._readers = self._connection.cursor()
-        self._readers_lock = threading.Lock()
-        self._waiting: deque[Item] = deque()
-        self._changed = threading.Condition()
-        self._is_closing = False
+    def __init__(self, path: Path, *, reserve_bytes: int = 0) -> None:
+        """`reserve_bytes` of the disk stay free: deliveries are refused before."""
+        self._database = Database(path)
+        self._space = DiskSpace(path.parent, reserve_bytes)
+        self._waiting = Waiting()
+        self._trouble = ""
         self._holds = 0
         self._commits = 0
         self.ended: Future[None] = Future()
@@ -107,12 +63,12 @@ class Store:
     def deliver(self, arrivals: Sequence[Arrival]) -> Future[Delivered]:
         """Records of one spool, oldest first."""
         done: Future[Delivered] = Future()
-        self._put(Delivery(arrivals, done))
+        self._waiting.put(Delivery(arrivals, done))
         return done
 
-    def see(self, sighting: Sighting) -> Future[None]:
+    def see(self, *sightings: Sighting) -> Future[None]:
         done: Future[None] = Future()
-        self._put(Seen(sighting, done))
+        self._waiting.put(Seen(sightings, done))
         return done
 
     def spool_state(self, spool_id: str) -> Future[SpoolState]:
@@ -125,7 +81,7 @@ class Store:
     def request(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> Future[T]:
         """Has the writer do something between two groups.  `act` raises nothing but duckdb.Error."""
         done: Future[T] = Future()
-        self._put(Request(act, done))
+        self._waiting.put(Request(act, done))
         return done
 
     def checkpoint_and_hold(self) -> Future[int]:
@@ -138,6 +94,14 @@ class Store:
     def release(self) -> Future[None]:
         return self.request(self._release)
 
+    def try_again(self) -> Future[None]:
+        """After a failure: writes what is committed into the file, which shows whether it can be written."""
+        return self.request(self._try_again)
+
+    def obstacle(self) -> str:
+        """Why nothing can be stored now, one sentence; empty when it can."""
+        return self._space.shortage() or self._trouble
+
     @property
     def commits(self) -> int:
         """Groups and requests since it was opened, a count: unchanged means that nothing is new."""
@@ -145,38 +109,39 @@ class Store:
 
     @property
     def path(self) -> Path:
-        return self._path
+        return self._database.path
+
+    @property
+    def reingested(self) -> int:
+        """Records kept raw that were understood when it was opened, a count."""
+        return self._database.reingested
+
+    def log_bytes(self) -> int:
+        """Committed, and not in the file yet."""
+        return self._database.log_bytes()
+
+    def free_bytes(self) -> int:
+        """On its disk."""
+        return self._space.free_bytes()
+
+    def oldest_waiting_seconds(self) -> float:
+        """How long the writer has let the next item wait."""
+        return self._waiting.oldest_seconds()
 
     @contextmanager
     def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection for one thread, for reading; one state of the database throughout."""
-        with self._readers_lock:
-            cursor = self._readers.cursor()
-        try:
-            cursor.execute("BEGIN TRANSACTION READ ONLY")
-            yield cursor
-        except duckdb.Error as error:
-            raise StoreError(f"The database could not be read: {first_line(error)}") from error
-        finally:
-            cursor.close()
+        with self._database.reader() as connection:
+            yield connection
 
     def close(self) -> None:
         """Commits what waits, checkpoints, and closes the file."""
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify()
+        self._waiting.close()
         self._thread.join()
-
-    def _put(self, item: Item) -> None:
-        with self._changed:
-            if self._is_closing:
-                raise StoreError("The store is closed.")
-            self._waiting.append(item)
-            self._changed.notify()
 
     def _run(self) -> None:
         try:
-            while items := self._take():
+            while items := self._waiting.take():
                 # A caller that is gone gets nothing stored: its agent sends again.
                 wanted = [item for item in items if item.done.set_running_or_notify_cancel()]
                 requests = [item for item in wanted if isinstance(item, Request)]
@@ -190,24 +155,18 @@ class Store:
             # Also after a failure: nobody may wait for an acknowledgement that cannot come.
             self._end()
 
-    def _take(self) -> list[Item]:
-        """Blocks until something waits; empty when the store closes and nothing is left."""
-        with self._changed:
-            while not self._waiting and not self._is_closing:
-                self._changed.wait()
-            return take_group(self._waiting)
-
     def _commit(self, group: Sequence[Delivery | Seen]) -> None:
-        deliveries = [item for item in group if isinstance(item, Delivery)]
-        arrivals = [arrival for delivery in deliveries for arrival in delivery.arrivals]
+        arrivals = [arrival for item in group if isinstance(item, Delivery) for arrival in item.arrivals]
+        sightings = [sighting for item in group if isinstance(item, Seen) for sighting in item.sightings]
         try:
-            outcome = self._writer.commit(
-                arrivals, [item.sighting for item in group if isinstance(item, Seen)]
-            )
-        except (*REFUSALS_OF_VALUES, duckdb.Error) as error:
+            self._space.require()
+            with metrics.COMMIT_SECONDS.time():
+                outcome = self._database.writer.commit(arrivals, sightings)
+        except (*REFUSALS_OF_VALUES, duckdb.Error, FullStoreError) as error:
             self._fail(group, error)
             return
         self._commits += 1
+        self._trouble = ""
         for item in group:
             if isinstance(item, Seen):
                 item.done.set_result(None)
@@ -216,28 +175,42 @@ class Store:
 
     def _act(self, request: Request) -> None:
         try:
-            result = request.act(self._connection)
-        except duckdb.Error as error:
+            result = request.act(self._database.connection)
+        except (duckdb.Error, FullStoreError) as error:
             self._fail([request], error)
             return
         self._commits += 1
         request.done.set_result(result)
 
     def _fail(self, items: Sequence[Item], error: Exception) -> None:
-        """Nothing is acknowledged.  After a fatal error DuckDB can do nothing more, so the writer ends."""
+        """Nothing is acknowledged; what was committed stays."""
+        failure = failure_of(error)
         for item in items:
-            item.done.set_exception(StoreError(f"The store could not commit: {first_line(error)}"))
+            item.done.set_exception(failure)
+        if not isinstance(error, FullStoreError):
+            self._trouble = str(failure)
         if isinstance(error, FATAL):
-            raise error
+            self._database.reopen()
 
     def _checkpoint_when_due(self) -> None:
-        log = self._path.with_name(self._path.name + ".wal")
-        if self._holds == 0 and log.exists() and log.stat().st_size >= CHECKPOINT_LOG_BYTES:
-            checkpoint(self._connection)
+        """Not on a disk that has no room for it: the log is as durable as the file."""
+        size = self._database.log_bytes()
+        if self._holds or size < CHECKPOINT_LOG_BYTES or self._space.free_bytes() < 2 * size:
+            return
+        try:
+            self._database.checkpoint()
+        except duckdb.Error as error:
+            self._fail([], error)
 
-    def _checkpoint_and_hold(self, connection: duckdb.DuckDBPyConnection) -> int:
+    def _try_again(self, _connection: duckdb.DuckDBPyConnection) -> None:
+        self._space.require()
         if self._holds == 0:
-            checkpoint(connection)
+            self._database.checkpoint()
+        self._trouble = ""
+
+    def _checkpoint_and_hold(self, _connection: duckdb.DuckDBPyConnection) -> int:
+        if self._holds == 0:
+            self._database.checkpoint()
             self._checkpointed_at = clock.now()
         self._holds += 1
         return self._checkpointed_at
@@ -246,37 +219,19 @@ class Store:
         self._holds -= 1
 
     def _end(self) -> None:
-        with self._changed:
-            self._is_closing = True
-            left = list(self._waiting)
-        for item in left:
+        for item in self._waiting.close():
             if item.done.set_running_or_notify_cancel():
                 item.done.set_exception(StoreError("The store is closed."))
-        self._readers.close()
-        self._connection.close()
+        self._database.close()
         self.ended.set_result(None)
 
 
-def checkpoint(connection: duckdb.DuckDBPyConnection) -> None:
-    """Moves what the log holds into the file."""
-    failpoints.reach("collector.checkpoint.before", error=duckdb.IOException)
-    connection.execute("CHECKPOINT")
-    failpoints.reach("collector.checkpoint.after", error=duckdb.IOException)
-
-
-def take_group(waiting: deque[Item]) -> list[Item]:
-    """Takes off either one request or as many deliveries and sightings as a group may hold."""
-    group: list[Item] = []
-    records = size = 0
-    while waiting and records < MAX_GROUP_RECORDS and size < MAX_GROUP_BYTES:
-        if group and (isinstance(waiting[0], Request) or isinstance(group[0], Request)):
-            break
-        item = waiting.popleft()
-        group.append(item)
-        if isinstance(item, Delivery):
-            records += len(item.arrivals)
-            size += sum(len(arrival.record) for arrival in item.arrivals)
-    return group
+def failure_of(error: Exception) -> StoreError:
+    """In the words of whoever reads it at an agent."""
+    if isinstance(error, StoreError):
+        return error
+    sentence = f"The store could not commit: {first_line(error)}"
+    return FullStoreError(sentence) if "No space left on device" in str(error) else StoreError(sentence)
 
 
 def delivered(arrivals: Sequence[Arrival], outcome: Outcome) -> Delivered:

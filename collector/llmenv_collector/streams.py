@@ -85,6 +85,11 @@ class Streams:
     def last_seen(self) -> dict[str, int]:
         return dict(self._last_seen)
 
+    @property
+    def count(self) -> int:
+        """Open streams."""
+        return sum(len(streams) for streams in self._open.values())
+
     def connected(self) -> frozenset[str]:
         """Machines with an open stream."""
         return frozenset(self._open)

@@ -17,7 +17,9 @@ from llmenv_collector.agent_servicer import AgentServicer
 from llmenv_collector.errors import SupersededError
 from llmenv_collector.gate import MACHINE, translated
 from llmenv_collector.identity import Identity
+from llmenv_collector.room import Room
 from llmenv_collector.session import House
+from llmenv_collector.sightings import Sightings
 from llmenv_collector.store import Store
 from llmenv_collector.streams import Streams
 
@@ -207,7 +209,7 @@ def test_an_agent_that_goes_away_is_no_fault_of_the_collector(tmp_path: Path) ->
 
     store = Store(tmp_path / "llmenv.duckdb")
     identity = Identity(tmp_path / "identity.db")
-    house = House(store, identity, Streams(), asyncio.Semaphore(1), heartbeat_seconds=9.0, version="1")
+    house = House(store, identity, Streams(), Room(), Sightings(store), heartbeat_seconds=9.0, version="1")
     asyncio.run(connect(AgentServicer(house), Nobody()))
     store.close()
 

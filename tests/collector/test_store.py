@@ -71,7 +71,7 @@ def test_a_poison_record_is_found_by_halving(tmp_path: Path) -> None:
 
 def test_a_failing_store_acknowledges_nothing_and_rejects_nothing(store: Store) -> None:
     """A table that is gone is a fault of the store, not of the record."""
-    store._request(lambda connection: connection.execute("DROP TABLE store.check_start")).result()
+    store.request(lambda connection: connection.execute("DROP TABLE store.check_start")).result()
     with pytest.raises(StoreError):
         store.deliver([spooled(new_id(), 1)]).result()
     assert rows(
@@ -129,7 +129,7 @@ def test_two_copies_of_a_spool_in_one_group_store_a_record_once(store: Store) ->
     for spool_id in (new_id(), new_id()):
         fork = {"previous_spool_id": shared.spool_id, "shared_sequence": 1}
         group += [spooled(spool_id, 1, spool_forked=fork), dataclasses.replace(shared, spool_id=spool_id)]
-    store._request(lambda _: store._writer.commit(group)).result()
+    store.request(lambda _: store._database.writer.commit(group)).result()
     assert rows(store, "SELECT count(*), count(DISTINCT record_id) FROM store.record") == [(3, 3)]
     assert rows(store, "SELECT sequence, stored FROM store.watermark") == [(2, 2), (2, 2)]
 

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 )
 @click.option("--heartbeat-seconds", metavar="SECONDS", help="Between heartbeats to an agent.  [default: 30]")
 @click.option("--log-format", metavar="FORMAT", help="text or json, on stderr.  [default: text]")
+@click.option(
+    "--metrics-listen", metavar="HOST:PORT", help="For Prometheus, without TLS.  [default: nowhere]"
+)
+@click.option(
+    "--min-free-mb", metavar="MB", help="Free disk below which deliveries are refused.  [default: 256]"
+)
 @click.option("--sql-seconds", metavar="SECONDS", help="Time an analyst's statement may take.  [default: 30]")
 @click.option(
     "--sql-memory-mb", metavar="MB", help="Memory an analyst's statement may take.  [default: 1024]"
