@@ -34,8 +34,8 @@ LOOK_AGAIN_SECONDS = 60.0
 class Admission:
     """Of the checks of one run, in a target.
 
-    `subject` gives a check of the run in its versions. `is_by_name`: the checks were asked for by their names,
-    and whoever asks so gets them. `objection` says why the machine is not idle enough.
+    `subject` gives a check of the run in its versions. `is_by_name`: the checks were asked for by their
+    names, and who asks so gets them. `objection` says why the machine is not idle enough.
     """
 
     suite: str

@@ -37,7 +37,7 @@ class Agenda:
         self._objection = objection
         self._tell = tell
         self._clocks = clocks
-        self._waits: dict[str, Wait] = {}
+        self._waits: dict[str, tuple[Due, Wait]] = {}
 
     def next(self) -> str | None:
         """The suite that starts now, if one does. Looks at the machine, so it may take a second."""
@@ -54,6 +54,14 @@ class Agenda:
             self._let_wait(each, objection)
         return None
 
+    def use(self, schedule: Schedule) -> None:
+        """Another schedule: what waits goes on waiting where it is due by this one too."""
+        self._schedule = schedule
+        still_due = {each.suite: each for each in schedule.due()}
+        for suite in self._waits.keys() - still_due.keys():
+            self._tell(self._waits.pop(suite)[1].ended(is_given_up=True))
+        self._waits = {suite: (still_due[suite], wait) for suite, (_, wait) in self._waits.items()}
+
     def seconds_to_next(self) -> float:
         """Until a suite becomes due; what waits is not counted."""
         return self._schedule.seconds_to_next()
@@ -61,16 +69,16 @@ class Agenda:
     def start(self, suite: str) -> None:
         """The suite starts now, whether it is due or not."""
         self._schedule.note_start(suite)
-        if (wait := self._waits.pop(suite, None)) is not None:
-            self._tell(wait.ended())
+        if suite in self._waits:
+            self._tell(self._waits.pop(suite)[1].ended())
 
     def _let_wait(self, due: Due, objection: result_pb2.Sentence) -> None:
         if due.suite not in self._waits:
             log.info("suite %s waits: %s", due.suite, objection.text)
-            self._waits[due.suite] = Wait(due.suite, due_at=due.since, reason=objection, clocks=self._clocks)
+            wait = Wait(due.suite, due_at=due.since, reason=objection, clocks=self._clocks)
+            self._waits[due.suite] = due, wait
 
     def _give_up_what_was_overtaken(self, due: Due) -> None:
-        wait = self._waits.get(due.suite)
-        if wait is not None and wait.due_at != due.since:
+        if due.suite in self._waits and self._waits[due.suite][0] != due:
             log.warning("suite %s was given up: its next time has come", due.suite)
-            self._tell(self._waits.pop(due.suite).ended(is_given_up=True))
+            self._tell(self._waits.pop(due.suite)[1].ended(is_given_up=True))

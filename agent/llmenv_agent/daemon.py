@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import logging
 import signal
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmenv_agent.agenda import Agenda
@@ -21,7 +22,7 @@ from llmenv_agent.doubled import Doubled
 from llmenv_agent.errors import AgentError, AlreadyRunningError, DeliveryError, UsageError, WatchdogError
 from llmenv_agent.facts import read_machine
 from llmenv_agent.renewal import Renewal
-from llmenv_agent.repertoire import Repertoire, read_repertoire
+from llmenv_agent.repertoire import read_repertoire
 from llmenv_agent.reporter import Reporter
 from llmenv_agent.schedule import Schedule
 from llmenv_agent.spool import Spool
@@ -29,13 +30,15 @@ from llmenv_agent.watchdog import Watchdog
 from llmenv_agent.work import Request, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from llmenv.fleet.v1 import machine_pb2
 
     from llmenv_agent.configuration import Configuration
     from llmenv_agent.identity import Identity
+    from llmenv_agent.repertoire import Repertoire
+    from llmenv_agent.suites import Suite
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,15 @@ def only_agent(state_dir: Path) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """A configuration with which the agent can work; `scheduled` are its suites by name."""
+
+    configuration: Configuration
+    repertoire: Repertoire
+    scheduled: Mapping[str, Suite]
+
+
 class Daemon:
     """Lives as long as one event loop."""
 
@@ -87,18 +99,23 @@ class Daemon:
         identity: Identity,
         spool: Spool,
         *,
-        load: Callable[[], Configuration] | None = None,
+        load: Callable[[], Configuration],
     ) -> None:
         self._identity = identity
         self._spool = spool
-        self._load = load or (lambda: configuration)
+        self._load = load
+        self._setup = _checked(configuration)
+        self._next_setup: Setup | None = None
         self._work = Work(spool, configuration, read_machine=self._read_machine)
-        self._commands = CommandInbox(spool, self._work, Repertoire({}))
+        self._commands = CommandInbox(spool, self._work, self._setup.repertoire)
+        self._agenda = Agenda(
+            self._schedule(configuration), objection=self._work.objection, tell=self._work.tell
+        )
         self._stopping = asyncio.Event()
         self._woken = asyncio.Event()
         self._accelerator = ""
         self._trouble = ""
-        self._use(configuration)
+        self._watchdog: Watchdog | None = None
 
     async def run(self, *, once: bool, deliver_within: float) -> bool:
         """Returns False when a signal ended it."""
@@ -106,18 +123,17 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        _require_targets(self._configuration)
-        watchdog = Watchdog(
-            self._configuration.watchdog,
+        self._watchdog = Watchdog(
+            self._setup.configuration.watchdog,
             loop=loop,
             overdue_seconds=self._work.overdue_seconds,
             end=self._end_for,
         )
-        watchdog.start()
+        self._watchdog.start()
         try:
             return await self._run(once=once, deliver_within=deliver_within)
         finally:
-            watchdog.stop()
+            self._watchdog.stop()
 
     async def _run(self, *, once: bool, deliver_within: float) -> bool:
         # Takes seconds on a Mac, and does not change while the system runs.
@@ -127,10 +143,10 @@ class Daemon:
         await self._commands.reopen()
         reporter = Reporter(
             self._spool,
-            Renewal(self._configuration.state_dir, self._identity),
+            Renewal(self._setup.configuration.state_dir, self._identity),
             read_machine=self._read_machine,
             on_command=self._commands.take,
-            on_doubled=Doubled(self._configuration.state_dir).note,
+            on_doubled=Doubled(self._setup.configuration.state_dir).note,
             is_running=lambda: bool(self._work.current_run),
         )
         reporting = asyncio.create_task(reporter.run())
@@ -157,33 +173,33 @@ class Daemon:
         self._trouble = trouble
         self.stop()
 
-    def _use(self, configuration: Configuration) -> None:
-        """Raises UsageError for a suite or a check that there is not; then nothing has changed."""
-        repertoire = read_repertoire(configuration.checks_folders, configuration.suites)
-        scheduled = {each.suite: repertoire.suite(each.suite) for each in configuration.schedules}
-        self._configuration, self._scheduled = configuration, scheduled
-        self._commands.repertoire = repertoire
-        self._work.use(configuration)
-        schedule = Schedule(
-            configuration.schedules,
-            path=configuration.state_dir / "schedule.json",
-            machine_id=self._identity.machine_id,
-        )
-        self._agenda = Agenda(schedule, objection=self._work.objection, tell=self._work.tell)
-
     def _reload(self) -> None:
-        """In the loop, so that nothing else happens meanwhile; it takes milliseconds."""
+        """Take a configuration that is right, for when the worker is free; it takes milliseconds."""
         try:
-            configuration = self._load()
-            _require_targets(configuration)
-            if configuration.state_dir != self._configuration.state_dir:
+            setup = _checked(self._load())
+            if setup.configuration.state_dir != self._setup.configuration.state_dir:
                 raise UsageError("state_dir cannot change while the agent runs: start it anew.")
-            self._use(configuration)
         except AgentError as error:
             log.warning("the configuration is not taken, the old one stays: %s", error)
             return
         log.info("read the configuration again")
+        self._next_setup = setup
         self._woken.set()
+
+    def _use(self, setup: Setup) -> None:
+        self._setup = setup
+        self._commands.repertoire = setup.repertoire
+        self._work.use(setup.configuration)
+        self._agenda.use(self._schedule(setup.configuration))
+        if self._watchdog is not None:
+            self._watchdog.settings = setup.configuration.watchdog
+
+    def _schedule(self, configuration: Configuration) -> Schedule:
+        return Schedule(
+            configuration.schedules,
+            path=configuration.state_dir / "schedule.json",
+            machine_id=self._identity.machine_id,
+        )
 
     async def _until_ended(self, reporting: asyncio.Task[None], working: asyncio.Task[None]) -> None:
         """Either task ends by itself only with an error, or when the work is done."""
@@ -208,7 +224,7 @@ class Daemon:
 
     async def _run_once(self) -> None:
         """Somebody asked for it: whether the machine is idle is not looked at."""
-        for suite in self._scheduled.values():
+        for suite in self._setup.scheduled.values():
             if not self._stopping.is_set():
                 self._agenda.start(suite.name)
                 await asyncio.to_thread(self._work.execute, Request(suite=suite, regardless_of_use=True))
@@ -216,17 +232,21 @@ class Daemon:
     async def _run_always(self) -> None:
         await asyncio.to_thread(self._work.snapshot_all)
         while not self._stopping.is_set():
-            agenda = self._agenda
-            suite = await asyncio.to_thread(agenda.next)
-            if suite in self._scheduled and not self._stopping.is_set():
-                await self._execute(Request(suite=self._scheduled[suite]))
+            if self._next_setup is not None:
+                self._use(self._next_setup)
+                self._next_setup = None
+            suite = await asyncio.to_thread(self._agenda.next)
+            if self._stopping.is_set():
+                return
+            if suite is not None:
+                await self._execute(Request(suite=self._setup.scheduled[suite]))
             else:
                 await self._next_command(min(self._agenda.seconds_to_next(), LONGEST_REST_SECONDS))
 
     async def _next_command(self, seconds: float) -> None:
         """Take one command, or come back when a suite is due, or the agent stops or is told something new."""
         self._woken.clear()
-        if self._stopping.is_set():
+        if self._stopping.is_set() or self._next_setup is not None:
             return
         waiting = asyncio.ensure_future(self._commands.next())
         woken = asyncio.ensure_future(self._woken.wait())
@@ -243,9 +263,13 @@ class Daemon:
             await asyncio.to_thread(self._work.execute, request)
 
 
-def _require_targets(configuration: Configuration) -> None:
+def _checked(configuration: Configuration) -> Setup:
+    """Raises UsageError where nothing could be done with it."""
     if not configuration.targets and not configuration.discover:
         raise UsageError(
             "No target is configured: name an interpreter under [[target]] in agent.toml, "
             "or folders under [agent] discover."
         )
+    repertoire = read_repertoire(configuration.checks_folders, configuration.suites)
+    scheduled = {each.suite: repertoire.suite(each.suite) for each in configuration.schedules}
+    return Setup(configuration=configuration, repertoire=repertoire, scheduled=scheduled)

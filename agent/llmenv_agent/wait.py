@@ -21,7 +21,7 @@ class Wait:
         self._suite = suite
         self._reason = reason
         self._span = Span(clocks)
-        self.due_at = due_at
+        self._due_at = due_at
 
     @property
     def seconds(self) -> float:
@@ -32,5 +32,5 @@ class Wait:
         waited = record_pb2.SuiteWaited(
             suite=self._suite, waited_seconds=self.seconds, reason=self._reason, is_given_up=is_given_up
         )
-        waited.due_at.FromMicroseconds(int(self.due_at * 1e6))
+        waited.due_at.FromMicroseconds(int(self._due_at * 1e6))
         return waited

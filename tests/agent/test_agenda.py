@@ -97,6 +97,21 @@ def test_a_suite_that_still_waits_at_its_next_time_is_given_up(machine: Machine,
     assert machine.waits() == 3 * [("quick", HOUR, "The machine is on battery.", True)]
 
 
+def test_a_new_schedule_keeps_what_waits(machine: Machine, tmp_path: Path) -> None:
+    """It has waited since it was due; what the new schedule does not have is given up."""
+    suites = agenda(machine, tmp_path, QUICK, BENCH)
+    machine.reason = "The machine is on battery."
+    assert suites.next() is None
+    machine.clocks.wait(600)
+    suites.use(Schedule([QUICK], path=tmp_path / "schedule.json", clocks=machine.clocks.clocks))
+    machine.reason = ""
+    assert suites.next() == "quick"
+    assert machine.waits() == [
+        ("bench", 600, "The machine is on battery.", True),
+        ("quick", 600, "The machine is on battery.", False),
+    ]
+
+
 SUBJECT = Subject(
     check="torch_ops",
     target="training",

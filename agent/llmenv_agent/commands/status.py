@@ -26,14 +26,19 @@ if TYPE_CHECKING:
     help="How to print: text for people, JSON for programs.",
 )
 def command(config: Path | None, state_dir: Path | None, form: str) -> None:
-    """Say whether this machine is enrolled, and what was delivered.
+    """Say whether this machine is enrolled, what was delivered, and which checks are left out.
 
     The spool's totals add up: minted = stored + rejected + waiting + dropped.
     """
     from llmenv_agent.configuration import load_configuration
 
     directory = load_configuration(config, state_dir=state_dir).state_dir
-    status = {"state_dir": str(directory), "identity": _identity(directory), "spool": _spool(directory)}
+    status = {
+        "state_dir": str(directory),
+        "identity": _identity(directory),
+        "spool": _spool(directory),
+        "quarantine": _quarantine(directory),
+    }
     click.echo(json.dumps(status, indent=2) if form == "json" else _text(status))
 
 
@@ -78,6 +83,22 @@ def _spool(directory: Path) -> dict[str, Any] | None:
     }
 
 
+def _quarantine(directory: Path) -> list[dict[str, Any]]:
+    """Checks that are left out of suites for now."""
+    from llmenv_agent.quarantine import FILE_NAME, entries
+
+    return [
+        {
+            "check": entry.subject.check,
+            "target": entry.subject.target,
+            "until": entry.until_text,
+            "reason": entry.cause,
+        }
+        for entry in entries(directory / FILE_NAME)
+        if entry.until
+    ]
+
+
 def _text(status: dict[str, Any]) -> str:
     from llmenv_agent.doubled import REMEDY
 
@@ -99,4 +120,6 @@ def _text(status: dict[str, Any]) -> str:
             " + {dropped} dropped".format(**spool)
         )
         lines.append(f"acknowledged     {spool['last_acknowledged_at'] or 'never'}")
+    for left_out in status["quarantine"]:
+        lines.append("left out         {check} in {target} until {until}: {reason}".format(**left_out))
     return "\n".join(lines)
