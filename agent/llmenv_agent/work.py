@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llmenv import __version__
+from llmenv import __version__, logs
 from llmenv.catalog.status import WORDS
 from llmenv.fleet.v1 import machine_pb2, record_pb2, run_pb2
 
@@ -222,6 +222,7 @@ class Work:
             try:
                 execute(execution)
             finally:
+                logs.bind(run_id="", command_id="")
                 self.current_run = ""
                 self._must_end_at = math.inf
 
@@ -251,17 +252,20 @@ class Work:
         )
 
     def _emit(self, event: Event, request: Request, admission: Admission) -> None:
-        self._spool.append(as_record(event))
+        record = as_record(event)
+        self._spool.append(record)
+        about = {"record_id": record.record_id}
         match event:
             case record_pb2.RunStarted(run=run):
                 self.current_run = run.run_id
+                logs.bind(run_id=run.run_id, command_id=request.command_id)
                 log.info(
                     "run %s: suite %s in %s on %s",
                     run.run_id,
                     run.suite,
                     run.environment.name,
                     run.device,
-                    extra={"run_id": run.run_id},
+                    extra=about,
                 )
                 if request.command_id:
                     self._spool.append(
@@ -278,9 +282,11 @@ class Work:
             case record_pb2.CheckFinished(result=result):
                 self._must_end_at = math.inf
                 admission.note_end(result.check_name, result.status)
-                log.info("%s: %s: %s", result.check_name, WORDS[result.status], result.reason.text)
+                words = (result.check_name, WORDS[result.status], result.reason.text)
+                log.info("%s: %s: %s", *words, extra=about)
             case record_pb2.RemedyTried(trial=trial):
-                log.info("tried %s: %s: %s", applied(trial), WORDS[trial.status], trial.reason.text)
+                words = (applied(trial), WORDS[trial.status], trial.reason.text)
+                log.info("tried %s: %s: %s", *words, extra=about)
 
 
 def as_record(message: Message) -> record_pb2.Record:

@@ -38,7 +38,7 @@ PATTERNS = tuple(
 NAMED = re.compile(
     r"""(?ix) ( [\w-]* (?: token | secret | passw(?:or)?d | passphrase | api[_-]?key | private[_-]?key
         | access[_-]?key | credential s? | authorization | cookie ) [\w-]* ["']? \s* [=:] \s* )
-        ( "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | [^\s,;}]+ )"""
+        ( "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | [^\s,;}"']+ )"""
 )
 
 
@@ -53,7 +53,13 @@ class Redaction:
             text = text.replace(secret, REMOVED)
         for pattern in PATTERNS:
             text = pattern.sub(REMOVED, text)
-        return NAMED.sub(lambda match: match[1] + REMOVED, text)
+        return NAMED.sub(lambda match: match[1] + _in_its_quotes(match[2]), text)
+
+
+def _in_its_quotes(value: str) -> str:
+    """JSON stays JSON."""
+    quote = value[0] if value[0] in "\"'" else ""
+    return f"{quote}{REMOVED}{quote}"
 
 
 def known_secrets(configuration: Configuration | None, identity: Identity | None) -> Iterator[str]:
