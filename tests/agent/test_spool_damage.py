@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RECORDS, ACKNOWLEDGED = 60, 20
+EXAMPLES = int(os.environ.get("LLMENV_SPOOL_EXAMPLES", "60"))
 
 
 def outcome(reason: str) -> record_pb2.Record:
@@ -161,7 +163,8 @@ def test_a_spool_whose_pages_are_damaged_goes_on(tmp_path: Path) -> None:
     spool.close()
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.timeout(3_600)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_byte_may_be_wrong(whole: Whole, data: st.DataObject) -> None:
     """What leaves is what was written, or a tombstone; else the file was set aside, or is refused."""
