@@ -170,6 +170,7 @@ def test_an_interrupted_check_waits_for_its_agent(tmp_path: Path) -> None:
     ended = tmp_path / "ended"
     (tmp_path / "agent_in_its_place.py").write_text(
         "import pathlib, sys, time\n"
+        "time.sleep(1)\n"  # until the CLI, which has started this, is waiting for it
         "try:\n    sys.stderr.write('started\\n'); sys.stderr.flush(); time.sleep(60)\n"
         f"finally:\n    time.sleep(1); pathlib.Path({str(ended)!r}).touch()\n"
     )
