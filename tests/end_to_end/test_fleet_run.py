@@ -50,11 +50,9 @@ class Machine:
         folder.mkdir()
         (folder / "patient.py").write_text(PATIENT.lstrip())
         self.fleet = fleet
-        # Whoever else uses the machine that tests: what waits for idleness has tests of its own.
-        policy = ("[policy]", "only_when_idle = false")
         schedule = ("[schedule.lab]", 'every = "24h"')
         self.configuration = fleet.configure(
-            BARE_PYTHON, "[agent]", f'checks_folders = ["{folder}"]', *policy, *schedule
+            BARE_PYTHON, "[agent]", f'checks_folders = ["{folder}"]', *schedule
         )
         self.process: subprocess.Popen[bytes] | None = None
 
