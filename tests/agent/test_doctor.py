@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from llmenv.fleet.v1 import record_pb2
 from llmenv_agent.doctor.admission import parse_offset
+from llmenv_agent.doubled import Doubled
 from llmenv_agent.identity import Identity, load_identity, save_identity
 from llmenv_agent.quarantine import Entry, Subject
 from llmenv_agent.run_lock import run_lock
@@ -283,7 +284,7 @@ def test_a_clock_that_is_off(
     with shifted_collector(real_collector.data, tmp_path / "shifted", seconds=seconds) as address:
         ward.identify(agent_addresses=(address,))
         found = ward.examine()
-    assert found.verdicts["clock"] == verdict
+    assert found.verdicts["clock"] == verdict, found.seen
     assert found.failing() == (["clock"] if verdict == "fail" else [])
     assert f"is {'+' if seconds > 0 else ''}{seconds // 100}" in found.seen["clock"]
     assert "by NTP" in found.remedies["clock"]
@@ -445,6 +446,16 @@ def test_a_run_in_progress(ward: Ward) -> None:
         found = ward.examine()
     assert found.seen["run_lock"].endswith(f"pid {os.getpid()}, llmenv-agent check.")
     assert found.seen["device plain"] == f"Not tried: a run is in progress (pid {os.getpid()})."
+
+
+def test_another_agent_with_this_identity(ward: Ward) -> None:
+    """What the collector said last is not forgotten, and the way out is named."""
+    assert "copies" not in ward.examine().verdicts
+    Doubled(ward.state).note(True)
+    found = ward.examine()
+    assert found.failing() == ["copies"]
+    assert "was this disk cloned" in found.seen["copies"]
+    assert "enroll --replace" in found.remedies["copies"]
 
 
 def test_a_check_in_quarantine(ward: Ward) -> None:

@@ -271,17 +271,15 @@ def test_a_token_for_a_machine_is_for_one_that_stands(collector: RunningCollecto
     assert run_command("token", "create", "--for", "nobody", *data).returncode == 1
 
 
-def test_an_older_database_brings_nothing_back(own_collector: RunningCollector) -> None:
-    """After a restore of the measurements a used token stays used and a revoked machine stays out."""
+def test_a_restore_brings_nothing_back(own_collector: RunningCollector, tmp_path: Path) -> None:
+    """After `restore` of an older backup a used token stays used and a revoked machine stays out."""
     machine, secret = own_collector.enrol(), own_collector.secret()
-    own_collector.stop()
-    database = own_collector.folder / "llmenv.duckdb"
-    shutil.copy(database, database.with_suffix(".backup"))
-    own_collector.start()
+    backup, data = str(tmp_path / "backup"), ("--data", str(own_collector.folder))
+    assert run_command("backup", backup, *data).returncode == 0
     enrol_with(own_collector, secret)
-    run_command("machine", "revoke", machine.machine_id, "--data", str(own_collector.folder))
+    run_command("machine", "revoke", machine.machine_id, *data)
     own_collector.stop()
-    shutil.copy(database.with_suffix(".backup"), database)
+    assert run_command("restore", backup, *data).returncode == 0
     own_collector.start()
     with pytest.raises(grpc.RpcError) as refused:
         machine.connect(new_id())

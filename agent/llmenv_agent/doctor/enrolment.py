@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from llmenv_agent.doctor.finding import Question
+from llmenv_agent.doubled import doubled_since
 from llmenv_agent.identity import FILE_NAME
 
 if TYPE_CHECKING:
@@ -46,6 +47,16 @@ def not_enrolled(state_dir: Path, error: IdentityError) -> Finding:
         "{why}" if is_there else "This machine is not enrolled: there is no {path}.",
         "Enrol this machine: llmenv-agent enroll, with a token of llmenv-collector token create.",
     )
+
+
+def not_alone(state_dir: Path) -> Iterator[Finding]:
+    """Nothing where no other agent has this identity, as far as the collector has said."""
+    since = doubled_since(state_dir)
+    if since:
+        yield Question("copies", values={"since": since}).failed(
+            "Another agent has had this machine's identity since {since}: was this disk cloned?",
+            "On one of the two: llmenv-agent enroll --replace with a new token, then start the agent again.",
+        )
 
 
 def _matching(identity: Identity) -> x509.Certificate:
