@@ -132,7 +132,7 @@ def test_a_daemon_finds_what_a_shell_would(plist: dict[str, Any]) -> None:
 def test_nothing_secret_is_written_down(
     domain: Domain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both files can be read by everybody: of the installer's variables only ours that are no secret go in."""
+    """Everybody can read both files: of the installer's variables only ours that are no secret go in."""
     for name in ("HF_TOKEN", "LLMENV_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "canary")
     monkeypatch.setenv("LLMENV_DEVICE", "cpu")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmenv_agent.doctor.finding import Finding
     from llmenv_agent.identity import Identity
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 20.0
 # Every record carries the offset, so results stay in order; more than this is a clock that nobody keeps.
 NOTABLE_SECONDS = 5.0
 # A certificate is good from an hour before it was issued.
