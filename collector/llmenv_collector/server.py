@@ -9,6 +9,7 @@ and acknowledged, and the database is closed.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import importlib.metadata
 import logging
 import os
@@ -48,7 +49,7 @@ from llmenv_collector.group import Sighting
 from llmenv_collector.health import Health
 from llmenv_collector.identity import Identity
 from llmenv_collector.labels import LabelCopy
-from llmenv_collector.lifetimes import Lifetimes
+from llmenv_collector.lifetimes import WARN_OF_CA, Lifetimes
 from llmenv_collector.machine_selection import Selector
 from llmenv_collector.room import Room
 from llmenv_collector.server_certificate import ServerCertificate
@@ -203,6 +204,7 @@ def open_ports(server: Any, collector: Collector) -> Serving:
     agents_listen = parse_address(settings.agents_listen, where="--agents-listen")
     host = settings.advertise or reachable(listen.host)
     authority = Authority.load(folder)
+    warn_of_end(authority)
     certificate = ServerCertificate(folder, authority, lifetime=Lifetimes.of(settings).server)
     certificate.with_names({host})
     people_port = bind(server, listen, certificate.credentials())
@@ -213,6 +215,16 @@ def open_ports(server: Any, collector: Collector) -> Serving:
         agents_address=str(Address(agents_host, agents_port)),
         pid=os.getpid(),
     )
+
+
+def warn_of_end(authority: Authority) -> None:
+    """A year before, since it takes every machine to enrol again."""
+    if authority.ends - dt.datetime.now(dt.UTC) < WARN_OF_CA:
+        logger.warning(
+            "the authority of this collector ends on %s: a new collector has to take over, and every machine"
+            " to enrol with it",
+            authority.ends.date(),
+        )
 
 
 def reachable(host: str) -> str:

@@ -21,6 +21,7 @@ from llmenv.addresses import split_address
 from llmenv.fleet.v1.enrollment_service_pb2 import EnrollRequest, RenewRequest, RenewResponse
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from llmenv.ids import new_id
+from llmenv_collector import authority, server
 from llmenv_collector.authority import Authority
 from llmenv_collector.data_folder import DataFolder
 from llmenv_collector.server_certificate import ServerCertificate, stored_certificate
@@ -221,9 +222,9 @@ def test_a_server_key_without_its_certificate_is_made_anew(tmp_path: Path) -> No
 def test_a_certificate_of_a_longer_lifetime_than_is_set_is_replaced(tmp_path: Path) -> None:
     """What is set shorter holds at the next start, not after a year."""
     folder = DataFolder(tmp_path)
-    authority = Authority.create(folder)
-    ServerCertificate(folder, authority).with_names([])
-    ServerCertificate(folder, authority, lifetime=dt.timedelta(days=7)).with_names([])
+    signer = Authority.create(folder)
+    ServerCertificate(folder, signer).with_names([])
+    ServerCertificate(folder, signer, lifetime=dt.timedelta(days=7)).with_names([])
     certificate = stored_certificate(folder)
     assert certificate is not None
     assert certificate.not_valid_after_utc - dt.datetime.now(dt.UTC) <= dt.timedelta(days=7)
@@ -231,10 +232,22 @@ def test_a_certificate_of_a_longer_lifetime_than_is_set_is_replaced(tmp_path: Pa
 
 def test_no_certificate_outlives_the_authority(tmp_path: Path) -> None:
     """One that nobody could verify is never issued."""
-    authority = Authority.create(DataFolder(tmp_path))
+    signer = Authority.create(DataFolder(tmp_path))
     request = signing_request(ec.generate_private_key(ec.SECP256R1()))
-    issued = authority.sign_machine(request, machine_id=new_id(), lifetime=dt.timedelta(days=10_000))
-    assert authority.ends == issued.not_after
+    issued = signer.sign_machine(request, machine_id=new_id(), lifetime=dt.timedelta(days=10_000))
+    assert signer.ends == issued.not_after
+
+
+def test_the_end_of_the_authority_is_said_a_year_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not on its last day, when no machine can be told any more."""
+    server.warn_of_end(Authority.create(DataFolder(tmp_path)))
+    assert caplog.text == ""
+    monkeypatch.setattr(authority, "CA_LIFETIME", dt.timedelta(days=364))
+    ending = Authority.create(DataFolder(tmp_path))
+    server.warn_of_end(ending)
+    assert f"ends on {ending.ends.date()}" in caplog.text
 
 
 def enrol_with(collector: RunningCollector, secret: str) -> str:
