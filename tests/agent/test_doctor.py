@@ -273,7 +273,6 @@ def test_a_revoked_machine(ward: Ward, real_collector: RealCollector) -> None:
     assert found.failing() == ["admission"]
     assert "does not admit machine" in found.seen["admission"]
     assert "llmenv-collector machine list" in found.remedies["admission"]
-    assert found.verdicts["clock"] == "pass"
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(600, "warn"), (-7_200, "fail")])
@@ -286,7 +285,8 @@ def test_a_clock_that_is_off(
         found = ward.examine()
     assert found.verdicts["clock"] == verdict, found.seen
     assert found.failing() == (["clock"] if verdict == "fail" else [])
-    assert f"is {'+' if seconds > 0 else ''}{seconds // 100}" in found.seen["clock"]
+    seen = float(found.seen["clock"].partition(" is ")[2].partition(" s,")[0])
+    assert seen == pytest.approx(seconds, abs=1.0)
     assert "by NTP" in found.remedies["clock"]
 
 

@@ -7,9 +7,10 @@ the stream for want of a Hello. An agent that runs keeps its own stream.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from llmenv.first_contact import TIME_HEADER
@@ -69,19 +70,23 @@ async def _knock(address: str, identity: Identity) -> Answer:
                 code=grpc.StatusCode.UNAVAILABLE, details="no answer", offset_seconds=None, error_seconds=0
             )
         call = agent_service_pb2_grpc.AgentServiceStub(channel).Connect(timeout=ANSWER_SECONDS)
-        await call.done_writing()
         asked_at = time.time()
-        try:
-            headers = dict(await call.initial_metadata() or ())
-        except grpc.aio.AioRpcError:
-            headers = {}
+        # Before the end: gRPC drops the headers of a call whose status it has already read.
+        headers = dict(await call.initial_metadata() or ())
         answered_at = time.time()
+        await _end(call)
         return Answer(
             code=await call.code(),
             details=str(await call.details() or ""),
             offset_seconds=parse_offset(headers.get(TIME_HEADER), asked_at=asked_at, answered_at=answered_at),
             error_seconds=(answered_at - asked_at) / 2,
         )
+
+
+async def _end(call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
+    """Say that there is nothing to say; a collector that refuses has ended the call already."""
+    with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+        await call.done_writing()
 
 
 def parse_offset(header: str | bytes | None, *, asked_at: float, answered_at: float) -> float | None:
