@@ -159,7 +159,8 @@ class Store:
         arrivals = [arrival for item in group if isinstance(item, Delivery) for arrival in item.arrivals]
         sightings = [sighting for item in group if isinstance(item, Seen) for sighting in item.sightings]
         try:
-            self._space.require()
+            if arrivals:
+                self._space.require()
             with metrics.COMMIT_SECONDS.time():
                 outcome = self._database.writer.commit(arrivals, sightings)
         except (*REFUSALS_OF_VALUES, duckdb.Error, FullStoreError) as error:

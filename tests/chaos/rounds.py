@@ -45,7 +45,7 @@ class Rounds:
         self._possible: dict[Disturbance, int]
         self._possible, self.left_out = possible_in(world)
         self._settle()
-        self._world.keep_copies()
+        self._world.keep_database()
 
     @property
     def account(self) -> Account:
@@ -58,10 +58,12 @@ class Rounds:
         self._disturb(plan)
         self._world.calm()
         if self._world.agent is None or self._world.agent.returncode != DELIVERED:
+            # With records under way: who goes back to this copy delivers them a second time.
+            self._world.keep_spool()
             self._settle()
         self._account.check(self._world)
         if number % COPY_EVERY == 0:
-            self._world.keep_copies()
+            self._world.keep_database()
         return Played(number, plan, time.monotonic() - began, len(self._account.minted) - minted)
 
     def _disturb(self, plan: Plan) -> None:

@@ -97,7 +97,8 @@ class World:
         serving = self.folder / "collector" / "serving.json"
         serving.unlink(missing_ok=True)
         listen = [self._ports.get(name, "127.0.0.1:0") for name in ("people", "agents")]
-        arguments = ("serve", "--listen", listen[0], "--agents-listen", listen[1])
+        # No reserve: what is tested is a disk without a byte, not the refusal before it comes to that.
+        arguments = ("serve", "--listen", listen[0], "--agents-listen", listen[1], "--min-free-mb", "0")
         self._is_armed = bool(failpoints)
         self.collector = self._start("llmenv_collector", *arguments, failpoints=failpoints)
         deadline = time.monotonic() + START_SECONDS
@@ -175,16 +176,11 @@ class World:
 
     def copy_database(self, folder: Path) -> Path:
         """As it is on the disk at this moment, whatever the collector has in memory."""
-        folder.mkdir(exist_ok=True)
         self.stop("collector")
         try:
             return _copied(self.database, folder, ending=".wal")
         finally:
             self.go_on("collector")
-
-    def copy_spool(self, folder: Path) -> Path:
-        folder.mkdir(exist_ok=True)
-        return _copied(self.spool, folder, ending="-wal")
 
     def _put_back(self, copy: Path, *, over: Path, ending: str) -> None:
         """An older copy takes the place of a file that no process uses."""
@@ -195,21 +191,21 @@ class World:
         if log.exists():
             shutil.copyfile(log, over.with_name(over.name + ending))
 
-    def keep_copies(self) -> None:
-        """Of both sides as they are now, to go back to."""
-        self._kept = {
-            "spool": self.copy_spool(self.folder / "kept_spool"),
-            "database": self.copy_database(self.folder / "kept_database"),
-        }
+    def keep_spool(self) -> None:
+        """As it is now, to go back to; the agent must not run."""
+        self._kept["spool"] = _copied(self.spool, self.folder / "kept_spool", ending="-wal")
+
+    def keep_database(self) -> None:
+        self._kept["database"] = self.copy_database(self.folder / "kept_database")
 
     def restore_spool(self) -> None:
         """The agent must not run. Only one side goes back: what both forget nobody can know."""
-        if self._kept:
+        if "spool" in self._kept:
             self._put_back(self._kept["spool"], over=self.spool, ending="-wal")
             self._kept = {}
 
     def restore_database(self) -> None:
-        if self._kept:
+        if "database" in self._kept:
             self.end_collector()
             self._put_back(self._kept["database"], over=self.database, ending=".wal")
             self._kept = {}
@@ -259,6 +255,7 @@ class World:
 
 def _copied(file: Path, folder: Path, *, ending: str) -> Path:
     """The database and its log, as one crash would leave them."""
+    folder.mkdir(exist_ok=True)
     copy = folder / file.name
     log = file.with_name(file.name + ending)
     copied_log = copy.with_name(copy.name + ending)
