@@ -220,6 +220,14 @@ def check_command_outcome(record: record_pb2.Record, _arrival: Arrival) -> None:
         require_uuid(record.command_outcome.run_id, "command_outcome.run_id")
 
 
+def check_suite_waited(record: record_pb2.Record, _arrival: Arrival) -> None:
+    require_time(record.suite_waited.due_at, "suite_waited.due_at")
+
+
+def check_quarantine_change(record: record_pb2.Record, _arrival: Arrival) -> None:
+    require_time(record.quarantine_change.until, "quarantine_change.until")
+
+
 def check_tombstone(record: record_pb2.Record, arrival: Arrival) -> None:
     first, last = record.tombstone.first_sequence, record.tombstone.last_sequence
     if not 0 < first <= last or last != arrival.sequence:
@@ -241,6 +249,8 @@ CHECKS = {
     "remedy_tried": check_remedy_tried,
     "run_finished": check_run_finished,
     "command_outcome": check_command_outcome,
+    "suite_waited": check_suite_waited,
+    "quarantine_change": check_quarantine_change,
     "tombstone": check_tombstone,
     "spool_forked": check_spool_forked,
 }

@@ -159,6 +159,7 @@ def result_row(finished: record_pb2.CheckFinished, origin: Origin) -> Row:
         "run_seconds": result.run_seconds,
         "wall_seconds": result.wall_seconds,
         "started_at": time_of(result, "started_at"),
+        "measurements_withheld": result.measurements_withheld.text,
         "log_tail": result.log_tail,
         "message": without_large_parts(result).SerializeToString(),
     }
@@ -302,6 +303,39 @@ def of_command_outcome(outcome: record_pb2.CommandOutcome, origin: Origin) -> It
     )
 
 
+def of_suite_waited(waited: record_pb2.SuiteWaited, origin: Origin) -> Iterator[Row]:
+    yield (
+        "suite_wait",
+        {
+            "record_id": origin.record_id,
+            "machine_id": origin.machine_id,
+            "suite": waited.suite,
+            "due_at": time_of(waited, "due_at"),
+            "waited_seconds": waited.waited_seconds,
+            "reason": waited.reason.text,
+            "is_given_up": waited.is_given_up,
+            "measured_at": origin.measured_at,
+        },
+    )
+
+
+def of_quarantine_change(change: record_pb2.QuarantineChange, origin: Origin) -> Iterator[Row]:
+    yield (
+        "quarantine_change",
+        {
+            "record_id": origin.record_id,
+            "sequence": origin.sequence,
+            "machine_id": origin.machine_id,
+            "check_name": change.check_name,
+            "environment_name": change.environment_name,
+            "is_quarantined": change.is_quarantined,
+            "reason": change.reason.text,
+            "until": time_of(change, "until"),
+            "measured_at": origin.measured_at,
+        },
+    )
+
+
 def of_tombstone(tombstone: record_pb2.Tombstone, origin: Origin) -> Iterator[Row]:
     yield (
         "tombstone",
@@ -331,6 +365,8 @@ OF_KIND: dict[str, Callable[[Any, Origin], Iterator[Row]]] = {
     "run_finished": of_run_finished,
     "environment_snapshot": of_environment_snapshot,
     "command_outcome": of_command_outcome,
+    "suite_waited": of_suite_waited,
+    "quarantine_change": of_quarantine_change,
     "tombstone": of_tombstone,
     "spool_forked": of_spool_forked,
 }

@@ -149,7 +149,12 @@ def test_a_damaged_spool_is_one_sentence(agent: AgentFolder) -> None:
 
 def test_status_before_anything_happened(agent: AgentFolder) -> None:
     """Not enrolled and nothing recorded is an answer, and asking makes no file."""
-    assert {"identity": None, "spool": None, "state_dir": str(agent.path / "state")} == agent.status()
+    assert {
+        "identity": None,
+        "spool": None,
+        "quarantine": [],
+        "state_dir": str(agent.path / "state"),
+    } == agent.status()
     assert not (agent.path / "state").exists()
     assert "not enrolled" in agent.call("status").stdout
 

@@ -63,6 +63,8 @@ def full_records() -> list[record_pb2.Record]:
         {"run_finished": {"run_id": run.run_id, "outcome": run_pb2.RUN_OUTCOME_COMPLETED}},
         {"environment_snapshot": {"machine": run.machine, "environment": run.environment}},
         {"command_outcome": {"command_id": new_id(), "state": 3}},
+        {"suite_waited": {"suite": "quick", "waited_seconds": 60.0, "is_given_up": True}},
+        {"quarantine_change": {"check_name": "torch_ops", "is_quarantined": True}},
         {"tombstone": {"first_sequence": 1, "last_sequence": 1, "dropped_records": 1}},
         {"spool_forked": {"previous_spool_id": new_id()}},
     ]

@@ -120,6 +120,6 @@ def _text(status: dict[str, Any]) -> str:
             " + {dropped} dropped".format(**spool)
         )
         lines.append(f"acknowledged     {spool['last_acknowledged_at'] or 'never'}")
-    for left_out in status["quarantine"]:
-        lines.append("left out         {check} in {target} until {until}: {reason}".format(**left_out))
+    left_out = "left out         {check} in {target} until {until}: {reason}"
+    lines += [left_out.format(**each) for each in status["quarantine"]]
     return "\n".join(lines)

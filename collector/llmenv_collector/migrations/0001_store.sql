@@ -201,6 +201,7 @@ CREATE TABLE store.result (
   run_seconds DOUBLE NOT NULL,
   wall_seconds DOUBLE NOT NULL,
   started_at TIMESTAMPTZ,
+  measurements_withheld VARCHAR NOT NULL, -- why they were left out; empty where they stand
   log_tail VARCHAR NOT NULL,
   message BLOB NOT NULL               -- Result, serialised, without cases, remedy_trials and log_tail
 );
@@ -299,6 +300,29 @@ CREATE TABLE store.condition (
   session_type VARCHAR NOT NULL,
   free_disk_bytes UBIGINT,
   other_gpu_processes UINTEGER
+);
+
+CREATE TABLE store.suite_wait (       -- a suite that was due had to wait for an idle machine
+  record_id UUID NOT NULL,
+  machine_id UUID NOT NULL,
+  suite VARCHAR NOT NULL,
+  due_at TIMESTAMPTZ,                 -- machine's clock
+  waited_seconds DOUBLE NOT NULL,
+  reason VARCHAR NOT NULL,
+  is_given_up BOOLEAN NOT NULL,
+  measured_at TIMESTAMPTZ
+);
+
+CREATE TABLE store.quarantine_change ( -- a check is left out of suites, or let in again
+  record_id UUID NOT NULL,
+  sequence UBIGINT NOT NULL,
+  machine_id UUID NOT NULL,
+  check_name VARCHAR NOT NULL,
+  environment_name VARCHAR NOT NULL,
+  is_quarantined BOOLEAN NOT NULL,
+  reason VARCHAR NOT NULL,
+  until TIMESTAMPTZ,
+  measured_at TIMESTAMPTZ
 );
 
 CREATE TABLE store.command_outcome (

@@ -17,7 +17,7 @@ COMMENT ON COLUMN v1.conditions.load_1m IS 'Load average of the last minute.';
 COMMENT ON COLUMN v1.conditions.uptime_seconds IS 'Since boot, seconds.';
 COMMENT ON COLUMN v1.conditions.session_type IS '"daemon", "gui", "ssh", "terminal" or "unspecified".';
 COMMENT ON COLUMN v1.conditions.free_disk_bytes IS 'Bytes.';
-COMMENT ON COLUMN v1.conditions.other_gpu_processes IS 'A count.';
+COMMENT ON COLUMN v1.conditions.other_gpu_processes IS 'Other processes that used the GPU while the check ran, a count; NULL before it and where it cannot be told.';
 
 -- Example: Results whose timings should not be compared.
 -- SELECT check_name, started_at, moment, power_source, low_power_mode, thermal_pressure

@@ -2,7 +2,7 @@ CREATE OR REPLACE VIEW v1.results AS
 SELECT result_id, run_id, machine_id, check_name, definition_hash, parameters_json, device, status, reason, cause,
        remedy_id, seed, error_type, error_missing, exit_code, signal_number, process_peak_bytes,
        accelerator_allocated_bytes, accelerator_driver_bytes, import_seconds, run_seconds, wall_seconds, started_at,
-       log_tail
+       measurements_withheld, log_tail
 FROM store.result;
 
 COMMENT ON VIEW v1.results IS 'One row for each check in each run.';
@@ -29,6 +29,7 @@ COMMENT ON COLUMN v1.results.import_seconds IS 'Import of the packages it needs,
 COMMENT ON COLUMN v1.results.run_seconds IS 'Its own work after the imports, seconds.';
 COMMENT ON COLUMN v1.results.wall_seconds IS 'Start to end of its process, seconds.';
 COMMENT ON COLUMN v1.results.started_at IS 'Machine''s clock.';
+COMMENT ON COLUMN v1.results.measurements_withheld IS 'Why its measurements were not kept, such as another process on the GPU; empty where they stand.';
 COMMENT ON COLUMN v1.results.log_tail IS 'End of stdout and stderr together.';
 
 -- Example: What goes wrong, and on how many machines.
