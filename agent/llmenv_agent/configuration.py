@@ -43,6 +43,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmenv.addresses import split_address
+
 from llmenv_agent.errors import UsageError
 from llmenv_agent.policy_settings import PolicySettings, parse_policy
 from llmenv_agent.schedule_settings import DAILY_QUICK, ScheduleSettings, parse_schedules
@@ -58,7 +60,15 @@ if TYPE_CHECKING:
 DEVICES = ("mps", "cuda", "cpu")
 LOG_FORMATS = ("text", "json")
 TABLES = {"agent", "target", "schedule", "policy", "watchdog", "checks", "suite"}
-AGENT_KEYS = {"state_dir", "device", "discover", "log_format", "log_file", "checks_folders"}
+AGENT_KEYS = {
+    "state_dir",
+    "device",
+    "discover",
+    "log_format",
+    "log_file",
+    "metrics_listen",
+    "checks_folders",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +89,7 @@ class Configuration:
     device: str = ""
     log_format: str = "text"
     log_file: Path | None = None
+    metrics_listen: str = ""
     discover: tuple[Path, ...] = ()
     targets: tuple[TargetSettings, ...] = ()
     schedules: tuple[ScheduleSettings, ...] = (DAILY_QUICK,)
@@ -141,6 +152,7 @@ def parse_configuration(
         log_format=document.choice(agent, ("agent", "log_format"), LOG_FORMATS, variable="LLMENV_LOG_FORMAT")
         or "text",
         log_file=_log_file(document.text(agent, ("agent", "log_file"))),
+        metrics_listen=_metrics_listen(document, agent),
         discover=tuple(Path(each).expanduser() for each in document.texts(agent, ("agent", "discover"))),
         targets=_targets(document, content),
         schedules=parse_schedules(document, content),
@@ -164,6 +176,17 @@ def _state_dir(configured: str) -> Path:
     import platformdirs
 
     return Path(platformdirs.user_state_dir("llmenv", appauthor=False)) / "agent"
+
+
+def _metrics_listen(document: Document, agent: Mapping[str, Any]) -> str:
+    where = ("agent", "metrics_listen")
+    address = document.text(agent, where)
+    try:
+        if address:
+            split_address(address)
+    except ValueError as error:
+        raise document.error(where, str(error).rstrip(".")) from error
+    return address
 
 
 def _log_file(configured: str) -> Path | None:

@@ -148,7 +148,9 @@ class Daemon:
             on_command=self._commands.take,
             on_doubled=Doubled(self._setup.configuration.state_dir).note,
             is_running=lambda: bool(self._work.current_run),
+            described=self._work.described,
         )
+        self._serve_metrics(reporter)
         reporting = asyncio.create_task(reporter.run())
         working = asyncio.create_task(self._run_once() if once else self._run_always())
         try:
@@ -162,6 +164,12 @@ class Daemon:
             self.stop()
             reporter.stop()
             await asyncio.gather(reporting, working, return_exceptions=True)
+
+    def _serve_metrics(self, reporter: Reporter) -> None:
+        if address := self._setup.configuration.metrics_listen:
+            from llmenv_agent import metrics
+
+            metrics.serve(address, self._spool, reporter.tally)
 
     def stop(self) -> None:
         self._stopping.set()

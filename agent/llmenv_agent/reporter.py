@@ -15,9 +15,11 @@ from llmenv.fleet.v1 import agent_service_pb2_grpc
 from llmenv.ids import new_id
 
 from llmenv_agent.connection import Diagnosis, Trouble, explain, open_channel
+from llmenv_agent.described import Described
 from llmenv_agent.errors import DeliveryError, ProtocolError
 from llmenv_agent.reconnect import LONGEST_SECONDS, Reconnect
 from llmenv_agent.session import End, Session
+from llmenv_agent.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -49,6 +51,7 @@ class Reporter:
         on_command: Callable[[agent_service_pb2.Command], Awaitable[None]],
         on_doubled: Callable[[bool], None] = lambda _: None,
         is_running: Callable[[], bool] = lambda: False,
+        described: Described | None = None,
     ) -> None:
         self._spool = spool
         self._renewal = renewal
@@ -57,6 +60,8 @@ class Reporter:
         self._on_doubled = on_doubled
         self._start_id = new_id()
         self._is_running = is_running
+        self._described = described or Described(spool)
+        self.tally = Tally()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._progress = asyncio.Event()
@@ -135,6 +140,8 @@ class Reporter:
             on_doubled=self._on_doubled,
             start_id=self._start_id,
             is_running=self._is_running,
+            described=self._described,
+            tally=self.tally,
         )
         asked_seconds = 0.0
         try:
@@ -173,6 +180,7 @@ class Reporter:
 
     def _note_trouble(self, diagnosis: Diagnosis) -> None:
         """The first time aloud; the same again only for those who look closely."""
+        self.tally.troubles[diagnosis.trouble.value] += 1
         level = logging.DEBUG if diagnosis.trouble is self._trouble else logging.WARNING
         log.log(level, "%s", diagnosis.sentence, extra={"trouble": diagnosis.trouble.value})
         self._trouble, self.last_diagnosis = diagnosis.trouble, diagnosis

@@ -23,14 +23,16 @@ if TYPE_CHECKING:
     import grpc
     from llmenv.fleet.v1 import agent_service_pb2_grpc, machine_pb2
 
+    from llmenv_agent.described import Described
     from llmenv_agent.spool import Spool
+    from llmenv_agent.tally import Tally
 
     Call: TypeAlias = grpc.aio.StreamStreamCall[wire.ConnectRequest, wire.ConnectResponse]
 
 log = logging.getLogger(__name__)
 
 PROTOCOL_REVISION = 1
-CAPABILITIES = ("cases", "commands")
+CAPABILITIES = ("cases", "commands", "environments")
 DEFAULT_HEARTBEAT_SECONDS = 30.0
 MAX_IN_FLIGHT_RECORDS = 1_024
 GOODBYE_SECONDS = 2.0
@@ -60,6 +62,8 @@ class Session:
         on_doubled: Callable[[bool], None],
         start_id: str,
         is_running: Callable[[], bool],
+        described: Described,
+        tally: Tally,
     ) -> None:
         self._spool = spool
         self._machine = machine
@@ -70,6 +74,8 @@ class Session:
         self._on_doubled = on_doubled
         self._start_id = start_id
         self._is_running = is_running
+        self._described = described
+        self._tally = tally
         self._end = End.CLOSED
         self._sent = 0
         self._acknowledged = 0
@@ -80,6 +86,7 @@ class Session:
 
     async def run(self, stub: agent_service_pb2_grpc.AgentServiceAsyncStub) -> End:
         """Raises AioRpcError when the stream fails, ProtocolError when the collector says what cannot be."""
+        self._tally.begin()
         call = stub.Connect()
         hello = self._hello()
         reader = asyncio.create_task(self._read(call, hello))
@@ -92,6 +99,7 @@ class Session:
             # Also where this task is cancelled: nothing of a stream outlives it.
             call.cancel()
             writer.cancel()
+            self._tally.is_connected = False
             outcomes = await asyncio.gather(reader, writer, return_exceptions=True)
         return self._conclude(*outcomes)
 
@@ -119,6 +127,7 @@ class Session:
             last_sequence=marks.last_sequence,
             ledger=self._spool.ledger(),
             start_id=self._start_id,
+            environment_hashes=self._described.hashes(),
         )
         hello.machine.machine_id = marks.machine_id
         hello.sent_at.GetCurrentTime()
@@ -137,6 +146,9 @@ class Session:
                     await self._on_command(response.command)
                 case "heartbeat":
                     self._on_doubled(response.heartbeat.is_doubled)
+                case "environments_wanted":
+                    wanted = response.environments_wanted.environment_hashes
+                    await asyncio.to_thread(self._described.repeat, tuple(wanted))
                 case "drain":
                     self._end = End.DRAINED
                     self.reconnect_after_seconds = response.drain.reconnect_after_seconds
@@ -163,6 +175,7 @@ class Session:
         self._heartbeat_seconds = welcome.heartbeat_seconds or DEFAULT_HEARTBEAT_SECONDS
         self._on_doubled(welcome.is_doubled)
         self.welcomed_at = time.monotonic()
+        self._tally.is_connected = True
         log.info("connected; the collector has %d of %d records", welcome.watermark, hello.last_sequence)
         self._progress()
 
@@ -170,6 +183,7 @@ class Session:
         failpoints.reach("agent.acknowledged.received")
         await asyncio.to_thread(self._spool.acknowledge, watermark)
         self._acknowledged = max(self._acknowledged, watermark)
+        self._tally.was_acknowledged(watermark)
         self._progress()
 
     async def _be_rejected(self, rejected: wire.Rejected) -> None:
@@ -211,6 +225,7 @@ class Session:
         await call.write(wire.ConnectRequest(records=wire.RecordBatch(records=records)))
         failpoints.reach("agent.send.after")
         self._sent = records[-1].sequence
+        self._tally.sent(self._sent)
         return True
 
     async def _rest(self, call: Call) -> None:

@@ -243,6 +243,11 @@ class Spool:
         oldest: float | None = row["oldest"]
         return oldest
 
+    def record_bytes(self) -> int:
+        """Of all records that it holds."""
+        with self._file.reading() as connection:
+            return int(connection.execute("SELECT record_bytes FROM spool").fetchone()[0])
+
     def is_delivered(self) -> bool:
         """Whether the collector has acknowledged everything."""
         marks = self.marks()

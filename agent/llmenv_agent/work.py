@@ -18,6 +18,7 @@ from llmenv.fleet.v1 import machine_pb2, record_pb2, run_pb2
 from llmenv_agent import last_check, quarantine
 from llmenv_agent.admission import Admission
 from llmenv_agent.clocks import SYSTEM_CLOCKS
+from llmenv_agent.described import Described
 from llmenv_agent.discovery import discover
 from llmenv_agent.environments import describe
 from llmenv_agent.errors import UsageError
@@ -88,7 +89,7 @@ class Work:
         self._last_check = configuration.state_dir / last_check.FILE_NAME
         self._must_end_at = math.inf
         self._leftover = configuration.state_dir / "leftover.json"
-        self._known: dict[str, bytes] = {}
+        self.described = Described(spool)
         self._request: Request | None = None
         self._stopped = False
         self.current_run = ""
@@ -171,10 +172,7 @@ class Work:
         """Describe a target, and spool the description when it is not the last one."""
         machine, environment = self._read_machine(), describe(target)
         snapshot = record_pb2.EnvironmentSnapshot(machine=machine, environment=environment)
-        content = snapshot.SerializeToString(deterministic=True)
-        if always or self._known.get(target.name) != content:
-            self._known[target.name] = content
-            self._spool.append(record_pb2.Record(environment_snapshot=snapshot))
+        self.described.spool(target.name, snapshot, always=always)
         return environment
 
     def snapshot_all(self, *, always: bool = False) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -201,6 +202,13 @@ def own_collector(tmp_path: Path) -> Iterator[RunningCollector]:
     running = RunningCollector(tmp_path / "data", "--heartbeat-seconds", "0.2")
     yield running
     running.stop()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """On loopback, free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def wait_until(condition: Any, seconds: float = 10.0) -> None:
