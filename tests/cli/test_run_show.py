@@ -233,3 +233,16 @@ def test_run_without_core_checks_says_nothing_of_readiness(ready_run: Run) -> No
     summary = section(markdown(whole_report(ready_run, language="en")), "Summary")
     assert "| Checks | 1 |" in summary
     assert "Nothing is said of readiness on mps: this run did not ask for PyTorch basics, " in summary
+
+
+def test_withheld_measurements_are_said_with_the_reason(ready_run: Run) -> None:
+    """At the check, and among what limits the comparison; in both languages."""
+    template = "Another process used the GPU meanwhile: {program}, {percent} % of the time."
+    reason = result_pb2.Sentence(template=template, values={"program": "python3.12", "percent": "37"})
+    ready_run.results[0].measurements_withheld.CopyFrom(reason)
+    english = markdown(whole_report(ready_run, language="en"))
+    said = "Another process used the GPU meanwhile: python3.12, 37 % of the time."
+    assert f"Its measurements were not kept: {said}" in english
+    assert "Disturbed, so that their measurements were not kept (1): " in section(english, "Conclusions")
+    chinese = markdown(whole_report(ready_run, language="zh"))
+    assert "未保留其测量值：其间另一进程使用了 GPU：python3.12，占 37% 的时间。" in chinese  # noqa: RUF001 (Chinese punctuation)

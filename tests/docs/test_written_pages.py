@@ -26,6 +26,8 @@ UNKNOWN_KEY = {
     "[agent]": "[agent]\nnonsense = 1",
     "[[target]]": "[[target]]\nnonsense = 1",
     "[schedule.SUITE]": "[schedule.quick]\nnonsense = 1",
+    "[policy]": "[policy]\nnonsense = 1",
+    "[watchdog]": "[watchdog]\nnonsense = 1",
 }
 
 
