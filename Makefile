@@ -7,7 +7,7 @@ TRAINING := .venv-train
 PROTO := .venv-proto
 BIN := $(VENV)/bin
 
-.PHONY: demo test check proto docs bench clean
+.PHONY: demo test check proto docs bench chaos clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make proto   generate the code of the contract"
 	@echo "make docs    generate the pages drawn from commands, views and checks"
 	@echo "make bench   run every benchmark"
+	@echo "make chaos   kill, stop, cut, fill and set back an agent and a collector, then account for every record"
 	@echo "make clean   remove the environments and the demo's data"
 
 demo: $(VENV)/.ready $(TRAINING)/.ready
@@ -51,6 +52,9 @@ docs: $(VENV)/.ready
 
 bench: $(VENV)/.ready $(TRAINING)/.ready
 	@for program in $(filter-out benchmarks/plain_check.py,$(wildcard benchmarks/*.py)); do echo "== $$program"; $(BIN)/python $$program $(BENCH_FLAGS) || exit 1; done
+
+chaos: $(VENV)/.ready
+	@$(BIN)/python -m tests.chaos $(CHAOS_FLAGS)
 
 clean:
 	rm -rf $(VENV) $(TRAINING) $(PROTO) .demo
