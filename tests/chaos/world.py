@@ -58,6 +58,8 @@ class World:
     def _build(self) -> None:
         admin = self._call("llmenv_collector", "init")
         self.start_collector()
+        if not self._ports:
+            raise RuntimeError((self.folder / "collector.log").read_text())
         self._call("llmenv_agent", "enroll", token=self._call("llmenv_collector", "token", "create"))
         identity = self.folder / "agent" / "identity.json"
         content = json.loads(identity.read_text())
@@ -97,8 +99,8 @@ class World:
         serving = self.folder / "collector" / "serving.json"
         serving.unlink(missing_ok=True)
         listen = [self._ports.get(name, "127.0.0.1:0") for name in ("people", "agents")]
-        # No reserve: what is tested is a disk without a byte, not the refusal before it comes to that.
-        arguments = ("serve", "--listen", listen[0], "--agents-listen", listen[1], "--min-free-mb", "0")
+        # The least reserve: what is tested is a disk without a byte, not the refusal before it comes to that.
+        arguments = ("serve", "--listen", listen[0], "--agents-listen", listen[1], "--min-free-mb", "1")
         self._is_armed = bool(failpoints)
         self.collector = self._start("llmenv_collector", *arguments, failpoints=failpoints)
         deadline = time.monotonic() + START_SECONDS
