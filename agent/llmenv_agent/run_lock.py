@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Not TMPDIR: on macOS each user has another.
 DEFAULT_PATH = Path("/tmp/llmenv-run.lock")  # noqa: S108 # opened without following links, and checked
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 1.0
 _MOST_NOTE_BYTES = 1024
 
 

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import logging
 import os
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,9 +49,12 @@ class Usage:
 
 
 def read_usage() -> Usage:
-    process = psutil.Process()
-    times = process.cpu_times()
-    return Usage(memory_bytes=process.memory_info().rss, cpu_seconds=times.user + times.system)
+    return Usage(memory_bytes=_this_process().memory_info().rss, cpu_seconds=time.process_time())
+
+
+@functools.cache
+def _this_process() -> psutil.Process:
+    return psutil.Process()
 
 
 class Watchdog:
