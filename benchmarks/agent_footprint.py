@@ -59,6 +59,8 @@ def run(probe):
 CONFIGURATION = """
 [agent]
 checks_folders = ["{folder}/checks"]
+[policy]
+only_when_idle = false
 [suite.once]
 checks = ["present"]
 [schedule.once]
