@@ -56,8 +56,10 @@ class RunningCollector:
             stderr=subprocess.PIPE,
             text=True,
         )
-        line = self.process.stderr.readline()
-        assert line.startswith("ready: "), line + self.process.stderr.read()
+        said = []
+        while (line := self.process.stderr.readline()) and not line.startswith("ready: "):
+            said.append(line)
+        assert line, "".join(said)
         serving = json.loads((self.folder / "serving.json").read_text())
         self.people_address, self.agents_address = serving["people_address"], serving["agents_address"]
         self.ca = (self.folder / "ca.pem").read_bytes()

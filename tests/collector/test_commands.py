@@ -12,6 +12,7 @@ import pytest
 from llmenv.printed_token import PrintedToken
 from llmenv_collector import settings
 from llmenv_collector.errors import UsageError
+from llmenv_collector.exit_codes import ExitCode
 from llmenv_collector.main import COMMANDS
 from llmenv_collector.settings import load
 
@@ -110,7 +111,7 @@ def test_a_damaged_database_is_one_sentence(tmp_path: Path) -> None:
     run_command("init", "--data", str(tmp_path))
     (tmp_path / "llmenv.duckdb").write_bytes(b"x" * 20_000)
     done = run_command("serve", "--data", str(tmp_path))
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (ExitCode.DAMAGED, 1)
     assert "llmenv.duckdb cannot be opened as a DuckDB database" in done.stderr
 
 
