@@ -11,7 +11,7 @@ import datetime as dt
 import json
 import os
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from llmenv_agent.errors import IdentityError
@@ -63,6 +63,9 @@ def load_identity(state_dir: Path) -> Identity:
     path = state_dir / FILE_NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        lacking = [each.name for each in fields(Identity) if each.name not in content]
+        if lacking:
+            raise ValueError(f"it lacks {', '.join(lacking)}")
         return Identity(**{**content, "agent_addresses": tuple(content["agent_addresses"])})
     except FileNotFoundError:
         raise IdentityError(

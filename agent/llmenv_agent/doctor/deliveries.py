@@ -34,7 +34,7 @@ def ask(path: Path) -> Iterator[Finding]:
             "The spool {path} cannot be used: {why}",
             "Run as the owner of {path}. Move a damaged spool away, and keep it: "
             "it may hold what was not delivered.",
-            why=str(error),
+            why=str(error).removeprefix(f"The spool {path} cannot be used: "),
         )
         return
     yield from findings
