@@ -12,7 +12,7 @@ import json
 import os
 import random
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmenv_agent.errors import IdentityError
 
@@ -63,10 +63,7 @@ def load_identity(state_dir: Path) -> Identity:
     path = state_dir / FILE_NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        lacking = [each.name for each in fields(Identity) if each.name not in content]
-        if lacking:
-            raise ValueError(f"it lacks {', '.join(lacking)}")
-        return Identity(**{**content, "agent_addresses": tuple(content["agent_addresses"])})
+        return _identity_of(content)
     except FileNotFoundError:
         raise IdentityError(
             f"This machine is not enrolled (there is no {path}): run `llmenv-agent enroll --token TOKEN`."
@@ -77,6 +74,14 @@ def load_identity(state_dir: Path) -> Identity:
         raise IdentityError(
             f"The identity {path} is damaged ({error}): enroll again with --replace."
         ) from error
+
+
+def _identity_of(content: dict[str, Any]) -> Identity:
+    """Raises ValueError naming what is missing, as in a file of another version."""
+    lacking = [each.name for each in fields(Identity) if each.name not in content]
+    if lacking:
+        raise ValueError(f"it lacks {', '.join(lacking)}")
+    return Identity(**{**content, "agent_addresses": tuple(content["agent_addresses"])})
 
 
 def require_room(state_dir: Path) -> None:
