@@ -85,7 +85,8 @@ class Room:
         self._admit()
         try:
             async with asyncio.timeout(self._patience_seconds):
-                await turn.admitted
+                # Shielded: a cancelled delivery may be let in before it has heard of its end.
+                await asyncio.shield(turn.admitted)
         except TimeoutError:
             self._give_up(machine_id, turn)
             raise NoRoomError("The collector has more to store than it can: come again later.") from None
@@ -124,7 +125,7 @@ class Room:
         return None
 
     def _give_up(self, machine_id: str, turn: Turn) -> None:
-        if turn.admitted.done() and not turn.admitted.cancelled():
+        if turn.admitted.done():
             self.leave(machine_id, turn.wanted)  # let in at the moment in which it was taken away
             return
         self._line[machine_id].remove(turn)

@@ -7,7 +7,7 @@ import itertools
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from llmenv_collector.errors import NoRoomError
 from llmenv_collector.room import NOTHING, SHARE, Room, Size
@@ -94,6 +94,7 @@ def test_whoever_waits_too_long_is_sent_away_and_leaves_nothing_behind() -> None
 
 
 @settings(max_examples=50, deadline=None)
+@example(deliveries=[(0, 1, 1, False), (0, 1, 1, False), (0, 8, 1, False), (0, 1, 1, True)])
 @given(
     st.lists(
         st.tuples(st.integers(0, 3), st.integers(1, 30), st.integers(1, 3_000), st.booleans()), max_size=40
