@@ -78,7 +78,13 @@ class DataFolder:
         return self.path / "server-key.pem"
 
     def is_initialised(self) -> bool:
-        return self.ca_key.exists() and self.identity.exists()
+        """Raises DataFolderError where the authority is gone: another one would lock every machine out."""
+        if self.identity.exists() and not self.ca_key.exists():
+            raise DataFolderError(
+                f"{self.path} holds a collector without {self.ca_key.name}, the key of its authority:"
+                " put it back from a copy, or run `llmenv-collector restore --with-identity` in a new folder."
+            )
+        return self.identity.exists()
 
     def require_initialised(self) -> None:
         if not self.is_initialised():

@@ -42,6 +42,18 @@ def test_commands_say_when_there_is_no_collector(tmp_path: Path, command: str) -
     assert done.stderr.count("\n") == 1
 
 
+def test_a_lost_authority_is_never_made_anew(tmp_path: Path) -> None:
+    """Machines trust the old one: neither serve nor init touches a folder whose key is gone."""
+    run_command("init", "--data", str(tmp_path))
+    (tmp_path / "ca-key.pem").unlink()
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for command in ("serve", "init"):
+        done = run_command(command, "--data", str(tmp_path))
+        assert done.returncode == 1
+        assert "without ca-key.pem" in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
 def test_a_second_serve_is_refused(own_collector: RunningCollector) -> None:
     """The folder is in use; the first one goes on."""
     done = run_command("serve", "--data", str(own_collector.folder))
