@@ -199,6 +199,8 @@ class CommandInbox:
         chosen = self.repertoire.custom(asked.checks) if asked.checks else self.repertoire.suite(asked.suite)
         try:
             parameters = json.loads(asked.parameters_json or "{}")
+            if others := sorted(set(parameters) - {each.name for each in chosen.definitions}):
+                raise UsageError(f"there are parameters for {', '.join(others)}, which is not to be run")
             for definition in chosen.definitions:
                 definition.complete(parameters.get(definition.name, {}))
         except (ValueError, AttributeError, TypeError) as error:

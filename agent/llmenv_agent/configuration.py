@@ -213,6 +213,9 @@ def _target(document: Document, table: Mapping[str, Any], nth: int) -> TargetSet
     variables = table.get("variables", {})
     if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
         raise document.error(("target", "variables"), "must be names with texts", nth=nth)
+    for name, value in variables.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise document.error(("target", "variables"), f"has {name!r}, which no variable can be", nth=nth)
     python = document.text(table, ("target", "python"), nth=nth)
     if not python:
         raise document.error(

@@ -114,7 +114,8 @@ class FleetClient:
         """The parts of one Arrow IPC stream, in order."""
         request = messages.QueryRequest(sql=sql, max_rows=max_rows)
         with self._translated():
-            yield from self._stub.Query(request, timeout=self._timeout, metadata=self._metadata)
+            # Twice the patience: at its own limit the collector says more than "no answer in time".
+            yield from self._stub.Query(request, timeout=2 * self._timeout, metadata=self._metadata)
 
     def issue(self, request: messages.IssueCommandRequest) -> messages.IssueCommandResponse:
         """One command a machine."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 from llmenv.catalog.status import WORDS
+from llmenv.harmless import harmless
 
 from llmenv_cli.render.command_listing import state, state_word
-from llmenv_cli.render.harmless import harmless
 from llmenv_cli.render.sections.wording import title, verdict, when
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from llmenv.harmless import harmless
+
 from llmenv_cli.render import numbers
-from llmenv_cli.render.harmless import harmless
 from llmenv_cli.render.listing import Field, Listing, Row, write_listing
 from llmenv_cli.render.sections.wording import when_in_column
 

@@ -10,6 +10,7 @@ import base64
 import datetime as dt
 import hashlib
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from llmenv_collector.data_folder import DataFolder
 
 MACHINE_URI = "llmenv://machine/"
+# RFC 1123, section 2.1: labels of letters, digits and inner hyphens.
+HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+MAX_HOST_NAME = 253
 
 
 @dataclass(frozen=True)
@@ -228,7 +232,9 @@ def general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         pass
-    try:
-        return x509.DNSName(name)
-    except ValueError as error:
-        raise UsageError(f"{name!r} is not a host name that a certificate can carry.") from error
+    if not HOST_NAME.fullmatch(name) or len(name) > MAX_HOST_NAME:
+        raise UsageError(
+            f"{name[:MAX_HOST_NAME]!r} is not a host name that a certificate can carry,"
+            " such as collector.lab.example, without a port."
+        )
+    return x509.DNSName(name)

@@ -15,7 +15,7 @@ from llmenv.fleet.v1 import agent_service_pb2
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 
 from llmenv_collector import clock
-from llmenv_collector.errors import NotFoundError
+from llmenv_collector.queries import require_known
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -80,16 +80,6 @@ def named_rows(connection: duckdb.DuckDBPyConnection, query: str, **values: obje
     answer = connection.execute(query, values)
     names = [column[0] for column in answer.description]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
-
-
-def require_known(connection: duckdb.DuckDBPyConnection, machine: str) -> None:
-    ((known,),) = connection.execute(
-        "SELECT count(*) FROM store.machine_sighting LEFT JOIN store.machine USING (machine_id)"
-        " WHERE $machine IN (machine_sighting.machine_id::VARCHAR, hostname)",
-        {"machine": machine},
-    ).fetchall()
-    if not known:
-        raise NotFoundError(f"There is no machine {machine!r}: see `llmenv fleet machines`.")
 
 
 def read_reasons(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:

@@ -94,6 +94,8 @@ def list_runs(
     del revoked
     matching = "FROM store.run WHERE $machine IN ('', machine_id::VARCHAR, hostname)"
     total = connection.execute(f"SELECT count(*) {matching}", {"machine": machine}).fetchall()[0][0]
+    if machine and not total:  # a name that it had when it ran is good enough
+        require_known(connection, machine)
     rows = connection.execute(
         f"""
         SELECT run.run_id::VARCHAR, run.machine_id::VARCHAR, run.hostname, run.chip, run.environment_name,
@@ -108,6 +110,17 @@ def list_runs(
     words = status_words(connection, [row[0] for row in rows])
     runs = [run_summary(row, words[row[1], row[0]]) for row in rows]
     return fleet.ListRunsResponse(runs=runs, total_runs=total)
+
+
+def require_known(connection: duckdb.DuckDBPyConnection, machine: str) -> None:
+    """By id or hostname. Raises NotFoundError."""
+    ((known,),) = connection.execute(
+        "SELECT count(*) FROM store.machine_sighting LEFT JOIN store.machine USING (machine_id)"
+        " WHERE $machine IN (machine_sighting.machine_id::VARCHAR, hostname)",
+        {"machine": machine},
+    ).fetchall()
+    if not known:
+        raise NotFoundError(f"There is no machine {machine!r}: see `llmenv fleet machines`.")
 
 
 def status_words(

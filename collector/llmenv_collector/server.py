@@ -129,14 +129,15 @@ def serve(folder: DataFolder, settings: Settings) -> None:
 
 async def run(collector: Collector) -> None:
     await adopt_machines(collector)
+    # Before there is a server that would have to be taken down again.
+    if collector.settings.metrics_listen:
+        metrics.serve(parse_address(collector.settings.metrics_listen, where="--metrics-listen"))
     server: Any = grpc.aio.server(interceptors=[Gate(collector.identity)], options=OPTIONS)
     serving = open_ports(server, collector)
     health = add_services(server, collector, agent_address=serving.agents_address)
     await server.start()
     stop = stop_signal()
     ended = asyncio.wrap_future(collector.store.ended)
-    if collector.settings.metrics_listen:
-        metrics.serve(parse_address(collector.settings.metrics_listen, where="--metrics-listen"))
     tasks = [
         asyncio.create_task(Health(health, collector.store).watch()),
         asyncio.create_task(

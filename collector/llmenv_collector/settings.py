@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DURATION_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+# Of any number: 31 years in seconds, and a thousand times what a collector can have of anything else.
+MOST = 1_000_000_000
 KIND_WORDS = {int: "a whole number", float: "a number", str: "text"}
 DEFAULT_PORTS = {"listen": 7443, "agents_listen": 7444}
 
@@ -138,8 +140,8 @@ def convert(name: str, value: object, *, where: str) -> Any:
         converted = wanted(value)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {name} must be {KIND_WORDS[wanted]}, not {value!r}.") from error
-    if isinstance(converted, (int, float)) and not converted > 0:
-        raise UsageError(f"{where}: {name} must be above 0, not {value!r}.")
+    if isinstance(converted, (int, float)) and not 0 < converted <= MOST:
+        raise UsageError(f"{where}: {name} must be above 0 and at most {MOST:,}, not {value!r}.")
     return converted
 
 

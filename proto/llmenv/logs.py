@@ -14,6 +14,8 @@ import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeAlias
 
+from llmenv.harmless import harmless_line
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -81,7 +83,8 @@ class TextFormatter(_LineFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={value}" for name, value in self.fields_of(record).items())
-        line = f"{_time(record)} {record.levelname:7} {record.getMessage()}{' ' if fields else ''}{fields}"
+        message = harmless_line(record.getMessage())  # it may quote what a check or a machine wrote
+        line = f"{_time(record)} {record.levelname:7} {message}{' ' if fields else ''}{harmless_line(fields)}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

@@ -154,6 +154,10 @@ def test_a_command_that_waited_too_long_expires(agent: Agent) -> None:
         ({"run_checks": {"checks": ["nonsense"]}}, "There is no check 'nonsense'"),
         ({"run_checks": {"suite": "quick", "targets": ["other"]}}, "There is no target 'other'"),
         ({"run_checks": {"suite": "quick", "parameters_json": "["}}, "The parameters are no JSON object"),
+        (
+            {"run_checks": {"suite": "quick", "parameters_json": '{"elsewhere": {"x": 1}}'}},
+            "there are parameters for elsewhere, which is not to be run",
+        ),
         ({"cancel_run": {"run_id": "r"}}, "run r is not in progress"),
         ({}, "does not know the command"),
     ],

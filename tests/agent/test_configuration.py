@@ -69,6 +69,7 @@ def test_an_empty_file_runs_quick_once_a_day() -> None:
         ("[agent]\n\nstate = 1", "agent.toml:3: agent.state is not known here"),
         ('[[target]]\npython = "a"\n[[target]]\npython = "b"\npyton = "c"', "agent.toml:5: target.pyton"),
         ('[[target]]\nname = "x"', "agent.toml:1: target needs python"),
+        ('[[target]]\npython = "x"\nvariables = { "A=B" = "1" }', "agent.toml:3: target.variables has 'A=B'"),
         ('[target]\npython = "x"', "agent.toml:1: target is written [[target]]"),
         ('[schedule.quick]\nevery = "1y"', "agent.toml:2: schedule.quick.every cannot be read"),
         ('[schedule.quick]\nat = "0 3 * *"', "agent.toml:2: schedule.quick.at cannot be read"),

@@ -187,7 +187,7 @@ def test_sql_cut_by_the_cap(llmenv: Callable[..., Any], logged_in: Any) -> None:
     logged_in.servicer.query_parts = query_answer(rows=2, is_truncated=True)
     answered = llmenv("sql", "SELECT 1", "--format", "csv")
     assert answered.code == PARTIAL
-    assert "cap cut the answer" in answered.err
+    assert "The answer was cut there" in answered.err
 
 
 def test_sql_that_is_wrong(llmenv: Callable[..., Any], logged_in: Any) -> None:

@@ -71,6 +71,25 @@ def test_a_port_in_use_is_refused(own_collector: RunningCollector, tmp_path: Pat
     assert "cannot be listened on" in done.stderr
 
 
+def test_a_metrics_port_in_use_is_one_sentence(own_collector: RunningCollector, tmp_path: Path) -> None:
+    """Nothing of a server that was never started is left to complain."""
+    other = str(tmp_path / "other")
+    run_command("init", "--data", other)
+    listen = ("--listen", "127.0.0.1:0", "--agents-listen", "127.0.0.1:0")
+    done = run_command("serve", "--data", other, *listen, "--metrics-listen", own_collector.people_address)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cannot be listened on for metrics" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["", "collector.lab:7443", "bad host/x", "a,b", "-a.lab", "a" * 64 + ".lab"])
+def test_a_host_that_is_none_makes_no_collector(tmp_path: Path, host: str) -> None:
+    """A port is the likely mistake: tokens would carry an address that nobody reaches."""
+    done = run_command("init", "--data", str(tmp_path / "new"), "--host", host)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "not a host name" in done.stderr
+    assert not (tmp_path / "new" / "identity.db").exists()
+
+
 def test_serving_json_is_there_while_it_serves(own_collector: RunningCollector) -> None:
     """It names both ports and the process, and goes when the collector ends."""
     path = own_collector.folder / "serving.json"

@@ -283,6 +283,13 @@ def test_runs_are_listed_newest_first_with_their_readiness(store: Store) -> None
     assert listed.total_runs == 2
 
 
+def test_runs_of_a_machine_that_is_none_are_not_an_empty_list(store: Store) -> None:
+    """A name that is mistyped is said; a machine without runs has none."""
+    Agent(store, hostname="idle")
+    with store.reader() as connection, pytest.raises(NotFoundError, match="There is no machine 'nope'"):
+        queries.list_runs(connection, revoked=(), machine="nope", limit=0)
+
+
 def test_machines_are_listed_with_their_presence(store: Store) -> None:
     """Sorted by hostname, without the revoked ones, with what the open streams know."""
     second, first, gone = Agent(store, hostname="b"), Agent(store, hostname="a"), Agent(store, hostname="c")

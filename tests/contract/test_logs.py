@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -53,6 +54,12 @@ def test_a_line_of_json_names_what_it_is_about() -> None:
     assert (lines[1]["run_id"], lines[1]["record_id"], lines[1]["level"]) == ("r1", "c1", "warning")
     assert lines[1]["logger"] == "llmenv_agent.work"
     assert "KeyError: 'gone'" in lines[3]["exception"]
+
+
+def test_what_is_quoted_does_not_steer_the_terminal() -> None:
+    """A check's output may hold escape sequences, and lines in another one's name."""
+    record = logging.LogRecord("x", logging.INFO, "x.py", 1, "said %s", ("\x1b[31mred\nforged",), None)
+    assert logs.TextFormatter({}).format(record).endswith("said \ufffd[31mred\ufffdforged")
 
 
 def test_a_line_of_text_names_the_same() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("statement", metavar="SELECT")
 @click.option(
     "--max-rows",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 2**63 - 1),
     default=0,
     metavar="N",
     help="Rows at most; 0 for the collector's own cap.",
@@ -42,7 +42,10 @@ def sql(context: click.Context, *, statement: str, max_rows: int, output_format:
     write_listing(_listing(answer), output_format=output_format, stream=sys.stdout)
     click.echo(f"Rows: {answer.table.num_rows:,}, as of {answer.snapshot:%Y-%m-%d %H:%M:%S} UTC.", err=True)
     if answer.is_truncated:
-        click.echo("The collector's cap cut the answer: ask for less, or raise --max-rows.", err=True)
+        click.echo(
+            "The answer was cut there: more rows match. --max-rows asks for more, up to the collector's cap.",
+            err=True,
+        )
         context.exit(ExitCode.PARTIAL)
 
 

@@ -8,8 +8,9 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING, TextIO
 
+from llmenv.harmless import harmless
+
 from llmenv_cli.render.blocks import Column, Grid
-from llmenv_cli.render.harmless import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from llmenv.harmless import harmless
+
 from llmenv_cli.render.blocks import Bullets, Grid, Paragraph
-from llmenv_cli.render.harmless import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
+from llmenv.harmless import harmless
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, Group
@@ -16,7 +17,6 @@ from rich.table import Table
 from rich.text import Text
 
 from llmenv_cli.render.blocks import Bullets, Grid, Paragraph
-from llmenv_cli.render.harmless import harmless
 from llmenv_cli.render.wrapping import Wrapped
 
 if TYPE_CHECKING:
@@ -95,7 +95,15 @@ def _bullets(block: Bullets) -> RenderableType:
 def _grid(grid: Grid, width: int) -> Table:
     shown = _fitting(grid, width)
     has_header = any(column.title for column in grid.columns)
-    table = Table(box=box.SIMPLE_HEAD, show_header=has_header, show_edge=False, pad_edge=False)
+    left_out = [column.title for index, column in enumerate(grid.columns) if index not in shown]
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_header=has_header,
+        show_edge=False,
+        pad_edge=False,
+        caption=Text(f"--format md: + {', '.join(left_out)}", style="dim") if left_out else None,
+        caption_justify="left",
+    )
     for index in shown:
         column = grid.columns[index]
         justify: JustifyMethod = "right" if column.is_number else "left"

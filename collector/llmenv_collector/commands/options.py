@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from llmenv.harmless import harmless_line
 
 from llmenv_collector.data_folder import DataFolder, default_path
 
@@ -32,13 +33,9 @@ def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; what a machine says of itself cannot steer the terminal."""
-    lines = [list(headings), *([printable(cell) for cell in row] for row in rows)]
+    lines = [list(headings), *([harmless_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
-
-
-def printable(text: str) -> str:
-    return "".join(each if each.isprintable() else "\ufffd" for each in text)
