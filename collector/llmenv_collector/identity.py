@@ -144,12 +144,6 @@ class Identity:
             )
             return [EnrolledMachine(*row) for row in rows]
 
-    def may_connect(self, machine_id: str) -> bool:
-        """Enrolled, and not revoked."""
-        query = "SELECT 1 FROM machine WHERE machine_id = ? AND revoked_at IS NULL"
-        with self.reading() as connection:
-            return connection.execute(query, (machine_id,)).fetchone() is not None
-
     def admit(self, machine_id: str) -> None:
         """A machine that shows a certificate of ours.  Raises ForbiddenError for a revoked one.
 

@@ -23,13 +23,18 @@ if TYPE_CHECKING:
 
 def open_store(folder: DataFolder, *, reserve_bytes: int) -> Store:
     """Raises DamagedStoreError with the command that helps, StoreError for what is no damage."""
-    if not folder.database.exists():
-        raise DamagedStoreError(f"There is no database {folder.database}. {offer(folder)}")
+    require_database(folder)
     try:
         return Store(folder.database, reserve_bytes=reserve_bytes)
     except DamagedStoreError as error:
         aside = set_aside(folder, "damaged")
         raise DamagedStoreError(f"{error} It was moved to {aside}. {offer(folder, aside)}") from error
+
+
+def require_database(folder: DataFolder) -> None:
+    """Raises DamagedStoreError with the command that helps: to connect would begin an empty one."""
+    if not folder.database.exists():
+        raise DamagedStoreError(f"There is no database {folder.database}. {offer(folder)}")
 
 
 def offer(folder: DataFolder, aside: Path | None = None) -> str:

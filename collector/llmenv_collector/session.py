@@ -290,8 +290,7 @@ class Session:
         """Says that the collector is there, and looks whether the machine may still be."""
         while True:
             await asyncio.sleep(self.house.heartbeat_seconds)
-            if not await asyncio.to_thread(self.house.identity.may_connect, self.machine_id):
-                raise ForbiddenError(f"Machine {self.machine_id} was revoked.")
+            await asyncio.to_thread(self.house.identity.admit, self.machine_id)
             heartbeat = agent_service_pb2.Heartbeat(
                 sent_at=clock.to_timestamp(clock.now()),
                 is_doubled=self.house.streams.doubles.are_at_work(self.machine_id),

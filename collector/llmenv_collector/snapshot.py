@@ -81,6 +81,8 @@ class Snapshots:
     async def _take(self) -> Snapshot:
         started = time.monotonic()
         path = self._folder / f"{new_id()}.duckdb"
+        # Counted before: what is committed while the file is copied may not be in it.
+        commits = self._store.commits
         taken_at = await asyncio.wrap_future(self._store.checkpoint_and_hold())
         try:
             await asyncio.to_thread(copy, self._store.path, path)
@@ -90,7 +92,7 @@ class Snapshots:
         finally:
             await asyncio.wrap_future(self._store.release())
         ended = time.monotonic()
-        return Snapshot(path, taken_at, self._store.commits, ended + KEEP_FACTOR * (ended - started))
+        return Snapshot(path, taken_at, commits, ended + KEEP_FACTOR * (ended - started))
 
     def _drop_when_unused(self, snapshot: Snapshot) -> None:
         if snapshot.users == 0 and snapshot is not self._newest:

@@ -73,15 +73,18 @@ class Store:
 
     def spool_state(self, spool_id: str) -> Future[SpoolState]:
         """After everything that was delivered before this call."""
-        return self.request(lambda connection: read_spool_state(connection, spool_id))
+        return self.request(lambda connection: read_spool_state(connection, spool_id), is_change=False)
 
     def confirm_rejection(self, spool_id: str, sequence: int) -> Future[None]:
         return self.request(lambda connection: confirm_rejection(connection, spool_id, sequence))
 
-    def request(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> Future[T]:
-        """Has the writer do something between two groups.  `act` raises nothing but duckdb.Error."""
+    def request(self, act: Callable[[duckdb.DuckDBPyConnection], T], *, is_change: bool = True) -> Future[T]:
+        """Has the writer do something between two groups.
+
+        `act` raises nothing but duckdb.Error and FullStoreError.
+        """
         done: Future[T] = Future()
-        self._waiting.put(Request(act, done))
+        self._waiting.put(Request(act, done, is_change=is_change))
         return done
 
     def checkpoint_and_hold(self) -> Future[int]:
@@ -89,14 +92,14 @@ class Store:
 
         Returns the time of that state, microseconds since 1970.
         """
-        return self.request(self._checkpoint_and_hold)
+        return self.request(self._checkpoint_and_hold, is_change=False)
 
     def release(self) -> Future[None]:
-        return self.request(self._release)
+        return self.request(self._release, is_change=False)
 
     def try_again(self) -> Future[None]:
         """After a failure: writes what is committed into the file, which shows whether it can be written."""
-        return self.request(self._try_again)
+        return self.request(self._try_again, is_change=False)
 
     def obstacle(self) -> str:
         """Why nothing can be stored now, one sentence; empty when it can."""
@@ -104,7 +107,7 @@ class Store:
 
     @property
     def commits(self) -> int:
-        """Groups and requests since it was opened, a count: unchanged means that nothing is new."""
+        """Groups and changes since it was opened, a count: unchanged means that nothing is new."""
         return self._commits
 
     @property
@@ -180,7 +183,7 @@ class Store:
         except (duckdb.Error, FullStoreError) as error:
             self._fail([request], error)
             return
-        self._commits += 1
+        self._commits += request.is_change
         request.done.set_result(result)
 
     def _fail(self, items: Sequence[Item], error: Exception) -> None:

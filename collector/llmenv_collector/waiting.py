@@ -56,6 +56,7 @@ class Request:
 
     act: Callable[[duckdb.DuckDBPyConnection], Any]
     done: Future[Any]
+    is_change: bool = True
     since: float = field(default_factory=time.monotonic)
 
 

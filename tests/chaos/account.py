@@ -37,6 +37,24 @@ class Spooled:
     """Sequences of a tombstone; 0 for a record."""
 
 
+def check_acknowledged(world: World) -> None:
+    """What a dead collector acknowledged is in its files. Raises UnexplainedError.
+
+    Asked before it is started: at the next Welcome the agent sends again what is missing, and a broken
+    promise is mended.
+    """
+    store = duckdb.connect(str(world.copy_database(world.folder / "copy")))
+    try:
+        marks = dict(_rows(store, "SELECT spool_id::VARCHAR, sequence FROM store.watermark"))
+    finally:
+        store.close()
+    # Read last: the files stand still, and an acknowledgement on its way may still arrive.
+    with contextlib.closing(sqlite3.connect(world.spool)) as spool:
+        ((spool_id, heard),) = spool.execute("SELECT spool_id, watermark FROM spool").fetchall()
+    held = marks.get(spool_id, 0)
+    require(heard <= held, f"{heard} records of {spool_id} were acknowledged, {held} are in the files")
+
+
 @dataclass
 class Account:
     """What is known over all rounds: records may leave the spool, but never the account."""

@@ -22,7 +22,6 @@ Chance: TypeAlias = random.Random
 Step: TypeAlias = "tuple[float, Callable[[World], None]]"
 LONGEST_START = 1.8
 """Seconds after the start of an agent within which its work is done, on a machine that is not busy."""
-ABANDONED_SECONDS = 0.3
 
 
 @dataclass
@@ -72,6 +71,12 @@ def failpoint(chance: Chance) -> Plan:
     if "checkpoint" in name:
         plan.later.append((moment(chance), _checkpoint))
     return plan
+
+
+def before_commit(chance: Chance) -> Plan:
+    """The collector dies with rows in hand: nobody may have been told that they are durable."""
+    entry = f"collector.commit.before=kill:{chance.randint(1, 6)}"
+    return Plan(says=f"failpoint {entry}", collector_failpoints=[entry])
 
 
 def kill(chance: Chance) -> Plan:
@@ -209,6 +214,7 @@ DISTURBANCES: dict[Disturbance, int] = {
     older_spool: 3,
     older_database: 4,
     poison: 3,
+    before_commit: 8,
 }
 ALSO = 0.25
 """Share of rounds with a second disturbance."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import sqlite3
 import subprocess
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.chaos.account import Account, UnexplainedError
+from tests.chaos.account import Account, UnexplainedError, check_acknowledged
 from tests.chaos.disturbances import draw, possible_in
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Rounds:
             self._world.keep_spool()
             self._settle()
         self._account.check(self._world)
+        self._world.went_back = False
         if number % COPY_EVERY == 0:
             self._world.keep_database()
         return Played(number, plan, time.monotonic() - began, len(self._account.minted) - minted)
@@ -92,12 +95,20 @@ class Rounds:
     def _tend(self) -> None:
         world = self._world
         if not world.is_running("collector"):
+            self._look_at_the_dead()
             world.start_collector()
         for name in ("agent", "collector"):
             if not world.is_stopped(name):
                 self._stopped_since.pop(name, None)
             elif time.monotonic() - self._stopped_since.setdefault(name, time.monotonic()) > PAUSE_SECONDS:
                 world.go_on(name)
+
+    def _look_at_the_dead(self) -> None:
+        """Not where an older database was put back: there the agent is rightly ahead until it is told."""
+        if self._world.went_back:
+            return
+        with contextlib.suppress(sqlite3.OperationalError):  # the agent's disk may be full
+            check_acknowledged(self._world)
 
     def _settle(self) -> None:
         """Nothing disturbs any more: within a few starts of the agent everything is delivered."""

@@ -53,6 +53,8 @@ class World:
         self.collector: subprocess.Popen[bytes] | None = None
         self._ports: dict[str, str] = {}
         self._kept: dict[str, Path] = {}
+        self.went_back = False
+        """Whether the collector has an older database than the agent has heard of."""
         self._build()
 
     def _build(self) -> None:
@@ -210,6 +212,7 @@ class World:
         if "database" in self._kept:
             self.end_collector()
             self._put_back(self._kept["database"], over=self.database, ending=".wal")
+            self.went_back = True
             self._kept = {}
             self.start_collector()
 

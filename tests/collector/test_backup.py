@@ -229,6 +229,9 @@ def test_a_damaged_database_is_kept_and_the_command_that_helps_is_named(
     assert offered in refused.stderr
     (kept,) = stoppable.folder.glob("llmenv.duckdb.damaged-*Z")
     assert str(kept) in refused.stderr
+    for command in (("backup", str(tmp_path / "never")), ("migrate",)):  # neither makes an empty one
+        done = run_command(*command, "--data", str(stoppable.folder))
+        assert (done.returncode, "There is no database" in done.stderr) == (ExitCode.DAMAGED, True)
     again = serve(stoppable)
     assert (again.returncode, "There is no database" in again.stderr) == (ExitCode.DAMAGED, True)
 

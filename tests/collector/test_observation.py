@@ -65,7 +65,7 @@ def test_prometheus_reads_what_happened(observed: tuple[RunningCollector, str]) 
     assert seen[f"{prefix}_database_bytes", ()] > 0
     assert seen[f"{prefix}_queue_records", ()] == 0
     stream.close()
-    wait_until(lambda: scraped(url).get((f"{prefix}_streams_ended_total", ("CANCELLED",)), 0) >= 0)
+    wait_until(lambda: scraped(url).get((f"{prefix}_streams_ended_total", ("OK",)), 0) == 1)
     wait_until(lambda: scraped(url)[f"{prefix}_streams", ()] == 0)
     said = str(scraped(url))
     assert [text for text in (machine.machine_id, spool_id, "secret-hostname") if text in said] == []

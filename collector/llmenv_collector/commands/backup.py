@@ -65,7 +65,7 @@ def sound_copy(folder: DataFolder) -> Iterator[tuple[Path, dt.datetime, bool]]:
     import contextlib
     import datetime as dt
 
-    from llmenv_collector import migrate, serving_collector
+    from llmenv_collector import migrate, quarantine, serving_collector
     from llmenv_collector.errors import DataFolderError
 
     with contextlib.ExitStack() as stack:
@@ -75,6 +75,7 @@ def sound_copy(folder: DataFolder) -> Iterator[tuple[Path, dt.datetime, bool]]:
             copy = stack.enter_context(serving_collector.snapshot(folder))
             yield copy.path, copy.taken_at, True
         else:
+            quarantine.require_database(folder)
             connection = migrate.connect(folder.database)
             connection.execute("CHECKPOINT")
             connection.close()

@@ -19,10 +19,11 @@ def command(folder: DataFolder) -> None:
 
     `serve` does the same when it starts; this is for doing it beforehand.
     """
-    from llmenv_collector import migrate
+    from llmenv_collector import migrate, quarantine
 
     folder.require_initialised()
     with folder.lock():
+        quarantine.require_database(folder)
         connection = migrate.connect(folder.database)
         try:
             applied = migrate.migrate(connection)
