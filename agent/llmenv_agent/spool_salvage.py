@@ -47,15 +47,17 @@ def is_damage(error: Exception) -> bool:
 
 
 def require_sound(connection: sqlite3.Connection) -> None:
-    """Raises sqlite3.DatabaseError for a file in which pages or marks contradict one another."""
-    problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    """Raises sqlite3.DatabaseError for a file in which pages, indexes or marks contradict one another.
+
+    Not `quick_check`, which leaves indexes out: a row that is missing in one can be read, and ends the
+    process that changes it.
+    """
+    problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if problem != "ok":
         raise sqlite3.DatabaseError(problem)
-    (spool,) = connection.execute("SELECT * FROM spool").fetchall() or [None]
-    if spool is None or not _is_known(spool):
-        raise sqlite3.DatabaseError("its ids are not those that were written")
+    spool = _only_row(connection)
     last = connection.execute("SELECT ifnull(max(sequence), 0) FROM record").fetchone()[0]
-    if not _are_plausible(spool) or last > spool["last_sequence"]:
+    if not _are_plausible(spool) or max(last, spool["watermark"]) != spool["last_sequence"]:
         raise sqlite3.DatabaseError("its marks contradict its records")
 
 
@@ -91,9 +93,9 @@ def salvage(aside: Path, into: sqlite3.Connection) -> int | None:
 
 
 def _salvage(damaged: sqlite3.Connection, into: sqlite3.Connection) -> int:
-    (spool,) = damaged.execute("SELECT * FROM spool").fetchall() or [None]
-    if spool is None or not _is_known(spool) or not _are_plausible(spool):
-        raise sqlite3.DatabaseError("the ids or marks cannot be relied on")
+    spool = _only_row(damaged)
+    if not _are_plausible(spool):
+        raise sqlite3.DatabaseError("its marks cannot be relied on")
     _take_marks(into, spool)
     taken = sum(_take(into, row) for row in _readable(damaged, spool["last_sequence"]))
     _close_tail(into)
@@ -102,8 +104,18 @@ def _salvage(damaged: sqlite3.Connection, into: sqlite3.Connection) -> int:
     return taken
 
 
-def _is_known(spool: sqlite3.Row) -> bool:
-    return bool(spool["checksum"] == identity_checksum(spool["spool_id"], spool["machine_id"]))
+def _only_row(connection: sqlite3.Connection) -> sqlite3.Row:
+    """The spool's ids and marks.  Raises sqlite3.DatabaseError where they are not one row as it was written.
+
+    A changed byte can make a page of another table, or of no rows, stand in the place of this one.
+    """
+    rows: list[sqlite3.Row] = connection.execute("SELECT * FROM spool LIMIT 2").fetchall()
+    if len(rows) != 1:
+        raise sqlite3.DatabaseError("its ids and marks are not one row")
+    (spool,) = rows
+    if spool["checksum"] != identity_checksum(spool["spool_id"], spool["machine_id"]):
+        raise sqlite3.DatabaseError("its ids are not those that were written")
+    return spool
 
 
 def _are_plausible(spool: sqlite3.Row) -> bool:
