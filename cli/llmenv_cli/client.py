@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Self
 
 import grpc
+from llmenv.fleet.v1 import fleet_report_pb2
 from llmenv.fleet.v1 import fleet_service_pb2 as messages
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from google.protobuf.timestamp_pb2 import Timestamp
     from llmenv.fleet.v1.run_pb2 import Run
 
     from llmenv_cli.credentials import Credentials
@@ -98,9 +98,9 @@ class FleetClient:
         with self._translated():
             return self._stub.GetRun(request, timeout=self._timeout, metadata=self._metadata).run
 
-    def report(self, *, since: Timestamp | None) -> messages.GetFleetReportResponse:
-        """On runs that started at or after `since`; None for all."""
-        request = messages.GetFleetReportRequest(since=since)
+    def report(
+        self, request: fleet_report_pb2.GetFleetReportRequest
+    ) -> fleet_report_pb2.GetFleetReportResponse:
         with self._translated():
             return self._stub.GetFleetReport(request, timeout=self._timeout, metadata=self._metadata)
 

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmenv.fleet.v1.fleet_service_pb2 import GetFleetReportResponse
+    from llmenv.fleet.v1.fleet_report_pb2 import GetFleetReportResponse
 
     from llmenv_cli.render.listing import Listing
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 
-from llmenv_collector import clock, delivery, labels, queries, report
+from llmenv_collector import clock, delivery, labels, queries
 from llmenv_collector.command_servicer import CommandServicer
 from llmenv_collector.gate import PERSON
+from llmenv_collector.report_servicer import ReportServicer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from llmenv_collector.command_desk import CommandDesk
     from llmenv_collector.identity import Identity
     from llmenv_collector.labels import LabelCopy
+    from llmenv_collector.machine_selection import Selector
     from llmenv_collector.statements import Statements
     from llmenv_collector.store import Store
     from llmenv_collector.streams import Streams
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 # mypy: disable-error-code="override"
 
 
-class FleetServicer(CommandServicer):
+class FleetServicer(CommandServicer, ReportServicer):
     def __init__(
         self,
         *,
@@ -40,6 +42,7 @@ class FleetServicer(CommandServicer):
         streams: Streams,
         statements: Statements,
         label_copy: LabelCopy,
+        selector: Selector,
         desk: CommandDesk,
     ) -> None:
         super().__init__(desk)
@@ -48,6 +51,7 @@ class FleetServicer(CommandServicer):
         self._streams = streams
         self._statements = statements
         self._label_copy = label_copy
+        self._selector = selector
 
     async def WhoAmI(self, request: fleet.WhoAmIRequest, context: Context) -> fleet.WhoAmIResponse:
         token = PERSON.get()
@@ -76,13 +80,6 @@ class FleetServicer(CommandServicer):
 
     async def GetRun(self, request: fleet.GetRunRequest, context: Context) -> fleet.GetRunResponse:
         return fleet.GetRunResponse(run=await self._read(queries.get_run, run_id=request.run_id))
-
-    async def GetFleetReport(
-        self, request: fleet.GetFleetReportRequest, context: Context
-    ) -> fleet.GetFleetReportResponse:
-        since = clock.from_timestamp(request.since) if request.HasField("since") else None
-        response: fleet.GetFleetReportResponse = await self._read(report.fleet_report, since=since)
-        return response
 
     async def GetDelivery(
         self, request: fleet.GetDeliveryRequest, context: Context

@@ -60,29 +60,13 @@ class Selector:
             candidates = [one for one in candidates if one.machine_id in named]
         candidates = [one for one in candidates if all(one.has(label) for label in selection.labels)]
         if selection.where:
-            satisfying = await self._satisfying(selection.where)
+            satisfying = await self.satisfying(selection.where)
             candidates = [one for one in candidates if one.machine_id in satisfying]
         if not candidates:
             raise NotFoundError("No machine is selected: `llmenv fleet machines` lists those there are.")
         return sorted(candidates, key=lambda one: (one.hostname, one.machine_id))
 
-    def _candidates(self) -> list[Candidate]:
-        """Under the hostname that a machine last said, as it is listed."""
-        label = labels.of_machines(self._identity)
-        with self._store.reader() as connection:
-            query = "SELECT machine_id::VARCHAR, hostname FROM store.machine"
-            hostnames = dict(connection.execute(query).fetchall())
-        return [
-            Candidate(
-                one.machine_id,
-                hostnames.get(one.machine_id, one.hostname),
-                label.get(one.machine_id, {}),
-            )
-            for one in self._identity.machines()
-            if one.revoked_at is None
-        ]
-
-    async def _satisfying(self, condition: str) -> Collection[str]:
+    async def satisfying(self, condition: str) -> Collection[str]:
         """Ids of the machines that satisfy a person's condition, evaluated where people's SQL is."""
         await self._label_copy.refresh()
         # The condition stands on lines of its own: a comment at its end must not swallow the bracket.
@@ -100,6 +84,22 @@ class Selector:
             raise StatementLimitError("The condition gives more rows than one statement may return.")
         with pa.ipc.open_stream(stream) as reader:
             return frozenset(reader.read_all().column("machine_id").to_pylist())
+
+    def _candidates(self) -> list[Candidate]:
+        """Under the hostname that a machine last said, as it is listed."""
+        label = labels.of_machines(self._identity)
+        with self._store.reader() as connection:
+            query = "SELECT machine_id::VARCHAR, hostname FROM store.machine"
+            hostnames = dict(connection.execute(query).fetchall())
+        return [
+            Candidate(
+                one.machine_id,
+                hostnames.get(one.machine_id, one.hostname),
+                label.get(one.machine_id, {}),
+            )
+            for one in self._identity.machines()
+            if one.revoked_at is None
+        ]
 
 
 def require_clear(selection: MachineSelection) -> None:

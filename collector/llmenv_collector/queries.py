@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmenv.catalog.status import WORDS, blocking_checks
+from llmenv.fleet.v1 import fleet_report_pb2, machine_pb2, record_pb2, result_pb2, run_pb2
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
-from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2, run_pb2
 
 from llmenv_collector import clock
 from llmenv_collector.errors import NotFoundError, UsageError
@@ -158,9 +158,9 @@ def run_summary(row: tuple[Any, ...], words: dict[str, str]) -> fleet.RunSummary
     )
 
 
-def readiness(words: Mapping[str, str], *, is_apple_silicon: bool) -> fleet.Readiness:
+def readiness(words: Mapping[str, str], *, is_apple_silicon: bool) -> fleet_report_pb2.Readiness:
     blocking = blocking_checks(words, is_apple_silicon=is_apple_silicon)
-    return fleet.Readiness(is_ready=not blocking, blocking=blocking)
+    return fleet_report_pb2.Readiness(is_ready=not blocking, blocking=blocking)
 
 
 def get_run(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], run_id: str) -> run_pb2.Run:

@@ -254,6 +254,7 @@ def fleet_servicer(collector: Collector) -> FleetServicer:
         streams=streams,
         statements=statements,
         label_copy=label_copy,
+        selector=selector,
         desk=CommandDesk(store=store, identity=identity, streams=streams, selector=selector),
     )
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from google.protobuf import json_format
+from llmenv.fleet.v1 import fleet_report_pb2 as report_messages
 from llmenv.fleet.v1 import fleet_service_pb2 as messages
 from llmenv.fleet.v1 import fleet_service_pb2_grpc as services
 from llmenv.fleet.v1.run_pb2 import Run
@@ -113,7 +114,7 @@ class FleetServicer(services.FleetServiceServicer):
     """Answers like a collector with two runs of one machine. `answers` may replace the fleet report."""
 
     def __init__(self) -> None:
-        self.report = messages.GetFleetReportResponse()
+        self.report = report_messages.GetFleetReportResponse()
         self.ledger = messages.GetDeliveryResponse()
         self.query_parts: list[messages.QueryResponse] = []
         self.commands: list[messages.IssuedCommand] = []
@@ -164,7 +165,9 @@ class FleetServicer(services.FleetServiceServicer):
             context.abort(grpc.StatusCode.NOT_FOUND, f"There is no run {request.run_id!r}.")
         return messages.GetRunResponse(run=read_run("ready_m2_ultra"))
 
-    def GetFleetReport(self, request: Any, context: grpc.ServicerContext) -> messages.GetFleetReportResponse:  # noqa: N802
+    def GetFleetReport(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> report_messages.GetFleetReportResponse:
         self._admit(request, context)
         return self.report
 
@@ -219,7 +222,7 @@ def summary(name: str, *, is_ready: bool, counts: dict[str, int]) -> messages.Ru
         ended_at=run.ended_at,
         outcome=run.outcome,
         status_counts=counts,
-        readiness=messages.Readiness(is_ready=is_ready),
+        readiness=report_messages.Readiness(is_ready=is_ready),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pyarrow as pa
 import pytest
+from llmenv.fleet.v1 import fleet_report_pb2 as report_messages
 from llmenv.fleet.v1 import fleet_service_pb2 as messages
 from llmenv.fleet.v1 import result_pb2
 from llmenv_cli.client import translated
@@ -39,12 +40,17 @@ def query_answer(*, rows: int, is_truncated: bool = False) -> list[messages.Quer
     return [first, messages.QueryResponse(arrow_ipc=content[100:], is_truncated=is_truncated, rows=rows)]
 
 
-def fleet_report() -> messages.GetFleetReportResponse:
+def fleet_report() -> report_messages.GetFleetReportResponse:
     """Two machines of three report; one is not ready."""
-    report = messages.GetFleetReportResponse(
-        coverage=messages.Coverage(
-            machines=3, reporting=2, silent_machines=["air-7"], runs=12, results=84, pending=1
-        )
+    report = report_messages.GetFleetReportResponse(
+        coverage={
+            "machines": 3,
+            "reporting": 2,
+            "silent": [{"hostname": "air-7"}],
+            "runs": 12,
+            "results": 84,
+            "pending": 1,
+        }
     )
     report.coverage.freshest_run_at.FromJsonString("2026-02-15T16:20:00Z")
     report.coverage.oldest_run_at.FromJsonString("2026-02-01T09:00:00Z")
@@ -59,17 +65,17 @@ def fleet_report() -> messages.GetFleetReportResponse:
     bad.statuses.update({"torch_basics": result_pb2.STATUS_FAIL})
     bad.readiness.blocking.update({"torch_basics": "fail", "torch_training": "unknown"})
     report.chips.add(
-        chip="Apple M2 Ultra",
-        gpu_cores=60,
-        memory_bytes=64 * 2**30,
-        device="mps",
-        check_name="torch_training",
-        measurement="steps_per_second",
-        unit="step/s",
-        direction=result_pb2.DIRECTION_HIGHER_IS_BETTER,
-        median=76.9,
-        low=70.1,
-        high=80.2,
+        variant={"chip": "Apple M2 Ultra", "gpu_cores": 60, "memory_bytes": 64 * 2**30},
+        series={
+            "device": "mps",
+            "check_name": "torch_training",
+            "measurement": "steps_per_second",
+            "unit": "step/s",
+            "direction": result_pb2.DIRECTION_HIGHER_IS_BETTER,
+        },
+        median={"value": 76.9, "low": 72.4, "high": 79.8},
+        lowest=70.1,
+        highest=80.2,
         machines=2,
         results=9,
     )
@@ -149,7 +155,7 @@ def test_fleet_report_for_programs(llmenv: Callable[..., Any], logged_in: Any) -
     logged_in.servicer.report = fleet_report()
     whole = json.loads(llmenv("fleet", "report", "--format", "json").out)
     rows = list(csv.DictReader(io.StringIO(llmenv("fleet", "report", "--format", "csv").out)))
-    assert whole["coverage"]["silent_machines"] == ["air-7"]
+    assert [one["hostname"] for one in whole["coverage"]["silent"]] == ["air-7"]
     assert [(row["hostname"], row["check"], row["status"]) for row in rows] == [
         ("studio-3", "torch_basics", "pass"),
         ("studio-3", "torch_training", "pass"),

@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+from llmenv.fleet.v1 import fleet_report_pb2
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest
 from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceStub
@@ -47,7 +48,7 @@ FLEET_REQUESTS = {
     "ListMachines": fleet.ListMachinesRequest(),
     "ListRuns": fleet.ListRunsRequest(),
     "GetRun": fleet.GetRunRequest(run_id="00000000-0000"),
-    "GetFleetReport": fleet.GetFleetReportRequest(),
+    "GetFleetReport": fleet_report_pb2.GetFleetReportRequest(),
     "Query": fleet.QueryRequest(sql="SELECT 1"),
 }
 

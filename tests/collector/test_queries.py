@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
-from llmenv_collector import queries, report
+from llmenv_collector import queries
 from llmenv_collector.errors import NotFoundError, UsageError
+from llmenv_collector.fleet_report import report
+from llmenv_collector.fleet_report.period import Period
 from llmenv_collector.group import Sighting
 from llmenv_collector.ingest import Arrival
 from llmenv_collector.queries import Presence
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
     from google.protobuf.message import Message
 
+WHOLE_HISTORY = Period(since=0, as_of=10**15)
 TEXTS = st.text(max_size=8)
 NUMBERS = st.floats(allow_nan=False)
 IDS = {"run_id", "result_id"}
@@ -102,7 +106,7 @@ def test_no_machine_adds_to_another_ones_run(store: Store) -> None:
     honest, hostile = Agent(store, hostname="honest"), Agent(store, hostname="hostile")
     run = honest.simple_run(started=100, torch_basics="pass")
     with store.reader() as connection:
-        before = report.fleet_report(connection, revoked=(), since=None)
+        before = report.fleet_report(connection, WHOLE_HISTORY)
     forged = run_pb2.Run()
     forged.CopyFrom(run)
     forged.outcome = run_pb2.RUN_OUTCOME_INTERRUPTED
@@ -114,7 +118,7 @@ def test_no_machine_adds_to_another_ones_run(store: Store) -> None:
     hostile.deliver(run_finished={"run_id": run.run_id, "outcome": forged.outcome})
     with store.reader() as connection:
         assert run == queries.get_run(connection, revoked=(), run_id=run.run_id)
-        after = report.fleet_report(connection, revoked=(), since=None)
+        after = report.fleet_report(connection, WHOLE_HISTORY)
         runs = queries.list_runs(connection, revoked=(), machine="", limit=0).runs
         assert [("honest", run.outcome)] == [(one.hostname, one.outcome) for one in runs]
     before.ClearField("generated_at")
@@ -311,7 +315,7 @@ def test_machines_are_listed_with_their_presence(store: Store) -> None:
 
 def report_of(store: Store, **scope: Any) -> Any:
     with store.reader() as connection:
-        return report.fleet_report(connection, **{"revoked": (), "since": None, **scope})
+        return report.fleet_report(connection, dataclasses.replace(WHOLE_HISTORY, **scope))
 
 
 def test_an_empty_fleet_has_an_empty_report(store: Store) -> None:
@@ -352,8 +356,8 @@ def test_chips_compare_medians_of_machines(store: Store) -> None:
     throttled.measurements.add(name="steps_per_second", unit="step/s", value=1e9, direction=1)
     slow.run(run)
     (row,) = report_of(store).chips
-    assert (row.median, row.low, row.high) == (12.0, 4.0, 20.0)
-    assert (row.machines, row.results, row.gpu_cores) == (2, 4, 76)
+    assert (row.median.value, row.lowest, row.highest) == (12.0, 4.0, 20.0)
+    assert (row.machines, row.results, row.variant.gpu_cores) == (2, 4, 76)
 
 
 def test_findings_are_grouped_by_cause(store: Store) -> None:
@@ -380,5 +384,5 @@ def test_the_report_can_begin_at_a_time(store: Store) -> None:
     agent.simple_run(started=100, torch_basics="pass")
     agent.simple_run(started=200, torch_basics="pass")
     gone.simple_run(started=300, torch_basics="pass")
-    reported = report_of(store, since=200_000_000, revoked={gone.machine.machine_id})
+    reported = report_of(store, since=200_000_000, revoked=frozenset({gone.machine.machine_id}))
     assert (reported.coverage.machines, reported.coverage.runs, reported.coverage.results) == (1, 1, 1)

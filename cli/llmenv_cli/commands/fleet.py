@@ -30,7 +30,10 @@ for command in (delivery, run, watch, cancel, commands):
 
 @fleet.command()
 @click.option(
-    "--since", callback=options.length_of_time, metavar="TIME", help="Only runs of the last 30d, 12h or 2w."
+    "--since",
+    callback=options.length_of_time,
+    metavar="TIME",
+    help="Only runs of the last 30d, 12h or 2w.  [default: 30d]",
 )
 @options.output_format
 @options.language
@@ -38,18 +41,17 @@ def report(*, since: dt.timedelta | None, output_format: str, language: str) -> 
     """Report on the fleet: coverage, health, chips, package versions and findings."""
     import datetime as dt
 
-    from google.protobuf.timestamp_pb2 import Timestamp
+    from llmenv.fleet.v1.fleet_report_pb2 import GetFleetReportRequest
 
     from llmenv_cli.client import FleetClient
     from llmenv_cli.credentials import Credentials
     from llmenv_cli.fleet_output import print_report
 
-    start = None
+    request = GetFleetReportRequest()
     if since is not None:
-        start = Timestamp()
-        start.FromDatetime(dt.datetime.now(dt.UTC) - since)
+        request.since.FromDatetime(dt.datetime.now(dt.UTC) - since)
     with FleetClient(Credentials.load(), timeout_seconds=settings.load().timeout_seconds) as client:
-        answer = client.report(since=start)
+        answer = client.report(request)
     print_report(answer, output_format=output_format, language=language)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmenv.catalog.texts import Texts
-    from llmenv.fleet.v1.fleet_service_pb2 import (
+    from llmenv.fleet.v1.fleet_report_pb2 import (
         ChipRow,
         FindingRow,
         GetFleetReportResponse,
@@ -92,21 +92,22 @@ def chips(answer: GetFleetReportResponse, texts: Texts) -> Section:
     """
     rating = sorted(
         (row for row in answer.chips if rates_a_chip(row)),
-        key=lambda row: (row.check_name, row.measurement, row.device, row.chip),
+        key=lambda row: (row.series.check_name, row.series.measurement, row.series.device, row.variant.chip),
     )
     tables = tuple(
         Section(
             title(name, texts), (Grid(_chip_columns(texts), tuple(_chip_row(row, texts) for row in rows)),)
         )
-        for name, rows in itertools.groupby(rating, key=lambda row: row.check_name)
+        for name, rows in itertools.groupby(rating, key=lambda row: row.series.check_name)
     )
     return Section(texts.say("fleet.chips"), (), tables)
 
 
 def rates_a_chip(row: ChipRow) -> bool:
     """A rate, a time or an amount of memory, of which more or less is better."""
-    is_quantity = row.unit in ("s", "byte") or row.unit.endswith("/s") or row.unit == "1/ms"
-    return is_quantity and row.direction != DIRECTION_UNSPECIFIED
+    unit = row.series.unit
+    is_quantity = unit in ("s", "byte") or unit.endswith("/s") or unit == "1/ms"
+    return is_quantity and row.series.direction != DIRECTION_UNSPECIFIED
 
 
 def packages(answer: GetFleetReportResponse, texts: Texts) -> Section:
@@ -141,8 +142,10 @@ def _coverage(answer: GetFleetReportResponse, texts: Texts) -> Iterator[Block]:
         )
     ready = sum(row.readiness.is_ready for row in answer.health)
     yield Paragraph(texts.say("fleet.ready", ready=ready, total=len(answer.health)))
-    if based_on.silent_machines:
-        yield Paragraph(texts.say("fleet.silent", machines=", ".join(based_on.silent_machines)))
+    if based_on.silent:
+        yield Paragraph(
+            texts.say("fleet.silent", machines=", ".join(one.hostname for one in based_on.silent))
+        )
     if based_on.pending:
         yield Paragraph(texts.say("fleet.pending", count=based_on.pending))
 
@@ -168,17 +171,17 @@ def _finding_row(row: FindingRow, texts: Texts) -> tuple[str, ...]:
 
 
 def _chip_row(row: ChipRow, texts: Texts) -> tuple[str, ...]:
-    variant = [row.chip]
-    if row.HasField("gpu_cores"):
-        variant.append(texts.say("header.gpu_cores", count=row.gpu_cores))
-    if row.HasField("memory_bytes"):
-        variant.append(numbers.memory(row.memory_bytes))
-    low, high = (numbers.quantity(value, row.unit, texts) for value in (row.low, row.high))
+    variant = [row.variant.chip]
+    if row.variant.HasField("gpu_cores"):
+        variant.append(texts.say("header.gpu_cores", count=row.variant.gpu_cores))
+    if row.variant.HasField("memory_bytes"):
+        variant.append(numbers.memory(row.variant.memory_bytes))
+    low, high = (numbers.quantity(value, row.series.unit, texts) for value in (row.lowest, row.highest))
     return (
-        texts.name_of("name", row.measurement),
+        texts.name_of("name", row.series.measurement),
         texts.say("word.list_separator").join(variant),
-        row.device,
-        numbers.quantity(row.median, row.unit, texts),
+        row.series.device,
+        numbers.quantity(row.median.value, row.series.unit, texts),
         texts.say("fleet.range", low=low, high=high) if row.machines > 1 else "",
         str(row.machines),
     )

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from llmenv.fleet.v1 import fleet_report_pb2 as llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2
 from llmenv.fleet.v1 import fleet_service_pb2 as llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
@@ -57,8 +58,8 @@ class FleetServiceStub(object):
                 _registered_method=True)
         self.GetFleetReport = channel.unary_unary(
                 '/llmenv.fleet.v1.FleetService/GetFleetReport',
-                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetFleetReportRequest.SerializeToString,
-                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetFleetReportResponse.FromString,
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.GetFleetReportRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.GetFleetReportResponse.FromString,
                 _registered_method=True)
         self.Query = channel.unary_stream(
                 '/llmenv.fleet.v1.FleetService/Query',
@@ -125,7 +126,8 @@ class FleetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetFleetReport(self, request, context):
-        """Coverage, health, chips and package versions. viewer.
+        """What differs, by how much, and whether it is real. viewer.
+        INVALID_ARGUMENT: the condition or a version; NOT_FOUND: a check or chip.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,8 +203,8 @@ def add_FleetServiceServicer_to_server(servicer, server):
             ),
             'GetFleetReport': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFleetReport,
-                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetFleetReportRequest.FromString,
-                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetFleetReportResponse.SerializeToString,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.GetFleetReportRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.GetFleetReportResponse.SerializeToString,
             ),
             'Query': grpc.unary_stream_rpc_method_handler(
                     servicer.Query,
@@ -369,8 +371,8 @@ class FleetService(object):
             request,
             target,
             '/llmenv.fleet.v1.FleetService/GetFleetReport',
-            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetFleetReportRequest.SerializeToString,
-            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetFleetReportResponse.FromString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.GetFleetReportRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.GetFleetReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ What people ask a collector."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from llmenv.fleet.v1 import fleet_report_pb2 as _fleet_report_pb2
 from llmenv.fleet.v1 import fleet_service_pb2 as _fleet_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -41,8 +42,10 @@ class FleetServiceStub:
     """Runs, newest first. viewer."""
     GetRun: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetRunRequest, _fleet_service_pb2.GetRunResponse]
     """One run, whole. viewer. NOT_FOUND; INVALID_ARGUMENT: a prefix of several."""
-    GetFleetReport: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetFleetReportRequest, _fleet_service_pb2.GetFleetReportResponse]
-    """Coverage, health, chips and package versions. viewer."""
+    GetFleetReport: _grpc.UnaryUnaryMultiCallable[_fleet_report_pb2.GetFleetReportRequest, _fleet_report_pb2.GetFleetReportResponse]
+    """What differs, by how much, and whether it is real. viewer.
+    INVALID_ARGUMENT: the condition or a version; NOT_FOUND: a check or chip.
+    """
     Query: _grpc.UnaryStreamMultiCallable[_fleet_service_pb2.QueryRequest, _fleet_service_pb2.QueryResponse]
     """One SELECT over the views of schema v1, on a snapshot. analyst.
     INVALID_ARGUMENT: the statement; RESOURCE_EXHAUSTED: memory or time.
@@ -75,8 +78,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """Runs, newest first. viewer."""
     GetRun: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetRunRequest, _fleet_service_pb2.GetRunResponse]  # type: ignore[assignment]
     """One run, whole. viewer. NOT_FOUND; INVALID_ARGUMENT: a prefix of several."""
-    GetFleetReport: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetFleetReportRequest, _fleet_service_pb2.GetFleetReportResponse]  # type: ignore[assignment]
-    """Coverage, health, chips and package versions. viewer."""
+    GetFleetReport: _aio.UnaryUnaryMultiCallable[_fleet_report_pb2.GetFleetReportRequest, _fleet_report_pb2.GetFleetReportResponse]  # type: ignore[assignment]
+    """What differs, by how much, and whether it is real. viewer.
+    INVALID_ARGUMENT: the condition or a version; NOT_FOUND: a check or chip.
+    """
     Query: _aio.UnaryStreamMultiCallable[_fleet_service_pb2.QueryRequest, _fleet_service_pb2.QueryResponse]  # type: ignore[assignment]
     """One SELECT over the views of schema v1, on a snapshot. analyst.
     INVALID_ARGUMENT: the statement; RESOURCE_EXHAUSTED: memory or time.
@@ -134,10 +139,12 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def GetFleetReport(
         self,
-        request: _fleet_service_pb2.GetFleetReportRequest,
+        request: _fleet_report_pb2.GetFleetReportRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_fleet_service_pb2.GetFleetReportResponse, _abc.Awaitable[_fleet_service_pb2.GetFleetReportResponse]]:
-        """Coverage, health, chips and package versions. viewer."""
+    ) -> _typing.Union[_fleet_report_pb2.GetFleetReportResponse, _abc.Awaitable[_fleet_report_pb2.GetFleetReportResponse]]:
+        """What differs, by how much, and whether it is real. viewer.
+        INVALID_ARGUMENT: the condition or a version; NOT_FOUND: a check or chip.
+        """
 
     @_abc_1.abstractmethod
     def Query(

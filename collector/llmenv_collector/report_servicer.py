@@ -1,0 +1,60 @@
+"""The part of FleetService that compares machines, chips and versions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceServicer
+
+from llmenv_collector.fleet_report import report
+from llmenv_collector.fleet_report.question import period_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    import grpc.aio
+    from llmenv.fleet.v1 import fleet_report_pb2 as messages
+
+    from llmenv_collector.fleet_report.period import Period
+    from llmenv_collector.identity import Identity
+    from llmenv_collector.machine_selection import Selector
+    from llmenv_collector.store import Store
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+# The stubs are those of the synchronous API; gRPC names the methods and their arguments.
+# ruff: noqa: N802, ARG002
+# mypy: disable-error-code="override"
+
+
+class ReportServicer(FleetServiceServicer):
+    """Each answer is computed off the event loop."""
+
+    _store: Store
+    _identity: Identity
+    _selector: Selector
+
+    async def GetFleetReport(
+        self, request: messages.GetFleetReportRequest, context: Context
+    ) -> messages.GetFleetReportResponse:
+        response: messages.GetFleetReportResponse = await self._look(request, report.fleet_report)
+        return response
+
+    async def _look(self, request: messages.GetFleetReportRequest, answer: Callable[..., Any]) -> Any:
+        """What `answer` says of the period that was asked for, on a cursor of its own."""
+        machines: Collection[str] | None = None
+        if request.where:
+            machines = await self._selector.satisfying(request.where)
+        return await asyncio.to_thread(self._read_period, request, machines, answer)
+
+    def _read_period(
+        self,
+        request: messages.GetFleetReportRequest,
+        machines: Collection[str] | None,
+        answer: Callable[..., Any],
+    ) -> Any:
+        revoked = {one.machine_id for one in self._identity.machines() if one.revoked_at is not None}
+        period: Period = period_of(request, machines=machines, revoked=revoked)
+        with self._store.reader() as connection:
+            return answer(connection, period)
