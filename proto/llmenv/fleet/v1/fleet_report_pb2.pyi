@@ -113,6 +113,34 @@ PAIRING_WITHIN_COHORT: Pairing.ValueType  # 2
 """Machines of one cohort, cohort by cohort."""
 Global___Pairing: _TypeAlias = Pairing  # noqa: Y015
 
+class _UpgradeVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UpgradeVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpgradeVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UPGRADE_VERDICT_UNSPECIFIED: _UpgradeVerdict.ValueType  # 0
+    """Not said."""
+    UPGRADE_VERDICT_SAFE: _UpgradeVerdict.ValueType  # 1
+    """Tried on every chip variant, and nothing is worse."""
+    UPGRADE_VERDICT_NOT_SAFE: _UpgradeVerdict.ValueType  # 2
+    """Something is worse, or a known issue was reproduced."""
+    UPGRADE_VERDICT_NOT_ENOUGH_EVIDENCE: _UpgradeVerdict.ValueType  # 3
+    """Neither can be said."""
+
+class UpgradeVerdict(_UpgradeVerdict, metaclass=_UpgradeVerdictEnumTypeWrapper):
+    """Whether to move."""
+
+UPGRADE_VERDICT_UNSPECIFIED: UpgradeVerdict.ValueType  # 0
+"""Not said."""
+UPGRADE_VERDICT_SAFE: UpgradeVerdict.ValueType  # 1
+"""Tried on every chip variant, and nothing is worse."""
+UPGRADE_VERDICT_NOT_SAFE: UpgradeVerdict.ValueType  # 2
+"""Something is worse, or a known issue was reproduced."""
+UPGRADE_VERDICT_NOT_ENOUGH_EVIDENCE: UpgradeVerdict.ValueType  # 3
+"""Neither can be said."""
+Global___UpgradeVerdict: _TypeAlias = UpgradeVerdict  # noqa: Y015
+
 @_typing.final
 class GetFleetReportRequest(_message.Message):
     """What to report on."""
@@ -1693,3 +1721,273 @@ class Explanation(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
+class CompareFleetRequest(_message.Message):
+    """Two machines, chips, versions or dates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASELINE_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    WITHIN_FIELD_NUMBER: _builtins.int
+    baseline: _builtins.str
+    """A machine by id or hostname, a chip, "torch==2.10.0", or a date
+    "2026-11-25". Of two dates, what ran on each day, UTC, is compared.
+    """
+    candidate: _builtins.str
+    """Of the same kind."""
+    @_builtins.property
+    def within(self) -> Global___GetFleetReportRequest:
+        """The rest of the question: since, as_of, where, checks, minimum_effect and
+        false_discovery_rate count.
+        """
+
+    def __init__(
+        self,
+        *,
+        baseline: _builtins.str = ...,
+        candidate: _builtins.str = ...,
+        within: Global___GetFleetReportRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["within", b"within"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "within", b"within"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareFleetRequest: _TypeAlias = CompareFleetRequest  # noqa: Y015
+
+@_typing.final
+class CompareFleetResponse(_message.Message):
+    """What differs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATED_AT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    VERDICT_EFFECTS_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """How the two were understood: "machine", "chip", "package" or "date"."""
+    @_builtins.property
+    def generated_at(self) -> _timestamp_pb2.Timestamp:
+        """Collector's clock."""
+
+    @_builtins.property
+    def effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___EffectRow]:
+        """One a series, the largest real difference first. `package` is empty but
+        for a package.
+        """
+
+    @_builtins.property
+    def verdict_effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerdictEffectRow]:
+        """One a check whose verdicts differ."""
+
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___DifferenceRow]:
+        """Versions and facts that differ."""
+
+    @_builtins.property
+    def method(self) -> Global___Method:
+        """How it was judged."""
+
+    def __init__(
+        self,
+        *,
+        generated_at: _timestamp_pb2.Timestamp | None = ...,
+        kind: _builtins.str = ...,
+        effects: _abc.Iterable[Global___EffectRow] | None = ...,
+        verdict_effects: _abc.Iterable[Global___VerdictEffectRow] | None = ...,
+        differences: _abc.Iterable[Global___DifferenceRow] | None = ...,
+        method: Global___Method | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generated_at", b"generated_at", "method", b"method"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "effects", b"effects", "generated_at", b"generated_at", "kind", b"kind", "method", b"method", "verdict_effects", b"verdict_effects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareFleetResponse: _TypeAlias = CompareFleetResponse  # noqa: Y015
+
+@_typing.final
+class DifferenceRow(_message.Message):
+    """A version or fact in which two sides differ."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """"package", "fact" or "variable"."""
+    name: _builtins.str
+    """Of the package, fact or variable."""
+    @_builtins.property
+    def baseline(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Values of the baseline, sorted; empty for absent."""
+
+    @_builtins.property
+    def candidate(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Values of the candidate, sorted; empty for absent."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        name: _builtins.str = ...,
+        baseline: _abc.Iterable[_builtins.str] | None = ...,
+        candidate: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "kind", b"kind", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DifferenceRow: _TypeAlias = DifferenceRow  # noqa: Y015
+
+@_typing.final
+class CheckUpgradeRequest(_message.Message):
+    """May the fleet move to a version?"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUIREMENT_FIELD_NUMBER: _builtins.int
+    WITHIN_FIELD_NUMBER: _builtins.int
+    requirement: _builtins.str
+    """Such as "torch==2.11.0"."""
+    @_builtins.property
+    def within(self) -> Global___GetFleetReportRequest:
+        """The rest of the question, as for CompareFleetRequest."""
+
+    def __init__(
+        self,
+        *,
+        requirement: _builtins.str = ...,
+        within: Global___GetFleetReportRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["within", b"within"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requirement", b"requirement", "within", b"within"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckUpgradeRequest: _TypeAlias = CheckUpgradeRequest  # noqa: Y015
+
+@_typing.final
+class CheckUpgradeResponse(_message.Message):
+    """The answer, with its evidence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATED_AT_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    VERDICT_EFFECTS_FIELD_NUMBER: _builtins.int
+    EXPOSURES_FIELD_NUMBER: _builtins.int
+    UNTRIED_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    verdict: Global___UpgradeVerdict.ValueType
+    """The answer."""
+    @_builtins.property
+    def generated_at(self) -> _timestamp_pb2.Timestamp:
+        """Collector's clock."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.Sentence]:
+        """One sentence a reason."""
+
+    @_builtins.property
+    def effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___EffectRow]:
+        """Effects on measurements of the version against those it would replace."""
+
+    @_builtins.property
+    def verdict_effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerdictEffectRow]:
+        """Effects on verdicts."""
+
+    @_builtins.property
+    def exposures(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExposureRow]:
+        """Known issues of the version on the fleet's chips."""
+
+    @_builtins.property
+    def untried(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variant]:
+        """Chip variants on which nobody has tried it."""
+
+    @_builtins.property
+    def method(self) -> Global___Method:
+        """How it was judged."""
+
+    def __init__(
+        self,
+        *,
+        generated_at: _timestamp_pb2.Timestamp | None = ...,
+        verdict: Global___UpgradeVerdict.ValueType = ...,
+        reasons: _abc.Iterable[_result_pb2.Sentence] | None = ...,
+        effects: _abc.Iterable[Global___EffectRow] | None = ...,
+        verdict_effects: _abc.Iterable[Global___VerdictEffectRow] | None = ...,
+        exposures: _abc.Iterable[Global___ExposureRow] | None = ...,
+        untried: _abc.Iterable[Global___Variant] | None = ...,
+        method: Global___Method | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generated_at", b"generated_at", "method", b"method"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "exposures", b"exposures", "generated_at", b"generated_at", "method", b"method", "reasons", b"reasons", "untried", b"untried", "verdict", b"verdict", "verdict_effects", b"verdict_effects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckUpgradeResponse: _TypeAlias = CheckUpgradeResponse  # noqa: Y015
+
+@_typing.final
+class RenderFleetReportRequest(_message.Message):
+    """A page of the report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    language: _builtins.str
+    """"en" or "zh"."""
+    @_builtins.property
+    def report(self) -> Global___GetFleetReportRequest:
+        """What to report on."""
+
+    def __init__(
+        self,
+        *,
+        report: Global___GetFleetReportRequest | None = ...,
+        language: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["language", b"language", "report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderFleetReportRequest: _TypeAlias = RenderFleetReportRequest  # noqa: Y015
+
+@_typing.final
+class RenderFleetReportResponse(_message.Message):
+    """Parts of one self-contained HTML file, in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HTML_FIELD_NUMBER: _builtins.int
+    html: _builtins.bytes
+    """UTF-8."""
+    def __init__(
+        self,
+        *,
+        html: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderFleetReportResponse: _TypeAlias = RenderFleetReportResponse  # noqa: Y015
