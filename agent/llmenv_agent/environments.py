@@ -142,11 +142,11 @@ def _environment(
         packages=[environment_pb2.Package(name=row[0], version=row[1], origin=row[2]) for row in rows],
         variables={name: value for name, value in target.own_variables().items() if not _is_secret(name)},
     )
-    environment.environment_hash = _environment_hash(environment)
+    environment.environment_hash = environment_hash(environment)
     return environment
 
 
-def _environment_hash(environment: environment_pb2.Environment) -> str:
+def environment_hash(environment: environment_pb2.Environment) -> str:
     lines = [environment.python_version, environment.python_architecture]
     lines += [f"{each.name}=={each.version} {each.origin}" for each in environment.packages]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
