@@ -1038,6 +1038,7 @@ class EffectRow(_message.Message):
     CANDIDATE_RESULTS_FIELD_NUMBER: _builtins.int
     BASELINE_RESULTS_FIELD_NUMBER: _builtins.int
     VARIANTS_FIELD_NUMBER: _builtins.int
+    CONFOUNDED_WITH_FIELD_NUMBER: _builtins.int
     package: _builtins.str
     """Normalised name, or "macos"."""
     baseline: _builtins.str
@@ -1072,6 +1073,12 @@ class EffectRow(_message.Message):
     def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variant]:
         """Chip variants that were compared within, never over."""
 
+    @_builtins.property
+    def confounded_with(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other watched packages, "macos" or "python" that changed along with it, so
+        that the effect may be theirs; empty where all else was equal.
+        """
+
     def __init__(
         self,
         *,
@@ -1089,10 +1096,11 @@ class EffectRow(_message.Message):
         candidate_results: _builtins.int = ...,
         baseline_results: _builtins.int = ...,
         variants: _abc.Iterable[Global___Variant] | None = ...,
+        confounded_with: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ratio", b"ratio", "series", b"series"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_machines", b"baseline_machines", "baseline_results", b"baseline_results", "candidate", b"candidate", "candidate_machines", b"candidate_machines", "candidate_results", b"candidate_results", "judgement", b"judgement", "p_value", b"p_value", "package", b"package", "pairing", b"pairing", "q_value", b"q_value", "ratio", b"ratio", "series", b"series", "variants", b"variants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_machines", b"baseline_machines", "baseline_results", b"baseline_results", "candidate", b"candidate", "candidate_machines", b"candidate_machines", "candidate_results", b"candidate_results", "confounded_with", b"confounded_with", "judgement", b"judgement", "p_value", b"p_value", "package", b"package", "pairing", b"pairing", "q_value", b"q_value", "ratio", b"ratio", "series", b"series", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1117,6 +1125,7 @@ class VerdictEffectRow(_message.Message):
     Q_VALUE_FIELD_NUMBER: _builtins.int
     JUDGEMENT_FIELD_NUMBER: _builtins.int
     PAIRING_FIELD_NUMBER: _builtins.int
+    CONFOUNDED_WITH_FIELD_NUMBER: _builtins.int
     package: _builtins.str
     """Normalised name, or "macos"."""
     baseline: _builtins.str
@@ -1143,6 +1152,10 @@ class VerdictEffectRow(_message.Message):
     """What may be said."""
     pairing: Global___Pairing.ValueType
     """How the sides were compared."""
+    @_builtins.property
+    def confounded_with(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As for EffectRow."""
+
     def __init__(
         self,
         *,
@@ -1159,10 +1172,11 @@ class VerdictEffectRow(_message.Message):
         q_value: _builtins.float = ...,
         judgement: Global___Judgement.ValueType = ...,
         pairing: Global___Pairing.ValueType = ...,
+        confounded_with: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_failing", b"baseline_failing", "baseline_machines", b"baseline_machines", "candidate", b"candidate", "candidate_failing", b"candidate_failing", "candidate_machines", b"candidate_machines", "check_name", b"check_name", "device", b"device", "judgement", b"judgement", "p_value", b"p_value", "package", b"package", "pairing", b"pairing", "q_value", b"q_value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_failing", b"baseline_failing", "baseline_machines", b"baseline_machines", "candidate", b"candidate", "candidate_failing", b"candidate_failing", "candidate_machines", b"candidate_machines", "check_name", b"check_name", "confounded_with", b"confounded_with", "device", b"device", "judgement", b"judgement", "p_value", b"p_value", "package", b"package", "pairing", b"pairing", "q_value", b"q_value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1991,3 +2005,177 @@ class RenderFleetReportResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenderFleetReportResponse: _TypeAlias = RenderFleetReportResponse  # noqa: Y015
+
+@_typing.final
+class SelfTestStatisticsRequest(_message.Message):
+    """How the statistics do on the history of this fleet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHIN_FIELD_NUMBER: _builtins.int
+    REPETITIONS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    repetitions: _builtins.int
+    """Splits of each series in which nothing differs; 0 for the default of 200."""
+    seed: _builtins.int
+    """Of every random number; the same seed gives the same answer."""
+    @_builtins.property
+    def within(self) -> Global___GetFleetReportRequest:
+        """Which history: since, as_of, where, checks, minimum_effect and
+        false_discovery_rate count.
+        """
+
+    def __init__(
+        self,
+        *,
+        within: Global___GetFleetReportRequest | None = ...,
+        repetitions: _builtins.int = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["within", b"within"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["repetitions", b"repetitions", "seed", b"seed", "within", b"within"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SelfTestStatisticsRequest: _TypeAlias = SelfTestStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class SelfTestStatisticsResponse(_message.Message):
+    """What they find where nothing is, and how much of what is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATED_AT_FIELD_NUMBER: _builtins.int
+    FALSE_POSITIVES_FIELD_NUMBER: _builtins.int
+    POWER_FIELD_NUMBER: _builtins.int
+    TOO_SHORT_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    too_short: _builtins.int
+    """Measurements with too short a history, a count."""
+    level: _builtins.float
+    """Largest p that was called a difference."""
+    @_builtins.property
+    def generated_at(self) -> _timestamp_pb2.Timestamp:
+        """Collector's clock."""
+
+    @_builtins.property
+    def false_positives(self) -> _containers.RepeatedCompositeFieldContainer[Global___FalsePositiveRow]:
+        """One a check, measurement and device with enough history."""
+
+    @_builtins.property
+    def power(self) -> _containers.RepeatedCompositeFieldContainer[Global___PowerRow]:
+        """One a check, measurement, device and planted shift."""
+
+    @_builtins.property
+    def method(self) -> Global___Method:
+        """How it was judged."""
+
+    def __init__(
+        self,
+        *,
+        generated_at: _timestamp_pb2.Timestamp | None = ...,
+        false_positives: _abc.Iterable[Global___FalsePositiveRow] | None = ...,
+        power: _abc.Iterable[Global___PowerRow] | None = ...,
+        too_short: _builtins.int = ...,
+        level: _builtins.float = ...,
+        method: Global___Method | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generated_at", b"generated_at", "method", b"method"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["false_positives", b"false_positives", "generated_at", b"generated_at", "level", b"level", "method", b"method", "power", b"power", "too_short", b"too_short"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SelfTestStatisticsResponse: _TypeAlias = SelfTestStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class FalsePositiveRow(_message.Message):
+    """A measurement against itself: runs of one machine and version, split in two."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERIES_FIELD_NUMBER: _builtins.int
+    MACHINES_FIELD_NUMBER: _builtins.int
+    COMPARISONS_FIELD_NUMBER: _builtins.int
+    CALLED_BETTER_FIELD_NUMBER: _builtins.int
+    CALLED_WORSE_FIELD_NUMBER: _builtins.int
+    CALLED_DIFFERENT_FIELD_NUMBER: _builtins.int
+    machines: _builtins.int
+    """Machines whose runs were split, a count."""
+    comparisons: _builtins.int
+    """Comparisons of halves, a count."""
+    @_builtins.property
+    def series(self) -> Global___Series:
+        """What was measured. Definition and parameters are empty: all are meant."""
+
+    @_builtins.property
+    def called_better(self) -> Global___Estimate:
+        """Of them, called better, as a share."""
+
+    @_builtins.property
+    def called_worse(self) -> Global___Estimate:
+        """Of them, called worse, as a share."""
+
+    @_builtins.property
+    def called_different(self) -> Global___Estimate:
+        """Of them, either, as a share, with its exact interval."""
+
+    def __init__(
+        self,
+        *,
+        series: Global___Series | None = ...,
+        machines: _builtins.int = ...,
+        comparisons: _builtins.int = ...,
+        called_better: Global___Estimate | None = ...,
+        called_worse: Global___Estimate | None = ...,
+        called_different: Global___Estimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["called_better", b"called_better", "called_different", b"called_different", "called_worse", b"called_worse", "series", b"series"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["called_better", b"called_better", "called_different", b"called_different", "called_worse", b"called_worse", "comparisons", b"comparisons", "machines", b"machines", "series", b"series"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FalsePositiveRow: _TypeAlias = FalsePositiveRow  # noqa: Y015
+
+@_typing.final
+class PowerRow(_message.Message):
+    """How often a planted difference is found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERIES_FIELD_NUMBER: _builtins.int
+    SHIFT_FIELD_NUMBER: _builtins.int
+    COMPARISONS_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    shift: _builtins.float
+    """Planted in one half, a share such as 0.05; its inverse in as many others."""
+    comparisons: _builtins.int
+    """Comparisons, a count."""
+    @_builtins.property
+    def series(self) -> Global___Series:
+        """As in FalsePositiveRow."""
+
+    @_builtins.property
+    def found(self) -> Global___Estimate:
+        """Of them, called different in the right direction, as a share, with its
+        exact interval.
+        """
+
+    def __init__(
+        self,
+        *,
+        series: Global___Series | None = ...,
+        shift: _builtins.float = ...,
+        comparisons: _builtins.int = ...,
+        found: Global___Estimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "series", b"series"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparisons", b"comparisons", "found", b"found", "series", b"series", "shift", b"shift"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PowerRow: _TypeAlias = PowerRow  # noqa: Y015

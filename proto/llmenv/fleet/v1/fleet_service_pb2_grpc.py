@@ -61,6 +61,26 @@ class FleetServiceStub(object):
                 request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.GetFleetReportRequest.SerializeToString,
                 response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.GetFleetReportResponse.FromString,
                 _registered_method=True)
+        self.CompareFleet = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/CompareFleet',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.CompareFleetRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.CompareFleetResponse.FromString,
+                _registered_method=True)
+        self.CheckUpgrade = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/CheckUpgrade',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.CheckUpgradeRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.CheckUpgradeResponse.FromString,
+                _registered_method=True)
+        self.SelfTestStatistics = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/SelfTestStatistics',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.SelfTestStatisticsRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.SelfTestStatisticsResponse.FromString,
+                _registered_method=True)
+        self.RenderFleetReport = channel.unary_stream(
+                '/llmenv.fleet.v1.FleetService/RenderFleetReport',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderFleetReportRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderFleetReportResponse.FromString,
+                _registered_method=True)
         self.Query = channel.unary_stream(
                 '/llmenv.fleet.v1.FleetService/Query',
                 request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.QueryRequest.SerializeToString,
@@ -128,6 +148,37 @@ class FleetServiceServicer(object):
     def GetFleetReport(self, request, context):
         """What differs, by how much, and whether it is real. viewer.
         INVALID_ARGUMENT: the condition or a version; NOT_FOUND: a check or chip.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareFleet(self, request, context):
+        """Two machines, chips, versions or dates. viewer. INVALID_ARGUMENT: not of
+        one kind; NOT_FOUND: one of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckUpgrade(self, request, context):
+        """May the fleet move to a version? viewer. INVALID_ARGUMENT: no version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SelfTestStatistics(self, request, context):
+        """What the statistics find in this fleet's history where nothing differs.
+        viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenderFleetReport(self, request, context):
+        """The same as one HTML file, in parts. viewer. As GetFleetReport;
+        INVALID_ARGUMENT: the language.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,6 +256,26 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.GetFleetReport,
                     request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.GetFleetReportRequest.FromString,
                     response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.GetFleetReportResponse.SerializeToString,
+            ),
+            'CompareFleet': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareFleet,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.CompareFleetRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.CompareFleetResponse.SerializeToString,
+            ),
+            'CheckUpgrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckUpgrade,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.CheckUpgradeRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.CheckUpgradeResponse.SerializeToString,
+            ),
+            'SelfTestStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.SelfTestStatistics,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.SelfTestStatisticsRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.SelfTestStatisticsResponse.SerializeToString,
+            ),
+            'RenderFleetReport': grpc.unary_stream_rpc_method_handler(
+                    servicer.RenderFleetReport,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderFleetReportRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderFleetReportResponse.SerializeToString,
             ),
             'Query': grpc.unary_stream_rpc_method_handler(
                     servicer.Query,
@@ -373,6 +444,114 @@ class FleetService(object):
             '/llmenv.fleet.v1.FleetService/GetFleetReport',
             llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.GetFleetReportRequest.SerializeToString,
             llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.GetFleetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareFleet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/CompareFleet',
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.CompareFleetRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.CompareFleetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckUpgrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/CheckUpgrade',
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.CheckUpgradeRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.CheckUpgradeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SelfTestStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/SelfTestStatistics',
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.SelfTestStatisticsRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.SelfTestStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderFleetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/RenderFleetReport',
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderFleetReportRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderFleetReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

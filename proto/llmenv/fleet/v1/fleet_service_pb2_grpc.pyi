@@ -46,6 +46,20 @@ class FleetServiceStub:
     """What differs, by how much, and whether it is real. viewer.
     INVALID_ARGUMENT: the condition or a version; NOT_FOUND: a check or chip.
     """
+    CompareFleet: _grpc.UnaryUnaryMultiCallable[_fleet_report_pb2.CompareFleetRequest, _fleet_report_pb2.CompareFleetResponse]
+    """Two machines, chips, versions or dates. viewer. INVALID_ARGUMENT: not of
+    one kind; NOT_FOUND: one of them.
+    """
+    CheckUpgrade: _grpc.UnaryUnaryMultiCallable[_fleet_report_pb2.CheckUpgradeRequest, _fleet_report_pb2.CheckUpgradeResponse]
+    """May the fleet move to a version? viewer. INVALID_ARGUMENT: no version."""
+    SelfTestStatistics: _grpc.UnaryUnaryMultiCallable[_fleet_report_pb2.SelfTestStatisticsRequest, _fleet_report_pb2.SelfTestStatisticsResponse]
+    """What the statistics find in this fleet's history where nothing differs.
+    viewer.
+    """
+    RenderFleetReport: _grpc.UnaryStreamMultiCallable[_fleet_report_pb2.RenderFleetReportRequest, _fleet_report_pb2.RenderFleetReportResponse]
+    """The same as one HTML file, in parts. viewer. As GetFleetReport;
+    INVALID_ARGUMENT: the language.
+    """
     Query: _grpc.UnaryStreamMultiCallable[_fleet_service_pb2.QueryRequest, _fleet_service_pb2.QueryResponse]
     """One SELECT over the views of schema v1, on a snapshot. analyst.
     INVALID_ARGUMENT: the statement; RESOURCE_EXHAUSTED: memory or time.
@@ -81,6 +95,20 @@ class FleetServiceAsyncStub(FleetServiceStub):
     GetFleetReport: _aio.UnaryUnaryMultiCallable[_fleet_report_pb2.GetFleetReportRequest, _fleet_report_pb2.GetFleetReportResponse]  # type: ignore[assignment]
     """What differs, by how much, and whether it is real. viewer.
     INVALID_ARGUMENT: the condition or a version; NOT_FOUND: a check or chip.
+    """
+    CompareFleet: _aio.UnaryUnaryMultiCallable[_fleet_report_pb2.CompareFleetRequest, _fleet_report_pb2.CompareFleetResponse]  # type: ignore[assignment]
+    """Two machines, chips, versions or dates. viewer. INVALID_ARGUMENT: not of
+    one kind; NOT_FOUND: one of them.
+    """
+    CheckUpgrade: _aio.UnaryUnaryMultiCallable[_fleet_report_pb2.CheckUpgradeRequest, _fleet_report_pb2.CheckUpgradeResponse]  # type: ignore[assignment]
+    """May the fleet move to a version? viewer. INVALID_ARGUMENT: no version."""
+    SelfTestStatistics: _aio.UnaryUnaryMultiCallable[_fleet_report_pb2.SelfTestStatisticsRequest, _fleet_report_pb2.SelfTestStatisticsResponse]  # type: ignore[assignment]
+    """What the statistics find in this fleet's history where nothing differs.
+    viewer.
+    """
+    RenderFleetReport: _aio.UnaryStreamMultiCallable[_fleet_report_pb2.RenderFleetReportRequest, _fleet_report_pb2.RenderFleetReportResponse]  # type: ignore[assignment]
+    """The same as one HTML file, in parts. viewer. As GetFleetReport;
+    INVALID_ARGUMENT: the language.
     """
     Query: _aio.UnaryStreamMultiCallable[_fleet_service_pb2.QueryRequest, _fleet_service_pb2.QueryResponse]  # type: ignore[assignment]
     """One SELECT over the views of schema v1, on a snapshot. analyst.
@@ -144,6 +172,44 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_fleet_report_pb2.GetFleetReportResponse, _abc.Awaitable[_fleet_report_pb2.GetFleetReportResponse]]:
         """What differs, by how much, and whether it is real. viewer.
         INVALID_ARGUMENT: the condition or a version; NOT_FOUND: a check or chip.
+        """
+
+    @_abc_1.abstractmethod
+    def CompareFleet(
+        self,
+        request: _fleet_report_pb2.CompareFleetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_report_pb2.CompareFleetResponse, _abc.Awaitable[_fleet_report_pb2.CompareFleetResponse]]:
+        """Two machines, chips, versions or dates. viewer. INVALID_ARGUMENT: not of
+        one kind; NOT_FOUND: one of them.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckUpgrade(
+        self,
+        request: _fleet_report_pb2.CheckUpgradeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_report_pb2.CheckUpgradeResponse, _abc.Awaitable[_fleet_report_pb2.CheckUpgradeResponse]]:
+        """May the fleet move to a version? viewer. INVALID_ARGUMENT: no version."""
+
+    @_abc_1.abstractmethod
+    def SelfTestStatistics(
+        self,
+        request: _fleet_report_pb2.SelfTestStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_report_pb2.SelfTestStatisticsResponse, _abc.Awaitable[_fleet_report_pb2.SelfTestStatisticsResponse]]:
+        """What the statistics find in this fleet's history where nothing differs.
+        viewer.
+        """
+
+    @_abc_1.abstractmethod
+    def RenderFleetReport(
+        self,
+        request: _fleet_report_pb2.RenderFleetReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_fleet_report_pb2.RenderFleetReportResponse], _abc.AsyncIterator[_fleet_report_pb2.RenderFleetReportResponse]]:
+        """The same as one HTML file, in parts. viewer. As GetFleetReport;
+        INVALID_ARGUMENT: the language.
         """
 
     @_abc_1.abstractmethod
