@@ -63,7 +63,7 @@ clean:
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (the three programs) ..." >&2
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e '.[agent,collector,sql,dev]'
+	@$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e '.[agent,collector,sql,xlsx,dev]'
 	@touch $@
 
 # A target: what the `checks` extra lists, and nothing of ours.
