@@ -10,6 +10,8 @@ CollectorError
 ├── NoRoomError                too much waits already: come again later
 ├── StatementError             an analyst's SQL is refused or fails
 │   └── StatementLimitError    it needs more memory or time than it may have
+├── AnalysisError              the statistics of a report failed
+│   └── AnalysisLimitError     they need more memory or time than they may have
 ├── NotFoundError              what was asked for is not here
 ├── GoneError                  who was being answered went away
 └── RefusedError               somebody may not do what was asked
@@ -62,6 +64,14 @@ class StatementError(CollectorError):
 
 
 class StatementLimitError(StatementError):
+    pass
+
+
+class AnalysisError(CollectorError):
+    pass
+
+
+class AnalysisLimitError(AnalysisError):
     pass
 
 

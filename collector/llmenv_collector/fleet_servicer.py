@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from llmenv_collector.command_desk import CommandDesk
+    from llmenv_collector.fleet_report.analysis import Analysis
     from llmenv_collector.identity import Identity
     from llmenv_collector.labels import LabelCopy
     from llmenv_collector.machine_selection import Selector
@@ -43,6 +44,7 @@ class FleetServicer(CommandServicer, ReportServicer):
         statements: Statements,
         label_copy: LabelCopy,
         selector: Selector,
+        analysis: Analysis,
         desk: CommandDesk,
     ) -> None:
         super().__init__(desk)
@@ -52,6 +54,7 @@ class FleetServicer(CommandServicer, ReportServicer):
         self._statements = statements
         self._label_copy = label_copy
         self._selector = selector
+        self._analysis = analysis
 
     async def WhoAmI(self, request: fleet.WhoAmIRequest, context: Context) -> fleet.WhoAmIResponse:
         token = PERSON.get()

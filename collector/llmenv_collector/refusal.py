@@ -11,6 +11,8 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # no stubs are published
 
 from llmenv_collector.errors import (
+    AnalysisError,
+    AnalysisLimitError,
     CollectorError,
     ForbiddenError,
     FullStoreError,
@@ -41,6 +43,8 @@ STATUS_CODES: dict[type[CollectorError], grpc.StatusCode] = {
     UsageError: grpc.StatusCode.INVALID_ARGUMENT,
     StatementLimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StatementError: grpc.StatusCode.INVALID_ARGUMENT,
+    AnalysisLimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    AnalysisError: grpc.StatusCode.INTERNAL,
     NotFoundError: grpc.StatusCode.NOT_FOUND,
     NoRoomError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     FullStoreError: grpc.StatusCode.RESOURCE_EXHAUSTED,

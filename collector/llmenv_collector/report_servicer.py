@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceServicer
 
 from llmenv_collector.fleet_report import report
-from llmenv_collector.fleet_report.question import period_of
+from llmenv_collector.fleet_report.question import period_of, question_of
+from llmenv_collector.pages import fleet_page
+from llmenv_collector.pages.html import known_language, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import AsyncIterator, Callable, Collection
 
     import grpc.aio
-    from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
+    from llmenv_collector.fleet_report.analysis import Analysis
     from llmenv_collector.fleet_report.period import Period
+    from llmenv_collector.fleet_report.question import Question
     from llmenv_collector.identity import Identity
     from llmenv_collector.machine_selection import Selector
     from llmenv_collector.store import Store
@@ -34,6 +38,7 @@ class ReportServicer(FleetServiceServicer):
     _store: Store
     _identity: Identity
     _selector: Selector
+    _analysis: Analysis
 
     async def GetFleetReport(
         self, request: messages.GetFleetReportRequest, context: Context
@@ -41,20 +46,32 @@ class ReportServicer(FleetServiceServicer):
         response: messages.GetFleetReportResponse = await self._look(request, report.fleet_report)
         return response
 
+    async def RenderFleetReport(
+        self, request: messages.RenderFleetReportRequest, context: Context
+    ) -> AsyncIterator[messages.RenderFleetReportResponse]:
+        language = known_language(request.language)
+        answer = await self.GetFleetReport(request.report, context)
+        page = await asyncio.to_thread(fleet_page.render, answer, language=language)
+        for part in parts(page.encode()):
+            yield messages.RenderFleetReportResponse(html=part)
+
     async def _look(self, request: messages.GetFleetReportRequest, answer: Callable[..., Any]) -> Any:
         """What `answer` says of the period that was asked for, on a cursor of its own."""
+        question = question_of(request)
         machines: Collection[str] | None = None
         if request.where:
             machines = await self._selector.satisfying(request.where)
-        return await asyncio.to_thread(self._read_period, request, machines, answer)
+        return await asyncio.to_thread(self._read_period, request, machines, question, answer)
 
     def _read_period(
         self,
         request: messages.GetFleetReportRequest,
         machines: Collection[str] | None,
+        question: Question,
         answer: Callable[..., Any],
     ) -> Any:
         revoked = {one.machine_id for one in self._identity.machines() if one.revoked_at is not None}
         period: Period = period_of(request, machines=machines, revoked=revoked)
+        self._analysis.start()
         with self._store.reader() as connection:
-            return answer(connection, period)
+            return answer(connection, period, question, self._analysis)

@@ -43,6 +43,7 @@ from llmenv_collector.data_folder import DataFolder, Serving
 from llmenv_collector.disk_space import MEGABYTE
 from llmenv_collector.enrollment_servicer import EnrollmentServicer
 from llmenv_collector.errors import StoreError, UsageError
+from llmenv_collector.fleet_report.analysis import Analysis
 from llmenv_collector.fleet_servicer import FleetServicer
 from llmenv_collector.gate import Gate
 from llmenv_collector.group import Sighting
@@ -103,6 +104,7 @@ class Collector:
     streams: Streams
     snapshots: Snapshots
     sightings: Sightings
+    analysis: Analysis
 
 
 def serve(folder: DataFolder, settings: Settings) -> None:
@@ -110,6 +112,7 @@ def serve(folder: DataFolder, settings: Settings) -> None:
     folder.require_initialised()
     with folder.lock():
         store = quarantine.open_store(folder, reserve_bytes=settings.min_free_mb * MEGABYTE)
+        analysis = Analysis()
         try:
             if store.reingested:
                 logger.info("%d records that were kept raw are ingested now", store.reingested)
@@ -121,9 +124,11 @@ def serve(folder: DataFolder, settings: Settings) -> None:
                 streams=Streams(),
                 snapshots=Snapshots(store, folder.snapshots),
                 sightings=Sightings(store),
+                analysis=analysis,
             )
             asyncio.run(run(collector))
         finally:
+            analysis.close()
             store.close()
 
 
@@ -255,6 +260,7 @@ def fleet_servicer(collector: Collector) -> FleetServicer:
         statements=statements,
         label_copy=label_copy,
         selector=selector,
+        analysis=collector.analysis,
         desk=CommandDesk(store=store, identity=identity, streams=streams, selector=selector),
     )
 

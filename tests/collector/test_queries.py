@@ -14,7 +14,9 @@ from llmenv.ids import new_id
 from llmenv_collector import queries
 from llmenv_collector.errors import NotFoundError, UsageError
 from llmenv_collector.fleet_report import report
+from llmenv_collector.fleet_report.analysis import Analysis
 from llmenv_collector.fleet_report.period import Period
+from llmenv_collector.fleet_report.question import Question
 from llmenv_collector.group import Sighting
 from llmenv_collector.ingest import Arrival
 from llmenv_collector.queries import Presence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 WHOLE_HISTORY = Period(since=0, as_of=10**15)
+ANALYSIS = Analysis()
 TEXTS = st.text(max_size=8)
 NUMBERS = st.floats(allow_nan=False)
 IDS = {"run_id", "result_id"}
@@ -106,7 +109,7 @@ def test_no_machine_adds_to_another_ones_run(store: Store) -> None:
     honest, hostile = Agent(store, hostname="honest"), Agent(store, hostname="hostile")
     run = honest.simple_run(started=100, torch_basics="pass")
     with store.reader() as connection:
-        before = report.fleet_report(connection, WHOLE_HISTORY)
+        before = report.fleet_report(connection, WHOLE_HISTORY, Question(), ANALYSIS)
     forged = run_pb2.Run()
     forged.CopyFrom(run)
     forged.outcome = run_pb2.RUN_OUTCOME_INTERRUPTED
@@ -118,7 +121,7 @@ def test_no_machine_adds_to_another_ones_run(store: Store) -> None:
     hostile.deliver(run_finished={"run_id": run.run_id, "outcome": forged.outcome})
     with store.reader() as connection:
         assert run == queries.get_run(connection, revoked=(), run_id=run.run_id)
-        after = report.fleet_report(connection, WHOLE_HISTORY)
+        after = report.fleet_report(connection, WHOLE_HISTORY, Question(), ANALYSIS)
         runs = queries.list_runs(connection, revoked=(), machine="", limit=0).runs
         assert [("honest", run.outcome)] == [(one.hostname, one.outcome) for one in runs]
     before.ClearField("generated_at")
@@ -315,7 +318,9 @@ def test_machines_are_listed_with_their_presence(store: Store) -> None:
 
 def report_of(store: Store, **scope: Any) -> Any:
     with store.reader() as connection:
-        return report.fleet_report(connection, dataclasses.replace(WHOLE_HISTORY, **scope))
+        return report.fleet_report(
+            connection, dataclasses.replace(WHOLE_HISTORY, **scope), Question(), ANALYSIS
+        )
 
 
 def test_an_empty_fleet_has_an_empty_report(store: Store) -> None:
