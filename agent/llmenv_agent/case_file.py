@@ -14,16 +14,21 @@ if TYPE_CHECKING:
 
     from llmenv.fleet.v1 import result_pb2
 
-# As much as one look takes in; the rest waits for the next.
+# As much as one look takes in, or else one line; the rest waits for the next.
 _READ_BYTES = 4 * 1024 * 1024
+_MOST_LINE_BYTES = 64 * 1024 * 1024
 
 
 class CaseFile:
-    """Reads what the probe appends to `path`, complete lines only."""
+    """Reads what the probe appends to `path`, complete lines only.
+
+    `unreadable` counts lines that are no row, as a full disk leaves them.
+    """
 
     def __init__(self, path: Path, *, on_begin: Callable[[str], None]) -> None:
         self.ended: list[result_pb2.Case] = []
         self.running: dict[str, str] | None = None
+        self.unreadable = 0
         self._running_since = 0.0
         self._path = path
         self._offset = 0
@@ -35,12 +40,17 @@ class CaseFile:
             with self._path.open("rb") as stream:
                 stream.seek(self._offset)
                 chunk = stream.read(_READ_BYTES)
+                if b"\n" not in chunk:
+                    chunk += stream.readline(_MOST_LINE_BYTES)
         except FileNotFoundError:
             return False
         complete = chunk[: chunk.rfind(b"\n") + 1]
         self._offset += len(complete)
         for line in complete.splitlines():
-            self._take(json.loads(line))
+            try:
+                self._take(json.loads(line))
+            except (ValueError, TypeError, KeyError, RecursionError):
+                self.unreadable += 1
         return bool(complete)
 
     def look_to_the_end(self) -> None:

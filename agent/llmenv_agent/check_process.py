@@ -144,6 +144,7 @@ class CheckProcess:
             self._cases.ended.append(blamed)
         self.can_continue = blamed is not None and ended.stopped in (None, Stop.CASE_DEADLINE)
         self.result = verdict.judge(written, ended, log=log, bounds=bounds)
+        verdict.doubt_rows(self.result, unreadable=self._cases.unreadable)
         self.result.process_end.CopyFrom(verdict.process_end(ended))
         self.result.log_tail = log
         self.result.log_bytes_cut = bytes_cut

@@ -196,6 +196,11 @@ class _Check:
         return process
 
     def _not_started(self, error: OSError) -> result_pb2.Result:
-        template = "The interpreter {python} cannot be started: {why}."
-        reason = verdict.spoken(template, python=str(self.asked.python), why=error.strerror or str(error))
+        why = error.strerror or str(error)
+        if error.filename is None or Path(error.filename) == self.asked.python:
+            template = "The interpreter {python} cannot be started: {why}."
+            reason = verdict.spoken(template, python=str(self.asked.python), why=why)
+        else:
+            template = "Its process cannot be started, because of {path}: {why}."
+            reason = verdict.spoken(template, path=error.filename, why=why)
         return result_pb2.Result(status=result_pb2.STATUS_ERROR, reason=reason)

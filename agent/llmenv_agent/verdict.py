@@ -177,12 +177,22 @@ def process_end(ended: Ended) -> result_pb2.ProcessEnd:
     return message
 
 
+_SOUND = (result_pb2.STATUS_PASS, result_pb2.STATUS_WARN, result_pb2.STATUS_SKIP)
+
+
+def doubt_rows(result: result_pb2.Result, *, unreadable: int) -> None:
+    """A check of whose rows some cannot be read neither passes nor warns: nobody knows what they said."""
+    if unreadable and result.status in _SOUND:
+        result.status = result_pb2.STATUS_ERROR
+        result.reason.CopyFrom(spoken("{count} lines of its cases cannot be read.", count=unreadable))
+
+
 _WORST_FIRST = (result_pb2.STATUS_CRASH, result_pb2.STATUS_TIMEOUT)
 
 
 def blame_cases(result: result_pb2.Result) -> None:
     """A check whose cases ended or hung their process neither passes nor warns."""
-    if result.status not in (result_pb2.STATUS_PASS, result_pb2.STATUS_WARN, result_pb2.STATUS_SKIP):
+    if result.status not in _SOUND:
         return
     for status in _WORST_FIRST:
         names = [case.name for case in result.cases if case.status == status]

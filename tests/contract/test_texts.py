@@ -226,6 +226,17 @@ def test_words_inside_a_sentence_are_translated_too() -> None:
     assert texts("zh").sentence(sentence) == "进程因 SIGABRT 终止，没有留下结果。"  # noqa: RUF001 (Chinese punctuation)
 
 
+def test_words_that_are_a_sentence_of_ours_are_translated_under_any_name() -> None:
+    """A check chooses between two words of its own, under a name of its own."""
+    sentence = Sentence(
+        text="Off by 1, which has to be above 0 here.",
+        template="Averaging the means of the batches is {naive} off, which has to be {side} {bound} here.",
+        values={"naive": "1", "side": "above", "bound": "0"},
+    )
+    assert "大于 0" in texts("zh").sentence(sentence)
+    assert "above 0" in texts("en").sentence(sentence)
+
+
 def test_words_of_others_stay_as_they_are() -> None:
     """An error message that happens to look like a phrase of ours is not translated."""
     template = "Its process {end} without a result: {words}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Type
 
 from .exceptions import describe
 from .findings import Findings, Verdict
+from .result_file import encoded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +27,8 @@ class CaseLog:
         self._path = result_path.with_name(result_path.name + ".cases")
 
     def append(self, event: str, case: Dict[str, Any]) -> None:
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({event: case}, allow_nan=False) + "\n")
+        with self._path.open("ab") as stream:
+            stream.write(encoded({event: case}) + b"\n")
 
 
 class Case(Findings):

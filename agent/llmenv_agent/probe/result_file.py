@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, Dict, Union
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Union
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 def write(path: Path, result: Dict[str, Any]) -> None:
     """Write beside `path`, then rename: a reader sees all of it or nothing."""
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as stream:
-        json.dump(result, stream, allow_nan=False)
+    part.write_bytes(encoded(result))
     part.replace(path)
+
+
+def encoded(content: Mapping[str, Any]) -> bytes:
+    """One line of JSON in UTF-8.  Half a character, as in a file's name that is no UTF-8, becomes "?":
+    protobuf takes none, and would refuse everything else with it.
+    """
+    return json.dumps(content, allow_nan=False, ensure_ascii=False).encode("utf-8", errors="replace")
 
 
 def number(value: float) -> Union[float, str]:

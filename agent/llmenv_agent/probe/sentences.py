@@ -5,6 +5,9 @@ from __future__ import annotations
 import string
 from typing import Any, Dict, List, Mapping
 
+# Of one value: a sentence is to be read, and what is longer belongs into a fact or the log.
+MOST_CHARACTERS = 1000
+
 
 def sentence(template: str, values: Mapping[str, Any]) -> Dict[str, Any]:
     """Fill `template` ("{loss:.3f} of {first}") and keep it apart from its formatted values.
@@ -30,7 +33,8 @@ def sentence(template: str, values: Mapping[str, Any]) -> Dict[str, Any]:
 def _format(template: str, name: str, specification: str, values: Mapping[str, Any]) -> str:
     if name not in values:
         raise ValueError(f"{{{name}}} has no value in {template!r}")
-    return format(values[name], specification)
+    text = format(values[name], specification)
+    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
 
 
 def shortened(text: str, *, limit: int) -> str:

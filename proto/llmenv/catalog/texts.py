@@ -56,7 +56,7 @@ class Texts:
         """What a check said, in this language."""
         template = self._sentences.get(sentence.template, sentence.template)
         values = {
-            name: self.phrase(value) if name in OWN_WORDS else value
+            name: self.phrase(value) if name in OWN_WORDS else self._sentences.get(value, value)
             for name, value in sentence.values.items()
         }
         if "name" in values:

@@ -10,7 +10,7 @@ from llmenv_cli.render.run_view import STATUS_WORDS
 from llmenv_cli.render.sections.measured import DOUBTFUL
 from llmenv_cli.render.sections.summary import readiness
 from llmenv_cli.render.sections.unexplained import missing_package, unexplained
-from llmenv_cli.render.sections.wording import reason, remedy, title, titles
+from llmenv_cli.render.sections.wording import closed, reason, remedy, title, titles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,7 +161,7 @@ def _repairs(view: RunView, texts: Texts) -> Iterator[str]:
             yield texts.say(
                 "steps.report",
                 check=title(check.name, texts),
-                reason=reason(check, texts),
+                reason=closed(reason(check, texts), texts),
                 command=unknown[0].command,
             )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmenv_cli.render.blocks import Bullets, Column, Grid, Paragraph, Section
 from llmenv_cli.render.sections.unexplained import unexplained
-from llmenv_cli.render.sections.wording import status_of, title, titles
+from llmenv_cli.render.sections.wording import closed, status_of, title, titles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,7 @@ def _unexplained_of(check: CheckView, texts: Texts) -> Iterator[str]:
     for each in found[:MOST_CASES]:
         what = " ".join(filter(None, (title(each.check, texts), each.case)))
         status = texts.say(f"status.{each.word}")
-        reason = texts.sentence(each.reason) or texts.say("checks.no_reason")
+        reason = closed(texts.sentence(each.reason) or texts.say("checks.no_reason"), texts)
         yield texts.say("issues.report_it", what=what, status=status, reason=reason, command=each.command)
     if len(found) > MOST_CASES:
         check_title = title(check.name, texts)

@@ -52,6 +52,11 @@ def reason(check: CheckView, texts: Texts) -> str:
     return texts.sentence(check.result.reason) or texts.say("checks.no_reason")
 
 
+def closed(text: str, texts: Texts) -> str:
+    """With a full stop where another sentence follows: what a library raises often has none."""
+    return text if text.endswith((".", "!", "?", "…", "。")) else text + texts.say("word.full_stop")
+
+
 def remedy(check: CheckView, texts: Texts) -> str:
     """What helps, by the catalogue; empty when it has nothing to say."""
     return texts.pick(check.issue.remedy) if check.issue is not None else ""
