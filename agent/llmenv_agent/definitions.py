@@ -10,7 +10,6 @@ import ast
 import dataclasses
 import hashlib
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 CHECKS = Path(__file__).parent / "checks"
+MOST_SECONDS = 10**9  # thirty years
 
 _OPTIONAL: dict[str, Any] = {
     "COUNTS": (),
@@ -81,7 +81,11 @@ class Definition:
             raise DefinitionError(f"{self.name} has no parameter {name!r}; it has: {known}.")
         if name == self.timeout_parameter and not _is_seconds(value):
             raise DefinitionError(
-                f"{self.name}: parameter {name} must be a number of seconds above 0, not {value!r}."
+                f"{self.name}: parameter {name} must be a number of seconds above 0, not {value!r:.80}."
+            )
+        if not _is_json(value):
+            raise DefinitionError(
+                f"{self.name}: parameter {name} must be of finite numbers, not {value!r:.80}."
             )
         default = self.parameters[name]
         if name in self.counts and isinstance(value, int) and value < 1:
@@ -89,13 +93,23 @@ class Definition:
         if default is None or value is None or _same_kind(default, value):
             return
         kinds = type(default).__name__, type(value).__name__
-        raise DefinitionError(f"{self.name}: parameter {name} is {kinds[0]}, and {value!r} is {kinds[1]}.")
+        raise DefinitionError(
+            f"{self.name}: parameter {name} is {kinds[0]}, and {value!r:.80} is {kinds[1]}."
+        )
 
 
 def _is_seconds(value: object) -> bool:
     """Above 0 and finite; yes and no are no numbers."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 < float(value) < math.inf  # type: ignore[arg-type]  # a number, as it says above
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MOST_SECONDS
+
+
+def _is_json(value: object) -> bool:
+    """A bound that is not a number would hold for everything, and no store takes one in JSON."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _same_kind(default: object, value: object) -> bool:
@@ -133,7 +147,9 @@ def parse_definition(path: Path, source: bytes) -> Definition:
         tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
-        raise DefinitionError(f"{path}:{line}: is not Python: {error.args[0]}.") from error
+        raise DefinitionError(f"{path}:{line}: is not Python: {str(error.args[0]).rstrip('.')}.") from error
+    except (RecursionError, MemoryError) as error:  # what the parser says of nesting without end
+        raise DefinitionError(f"{path}:1: is nested too deeply to be read.") from error
     summary = (ast.get_docstring(tree) or "").partition("\n")[0].strip()
     if not summary:
         raise DefinitionError(f"{path}:1: begin with a docstring whose first line is the check's question.")
@@ -200,7 +216,7 @@ class _Constants:
 
     def required_seconds(self, constant: str) -> float:
         value = self._literal(constant)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        if not _is_seconds(value):
             raise self._error(constant, "a number of seconds above 0")
         return float(value)
 
@@ -227,12 +243,8 @@ class _Constants:
 
     def json_object(self, constant: str) -> dict[str, Any]:
         value = self._literal(constant)
-        try:
-            if isinstance(value, dict) and all(isinstance(name, str) for name in value):
-                json.dumps(value, allow_nan=False)
-                return value
-        except (TypeError, ValueError):
-            pass
+        if isinstance(value, dict) and all(isinstance(name, str) for name in value) and _is_json(value):
+            return value
         raise self._error(constant, "a dict of names to JSON values")
 
     def _literal(self, constant: str) -> Any:
@@ -244,7 +256,7 @@ class _Constants:
             )
         try:
             return ast.literal_eval(self._nodes[constant])
-        except ValueError:
+        except (ValueError, TypeError, RecursionError, MemoryError):
             raise self._error(constant, "a literal: it is read without running the file") from None
 
     def _error(self, constant: str, wanted: str) -> DefinitionError:

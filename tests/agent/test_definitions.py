@@ -53,7 +53,7 @@ def test_deadline_follows_a_parameter() -> None:
     assert parsed().deadline_seconds(parsed().complete({"rate": 3600})) == 120
 
 
-@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf"), True, None, "long"])
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf"), 10**400, True, None, "long"])
 def test_time_asked_for_is_a_number_of_seconds(seconds: object) -> None:
     """Neither nothing nor for ever."""
     soaking = parsed(GOOD + 'TIMEOUT_PARAMETER = "rate"\n')
@@ -83,6 +83,10 @@ def test_hash_follows_the_source() -> None:
         ("TIMEOUT_SECONDS = 120", "", r"checks/adds_up\.py:1: TIMEOUT_SECONDS is missing"),
         ("= 120", "= 60 * 2", r"checks/adds_up\.py:8: TIMEOUT_SECONDS must be a literal"),
         ("= 120", "= 0", r"checks/adds_up\.py:8: TIMEOUT_SECONDS must be a number of seconds above 0"),
+        ("= 120", "= 1e999", r"checks/adds_up\.py:8: TIMEOUT_SECONDS must be a number of seconds above 0"),
+        ("= 120", f"= {'9' * 400}", r"checks/adds_up\.py:8: TIMEOUT_SECONDS must be a number of seconds"),
+        ("= 120", f"= {'-' * 50_000}1", r"checks/adds_up\.py:1: is nested too deeply to be read\."),
+        ("= 120", "= {[]: 1}", r"checks/adds_up\.py:8: TIMEOUT_SECONDS must be a literal"),
         ("= 120", "= True", r"checks/adds_up\.py:8: TIMEOUT_SECONDS must be a number of seconds above 0"),
         ('("torch",)', '"torch"', r"checks/adds_up\.py:7: REQUIRES must be a tuple of names"),
         ('"steps": 100', '"steps": {1}', r"checks/adds_up\.py:9: PARAMETERS must be a dict of names"),
@@ -114,6 +118,13 @@ def test_parameter_of_another_type_is_refused(overrides: dict[str, object]) -> N
     """A value that the check could not take is refused, with both types named."""
     with pytest.raises(DefinitionError, match=r"adds_up: parameter \w+ is \w+, and .* is \w+"):
         parsed().complete(overrides)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), [float("nan")], {"deep": float("inf")}])
+def test_parameter_that_is_not_finite_is_refused(value: object) -> None:
+    """Every figure is within a bound that is no number, and JSON has no word for one."""
+    with pytest.raises(DefinitionError, match="adds_up: parameter anything must be of finite numbers, not "):
+        parsed(GOOD.replace('"steps": 100', '"steps": 100, "anything": None')).complete({"anything": value})
 
 
 def write_checks(folder: Path) -> None:

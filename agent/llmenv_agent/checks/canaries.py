@@ -55,7 +55,8 @@ def run(probe: Probe) -> None:
 
 def _chosen(probe: Probe) -> "list[Canary]":
     only = probe.parameters["only"]
-    unknown = sorted(set(only or ()) - {canary.name for canary in CANARIES})
+    only = only.split(",") if isinstance(only, str) else only
+    unknown = sorted({str(name) for name in only or ()} - {canary.name for canary in CANARIES})
     if unknown:
         probe.error("There is no canary {name}.", name=unknown[0])
     return [canary for canary in CANARIES if only is None or canary.name in only]

@@ -102,7 +102,7 @@ def _names(probe: Probe, parameter: str, known: "tuple[str, ...]") -> "tuple[str
     asked = probe.parameters[parameter]
     if asked is None:
         return known
-    names = tuple(asked.split(",") if isinstance(asked, str) else asked)
+    names = tuple(asked.split(",") if isinstance(asked, str) else map(str, asked))
     for name in names:
         if name not in known:
             probe.error(

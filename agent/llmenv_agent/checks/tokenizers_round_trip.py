@@ -57,14 +57,15 @@ class Coder(NamedTuple):
 
 
 def run(probe: Probe) -> None:
+    named = _named(probe)
     _examine_texts(probe, "tokenizers", lambda _: _coder_of(_byte_bpe()))
     _examine_texts(probe, "sentencepiece", _sentencepiece)
     _examine_texts(probe, "transformers", lambda case: _coder_of_wrapper(_wrapper(case)))
-    if probe.parameters["tokenizer"] is not None:
-        _examine_texts(probe, "named", lambda case: _named_coder(probe, case))
+    if named is not None:
+        _examine_texts(probe, "named", lambda case: _named_coder(case, named))
         if not probe.is_completed("named/published_ids"):
             with probe.case("named/published_ids") as case:
-                _judge_published_ids(case, _named(probe, case))
+                _judge_published_ids(case, named)
     for name, judge in WRAPPER_CASES.items():
         if not probe.is_completed(name):
             with probe.case(name) as case:
@@ -180,19 +181,20 @@ def _coder_of_wrapper(wrapper: Any) -> Coder:
     )
 
 
-def _named_coder(probe: Probe, case: Case) -> Coder:
-    tokenizer = _named(probe, case)
+def _named(probe: Probe) -> Any:
+    name = probe.parameters["tokenizer"]
+    if name is None:
+        return None
+    tokenizer = find_tokenizer(name)
+    if tokenizer is None:
+        probe.error("There is no tokenizer in {name}; name a folder or a package that has one.", name=name)
+    return tokenizer
+
+
+def _named_coder(case: Case, tokenizer: Any) -> Coder:
     if "ByteLevel" not in json.dumps(json.loads(tokenizer.to_str())["decoder"]):
         case.skip("It is not byte-level, so it may lose characters by design.")
     return _coder_of(tokenizer)
-
-
-def _named(probe: Probe, case: Case) -> Any:
-    name = probe.parameters["tokenizer"]
-    tokenizer = find_tokenizer(name)
-    if tokenizer is None:
-        case.error("There is no tokenizer in {name}; name a folder or a package that has one.", name=name)
-    return tokenizer
 
 
 def _judge_published_ids(case: Case, tokenizer: Any) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HUB_ANSWERS_WITHIN_SECONDS = 5.0
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
 # transformers' GPT2Config without arguments is the configuration published with GPT-2.
 PUBLISHED_CONFIGURATIONS = {"openai-community/gpt2": "GPT2Config", "gpt2": "GPT2Config"}
 # "Hello, I am" in GPT-2's vocabulary, for when no tokenizer can be had.
@@ -85,6 +86,12 @@ class LanguageModel:
         """
         from transformers import AutoModelForCausalLM
 
+        if dtype not in DTYPES:
+            self._probe.error(
+                "There is no data type {dtype} to measure, only {known}.",
+                dtype=dtype,
+                known=", ".join(DTYPES),
+            )
         options = {**_from(weights), _dtype_keyword(): dtype, "output_loading_info": True}
         model, loading = AutoModelForCausalLM.from_pretrained(weights.folder, **options)
         if invented := sorted(loading["missing_keys"]):

@@ -162,6 +162,6 @@ def test_what_does_not_apply_is_skipped(run_check: CheckRunner) -> None:
 
 @pytest.mark.training
 def test_unknown_canary_is_an_error(run_check: CheckRunner) -> None:
-    """One sentence names it."""
-    observed = run_check("canaries", {"only": ["nothing"]})
+    """One sentence names it; names in one text are parted by commas."""
+    observed = run_check("canaries", {"only": "nothing"})
     assert (observed.status, observed.reason) == ("error", "There is no canary nothing.")
