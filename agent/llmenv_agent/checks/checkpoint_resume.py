@@ -21,6 +21,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Tuple
 
+from llmenv_probe.sentences import shortened
 from llmenv_probe.small_models import learnable_tokens, small_model
 from llmenv_probe.training import nudge, relative_error, train, weights
 
@@ -64,12 +65,20 @@ def run(probe: Probe) -> None:
     _judge(probe, resumed, losses, error, tolerance)
     _judge_torn(probe, path)
     loads = _judge_flipped(probe, path)
-    probe.passed(
-        "Training resumed in another process goes on as before, its weights {error:.1e} away; a torn file is "
-        "refused, and one with a flipped bit {flipped}.",
-        error=error,
-        flipped="is loaded without a word" if loads else "is refused too",
-    )
+    flipped = "is loaded without a word" if loads else "is refused too"
+    if error:
+        probe.passed(
+            "Training resumed in another process goes on as before, its weights {error:.1e} away; a torn "
+            "file is refused, and one with a flipped bit {flipped}.",
+            error=error,
+            flipped=flipped,
+        )
+    else:
+        probe.passed(
+            "Training resumed in another process goes on to the same weights, to the bit; a torn file is "
+            "refused, and one with a flipped bit {flipped}.",
+            flipped=flipped,
+        )
 
 
 def _begin(probe: Probe, *, seed: int) -> _State:
@@ -221,5 +230,5 @@ def _refusal(path: Path) -> str:
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as refusal:
-        return f"{type(refusal).__name__}: {refusal}".partition("\n")[0][:120]
+        return str(shortened(f"{type(refusal).__name__}: {refusal}", limit=120))
     return ""

@@ -254,12 +254,12 @@ def _judge_loss(probe: Probe, case: Case, dtype_name: str, reference: _Reference
     values = {"dtype": dtype_name, "loss": loss, "difference": difference, "band": band}
     if not abs(difference) <= band:
         case.fail(
-            "Training in {dtype} ended at a loss of {loss:.4f}, {difference:+.4f} from fp32's, "
+            "Training in {dtype} ended at a loss of {loss:.4f}, {difference:+.1e} from fp32's, "
             "and the band is {band:.4f}.",
             **values,
         )
     case.passed(
-        "Training in {dtype} reaches fp32's loss: {loss:.4f}, {difference:+.4f} from it, "
+        "Training in {dtype} reaches fp32's loss: {loss:.4f}, {difference:+.1e} from it, "
         "and the band is {band:.4f}.",
         **values,
     )
