@@ -27,7 +27,7 @@ start_collector() {
     2>"$folder/collector.log" &
   collector=$!
   trap 'kill "$collector" 2>/dev/null || true; wait "$collector" 2>/dev/null || true' EXIT
-  for _ in $(seq 150); do
+  for _ in $(seq 600); do
     [ -f "$LLMENV_DATA_DIR/serving.json" ] && return
     kill -0 "$collector" 2>/dev/null || break
     sleep 0.1

@@ -63,7 +63,7 @@ class AgentFolder:
             capture_output=True,
             text=True,
             env={**self.environment, **variables},
-            timeout=120,
+            timeout=240,
         )
 
     def configure(self, text: str) -> None:
@@ -79,7 +79,10 @@ def real_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCol
     data = tmp_path_factory.mktemp("collector") / "data"
     command = [BIN / "llmenv-collector"]
     subprocess.run(
-        [*command, "init", "--data", data, "--host", "localhost"], check=True, capture_output=True, timeout=60
+        [*command, "init", "--data", data, "--host", "localhost"],
+        check=True,
+        capture_output=True,
+        timeout=180,
     )
     with (data.parent / "collector.log").open("w") as log:
         process = subprocess.Popen(
@@ -87,7 +90,7 @@ def real_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCol
             stderr=log,
         )
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while not (data / "serving.json").exists():
                 assert process.poll() is None, (data.parent / "collector.log").read_text()
                 assert time.monotonic() < deadline
@@ -95,7 +98,7 @@ def real_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCol
             yield RealCollector(data)
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(90)
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_a_renewed_identity_has_a_new_key_and_stays_private(enrolled: AgentFolde
     """Machine, authority and addresses are as before; the file is its owner's alone."""
     before = load_identity(state_of(enrolled))
     process = start_process(state_of(enrolled))
-    assert process.communicate(timeout=60) == (None, "")
+    assert process.communicate(timeout=180) == (None, "")
     assert process.returncode == 0
     after = load_identity(state_of(enrolled))
     changed = {"key_pem", "certificate_pem", "not_after", "renew_at"}
@@ -72,17 +72,17 @@ def test_a_crash_at_any_moment_leaves_a_usable_pair(enrolled: AgentFolder) -> No
     """Killed after any time, also between the answer and the file: the pair at hand still renews."""
     state_dir = state_of(enrolled)
     began = time.monotonic()
-    start_process(state_dir).communicate(timeout=60)
+    start_process(state_dir).communicate(timeout=180)
     whole_seconds = time.monotonic() - began
     for part in range(12):
         process = start_process(state_dir)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(whole_seconds * (0.5 + part / 20))
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
         assert is_a_pair(load_identity(state_dir))
     last = start_process(state_dir)
-    last.communicate(timeout=60)
+    last.communicate(timeout=180)
     assert last.returncode == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from google.protobuf import json_format
 from llmenv.fleet.v1 import result_pb2, run_pb2
@@ -177,6 +179,14 @@ def test_run_went_well_when_every_planned_check_did() -> None:
     assert not went_well(run_pb2.Run(planned_checks=["ops"], results=passed))
 
 
+def is_checking(pid: int) -> bool:
+    """Whether a check's process has begun."""
+    with contextlib.suppress(psutil.Error):
+        children = psutil.Process(pid).children(recursive=True)
+        return any("peft_lora.py" in " ".join(child.cmdline()) for child in children)
+    return False
+
+
 @pytest.mark.training
 def test_ctrl_c_ends_the_check(agent: AgentFolder, training_python: object) -> None:
     """The check's process ends with it: exit code 130, an empty stdout, no traceback."""
@@ -196,9 +206,12 @@ def test_ctrl_c_ends_the_check(agent: AgentFolder, training_python: object) -> N
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(2)
+    deadline = time.monotonic() + 90
+    while not is_checking(process.pid):
+        assert time.monotonic() < deadline, "no check started"
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=15)
+    stdout, stderr = process.communicate(timeout=90)
     assert process.returncode == 130
     assert stdout == ""
     assert "Traceback" not in stderr

@@ -82,7 +82,7 @@ class Running:
 
 
 def wait_until(condition: Callable[[], bool], explain: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, explain()
         time.sleep(0.05)
@@ -185,7 +185,7 @@ def test_an_agent_that_takes_too_much_ends_itself(enrolled: AgentFolder, configu
     enrolled.configure(configured + schedule + IDLE + "[watchdog]\nmemory_mib = 1\n")
     with running(enrolled) as agent:
         wait_until(lambda: bool(agent.records("check_started")))
-        assert agent.process.wait(60) == ExitCode.WATCHDOG
+        assert agent.process.wait(120) == ExitCode.WATCHDOG
         agent.wait_for("MiB resident, more than 1; it ends itself.")
         assert len(agent.records("run_finished")) == 1
     assert enrolled.status()["spool"]["waiting"] == 0

@@ -80,7 +80,7 @@ def pmon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
     said = tmp_path / "pmon.txt"
     program = tmp_path / "bin" / "nvidia-smi"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\n[ "$1" = pmon ] && cat "{said}"\n')
+    program.write_text(f'#!/bin/sh\n[ "$1" = pmon ] && echo >> "{said}.looks" && cat "{said}"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     said.write_text("")
@@ -126,16 +126,18 @@ def test_another_process_on_the_gpu_spoils_the_figures(pmon: Callable[[str], Non
 
 
 def test_a_process_that_ends_before_the_check_does_is_seen(
-    pmon: Callable[[str], None], stranger: int
+    pmon: Callable[[str], None], stranger: int, tmp_path: Path
 ) -> None:
-    """Half of the looks saw it at 80 %."""
+    """Some of the looks saw it at 80 %."""
     pmon(PMON.format(pid=stranger, share=80))
+    looks = tmp_path / "pmon.txt.looks"
 
     def free_the_gpu() -> None:
-        time.sleep(1.0)
+        while not looks.exists() or len(looks.read_text()) < 5:
+            time.sleep(0.02)
         pmon(PMON.format(pid=stranger, share=0))
 
-    threading.Thread(target=free_the_gpu).start()
+    threading.Thread(target=free_the_gpu, daemon=True).start()
     assert "Another process used the GPU meanwhile: sleep" in measured(seconds=2.0).measurements_withheld.text
 
 

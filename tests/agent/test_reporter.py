@@ -201,10 +201,10 @@ async def reporting(
         yield reporter
     finally:
         reporter.stop()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 60)
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 # conditions are of several kinds and threads
             await asyncio.sleep(0.02)
@@ -218,9 +218,9 @@ def test_records_are_delivered_and_acknowledged(house: House, spool: Spool) -> N
         append(spool, "before")
         async with house.serving(collector):
             async with reporting(spool, house.identity()) as reporter:
-                await reporter.wait_until_delivered(10)
+                await reporter.wait_until_delivered(60)
                 await asyncio.to_thread(append, spool, "while connected")
-                await reporter.wait_until_delivered(10)
+                await reporter.wait_until_delivered(60)
             await eventually(lambda: bool(collector.goodbyes))
 
     asyncio.run(scenario())
@@ -260,7 +260,7 @@ def test_a_collector_back_from_a_backup_gets_everything_again(house: House, spoo
         for number in range(5):
             append(spool, str(number))
         async with house.serving(first), reporting(spool, house.identity()) as reporter:
-            await reporter.wait_until_delivered(10)
+            await reporter.wait_until_delivered(60)
         spool_id = spool.marks().spool_id
         restored = Collector(
             watermarks={spool_id: 2}, digests={spool_id: {n: first.digests[spool_id][n] for n in (0, 1, 2)}}
@@ -282,7 +282,7 @@ def test_a_copied_spool_forks(house: House, spool: Spool) -> None:
         append(spool, "of the copy")
         async with house.serving(collector), reporting(spool, house.identity()) as reporter:
             await eventually(lambda: len(collector.records) == 2)
-            await reporter.wait_until_delivered(10)
+            await reporter.wait_until_delivered(60)
 
     asyncio.run(scenario())
     assert [record.WhichOneof("kind") for record in collector.records] == ["spool_forked", "command_outcome"]
@@ -330,7 +330,7 @@ def test_a_copied_spool_keeps_its_records_from_anothers_rejection(house: House, 
         append(spool, "of this copy")
         async with house.serving(collector), reporting(spool, house.identity()) as reporter:
             await eventually(lambda: len(collector.records) == 2)
-            await reporter.wait_until_delivered(10)
+            await reporter.wait_until_delivered(60)
 
     asyncio.run(scenario())
     assert spool.dead_letters() == []
@@ -374,7 +374,7 @@ def test_another_address_is_tried(house: House, spool: Spool) -> None:
     async def scenario() -> None:
         append(spool, "by the second way")
         async with house.serving(Collector()), reporting(spool, identity) as reporter:
-            await reporter.wait_until_delivered(10)
+            await reporter.wait_until_delivered(60)
 
     asyncio.run(scenario())
 
@@ -496,7 +496,7 @@ def test_at_most_one_window_is_under_way(house: House, spool: Spool, monkeypatch
             with spool._file.reading() as connection:
                 assert connection.execute("SELECT offered FROM spool").fetchone()[0] == 256
             held.set()
-            await reporter.wait_until_delivered(10)
+            await reporter.wait_until_delivered(60)
 
     asyncio.run(scenario())
     assert len(collector.records) == 300

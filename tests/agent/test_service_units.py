@@ -172,7 +172,7 @@ def test_systemd_has_no_complaint_about_the_unit(domain: Domain, tmp_path: Path)
         env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

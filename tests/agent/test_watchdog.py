@@ -126,7 +126,7 @@ def test_it_asks_the_loop_to_end_in_order() -> None:
             look_every_seconds=0.01,
         )
         watchdog.start()
-        await asyncio.wait_for(ended.wait(), 30)
+        await asyncio.wait_for(ended.wait(), 90)
         watchdog.stop()
 
     asyncio.run(scenario())
@@ -162,7 +162,7 @@ asyncio.run(main())
 def test_a_process_whose_loop_is_stuck_is_ended() -> None:
     """Although neither the loop nor the log ever comes back: the code is that of the watchdog."""
     done = subprocess.run(
-        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == ExitCode.WATCHDOG
     assert "The agent's event loop has not answered for 1 s; it ends itself." in done.stderr

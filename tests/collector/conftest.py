@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "llmenv_collector.main"]
+PATIENCE_SECONDS = 60.0
+"""For what comes at once on a machine that has nothing else to do."""
 
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=180, check=False)
 
 
 class RunningCollector:
@@ -56,10 +58,13 @@ class RunningCollector:
             stderr=subprocess.PIPE,
             text=True,
         )
-        said = []
+        self.log: list[str] = []
         while (line := self.process.stderr.readline()) and not line.startswith("ready: "):
-            said.append(line)
-        assert line, "".join(said)
+            self.log.append(line)
+        assert line, "".join(self.log)
+        # Read for as long as it lives: a full pipe would hold up the collector.
+        self._listening = threading.Thread(target=self.log.extend, args=(self.process.stderr,), daemon=True)
+        self._listening.start()
         serving = json.loads((self.folder / "serving.json").read_text())
         self.people_address, self.agents_address = serving["people_address"], serving["agents_address"]
         self.ca = (self.folder / "ca.pem").read_bytes()
@@ -67,7 +72,8 @@ class RunningCollector:
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        returncode = self.process.wait(timeout=30)
+        returncode = self.process.wait(timeout=90)
+        self._listening.join()
         self.process.stderr.close()
         return returncode
 
@@ -168,17 +174,23 @@ class AgentStream:
         self.send(records=agent_service_pb2.RecordBatch(records=spooled))
 
     def receive(self, kind: str) -> Any:
-        """The next message, which must be of this kind."""
-        response = self.incoming.get(timeout=20)
-        if isinstance(response, grpc.RpcError):
-            raise response
-        assert response is not None, "the stream ended"
+        """The next message, which must be of this kind; a heartbeat may come before any other."""
+        response = self._next()
+        while kind != "heartbeat" and response.WhichOneof("message") == "heartbeat":
+            response = self._next()
         assert kind == response.WhichOneof("message"), response
         return getattr(response, kind)
 
+    def _next(self) -> ConnectResponse:
+        response = self.incoming.get(timeout=PATIENCE_SECONDS)
+        if isinstance(response, grpc.RpcError):
+            raise response
+        assert response is not None, "the stream ended"
+        return response
+
     def status(self) -> grpc.StatusCode:
         """How the stream ended, after everything it still said."""
-        while isinstance(response := self.incoming.get(timeout=20), ConnectResponse):
+        while isinstance(response := self.incoming.get(timeout=PATIENCE_SECONDS), ConnectResponse):
             pass
         return response.code() if response else grpc.StatusCode.OK
 
@@ -192,7 +204,7 @@ class AgentStream:
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCollector]:
     """One collector for the tests of a module; each test enrols machines of its own."""
     running = RunningCollector(
-        tmp_path_factory.mktemp("collector") / "data", "--sql-seconds", "4", "--sql-memory-mb", "400"
+        tmp_path_factory.mktemp("collector") / "data", "--sql-seconds", "120", "--sql-memory-mb", "400"
     )
     yield running
     running.stop()
@@ -213,7 +225,7 @@ def unused_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_until(condition: Any, seconds: float = 10.0) -> None:
+def wait_until(condition: Any, seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -17,7 +17,7 @@ from llmenv.fleet.v1.collector_service_pb2_grpc import CollectorServiceStub
 from llmenv.ids import new_id
 from llmenv_collector.exit_codes import ExitCode
 
-from .conftest import RunningCollector, run_command
+from .conftest import PATIENCE_SECONDS, RunningCollector, run_command
 
 if TYPE_CHECKING:
     import subprocess
@@ -58,7 +58,7 @@ def test_a_backup_is_made_while_agents_are_acknowledged(stoppable: RunningCollec
     acknowledged, during = 100, 0
     while backing_up.is_alive() or during == 0:
         stream.deliver([machine.check_started()], first=acknowledged + 1)
-        while (kind := stream.incoming.get(timeout=20)).WhichOneof("message") != "acknowledged":
+        while (kind := stream.incoming.get(timeout=PATIENCE_SECONDS)).WhichOneof("message") != "acknowledged":
             pass
         acknowledged, during = kind.acknowledged.watermark, during + 1
     manifest = json.loads((made[0] / "manifest.json").read_text())

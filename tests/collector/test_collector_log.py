@@ -31,8 +31,8 @@ def test_every_line_about_a_machine_names_it(in_json: RunningCollector) -> None:
     stream.deliver([machine.record(check_started={"run_id": "no uuid"})], first=1)
     record_id = stream.receive("rejected").record_id
     stream.close()
-    in_json.process.terminate()
-    lines = [json.loads(line) for line in in_json.process.stderr.read().splitlines()]
+    in_json.stop()
+    lines = [json.loads(line) for line in in_json.log]
     (connected,) = [line for line in lines if line["message"].startswith("connected")]
     (rejected,) = [line for line in lines if line["message"].startswith("rejected")]
     assert {"time", "level", "logger", "message", "machine_id"} <= set(connected)
@@ -44,12 +44,12 @@ def test_a_format_that_there_is_not(tmp_path: Path) -> None:
     """One sentence, before anything is opened."""
     command = [sys.executable, "-m", "llmenv_collector.main"]
     data = ["--data", str(tmp_path / "data")]
-    subprocess.run([*command, "init", *data], check=True, capture_output=True, timeout=60)
+    subprocess.run([*command, "init", *data], check=True, capture_output=True, timeout=180)
     done = subprocess.run(
         [*command, "serve", *data, "--log-format", "xml"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 2

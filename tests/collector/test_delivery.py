@@ -23,6 +23,8 @@ from llmenv_collector.sightings import Sightings
 from llmenv_collector.store import Store
 from llmenv_collector.streams import Streams
 
+from .conftest import PATIENCE_SECONDS, run_command
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
@@ -184,7 +186,7 @@ def test_heartbeats_go_between_acknowledgements(own_collector: RunningCollector)
         stream.deliver([b"\xff"] * 4_000, first=start + 1)
     kinds: Counter[str] = Counter()
     while kinds["acknowledged"] < 5 or not kinds["heartbeat"]:
-        response = stream.incoming.get(timeout=20)
+        response = stream.incoming.get(timeout=PATIENCE_SECONDS)
         assert not isinstance(response, grpc.RpcError | None), response
         kinds[response.WhichOneof("message") or ""] += 1
     assert kinds["rejected"] == 20_000
@@ -261,7 +263,7 @@ def test_a_collector_that_stops_says_drain(own_collector: RunningCollector) -> N
     stream.receive("acknowledged")
     assert own_collector.stop() == 0
     kinds = []
-    while (response := stream.incoming.get(timeout=20)) is not None:
+    while (response := stream.incoming.get(timeout=PATIENCE_SECONDS)) is not None:
         assert not isinstance(response, grpc.RpcError), response
         kinds.append(response.WhichOneof("message"))
     assert kinds[-1] == "drain"
@@ -269,8 +271,6 @@ def test_a_collector_that_stops_says_drain(own_collector: RunningCollector) -> N
 
 def test_a_revoked_machine_is_cut_off(own_collector: RunningCollector) -> None:
     """An open stream ends at the next heartbeat, and a new one is refused."""
-    from .conftest import run_command
-
     machine = own_collector.enrol("to-be-revoked")
     stream = machine.connect(new_id())
     done = run_command("machine", "revoke", "to-be-revoked", "--data", str(own_collector.folder))
@@ -283,7 +283,7 @@ def test_a_revoked_machine_is_cut_off(own_collector: RunningCollector) -> None:
 
 def next_watermark(stream: AgentStream) -> int:
     """That of the next acknowledgement; a collector with much to do says in between that it lives."""
-    while (response := stream.incoming.get(timeout=20)).WhichOneof("message") == "heartbeat":
+    while (response := stream.incoming.get(timeout=PATIENCE_SECONDS)).WhichOneof("message") == "heartbeat":
         pass
     assert response.WhichOneof("message") == "acknowledged", response
     return int(response.acknowledged.watermark)

@@ -8,7 +8,7 @@ import grpc
 from llmenv.ids import new_id
 from llmenv_collector.doubles import MOST_FORMER, QUIET_SECONDS, Doubles
 
-from .conftest import RunningCollector, wait_until
+from .conftest import PATIENCE_SECONDS, RunningCollector, wait_until
 
 if TYPE_CHECKING:
     from .conftest import AgentStream, EnrolledMachine
@@ -120,7 +120,7 @@ def test_two_copies_take_turns_and_then_both_are_told(own_collector: RunningColl
     for stream in (first, second):
         stream.deliver([machine.check_started()], first=1)
     for stream in (first, second):
-        while (message := stream.incoming.get(timeout=20)).WhichOneof("message") == "heartbeat":
+        while (message := stream.incoming.get(timeout=PATIENCE_SECONDS)).WhichOneof("message") == "heartbeat":
             assert message.heartbeat.is_doubled
         assert message.acknowledged.watermark == 1
     restarted = take_over(other, {"C": new_id(), "D": new_id()}, "CD")

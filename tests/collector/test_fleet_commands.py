@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,7 +14,7 @@ from llmenv.fleet.v1 import record_pb2, result_pb2
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
 
-from .conftest import EnrolledMachine, RunningCollector, run_command, wait_until
+from .conftest import PATIENCE_SECONDS, EnrolledMachine, RunningCollector, run_command, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,15 +46,15 @@ class Admin:
             expires_in_seconds=expires,
             is_dry_run=dry,
         )
-        return self.stub.IssueCommand(request, metadata=self.metadata, timeout=30)
+        return self.stub.IssueCommand(request, metadata=self.metadata, timeout=PATIENCE_SECONDS)
 
     def cancel(self, identity: str) -> Any:
         request = fleet.CancelCommandRequest(id=identity)
-        return self.stub.CancelCommand(request, metadata=self.metadata, timeout=30).commands
+        return self.stub.CancelCommand(request, metadata=self.metadata, timeout=PATIENCE_SECONDS).commands
 
     def commands(self, batch_id: str = "") -> Any:
         request = fleet.ListCommandsRequest(batch_id=batch_id)
-        return self.stub.ListCommands(request, metadata=self.metadata, timeout=30).commands
+        return self.stub.ListCommands(request, metadata=self.metadata, timeout=PATIENCE_SECONDS).commands
 
     def watch(self, identity: str) -> Any:
         return self.stub.WatchCommand(fleet.WatchCommandRequest(id=identity), metadata=self.metadata)
@@ -166,13 +165,13 @@ def test_a_command_nobody_was_told_of_expires_by_itself(collector: RunningCollec
 def test_a_machine_is_asked_for_what_it_may_have(collector: RunningCollector, admin: Admin) -> None:
     """Told of and not answered in time: it is told again, with no time left, and has the last word."""
     machine, spool_id = collector.enrol(), new_id()
-    (issued,) = admin.issue(machines=[machine.machine_id], expires=1).commands
+    (issued,) = admin.issue(machines=[machine.machine_id], expires=6).commands
     time_left = []
     while not time_left or time_left[-1] > 0:
         stream = connected(machine, spool_id)
         time_left.append(stream.receive("command").expires_in_seconds)
         stream.close()
-    assert 0 < time_left[0] <= 1
+    assert 0 < time_left[0] <= 6
     assert admin.commands(issued.batch_id)[0].state == ISSUED
     last = connected(machine, spool_id)
     assert last.receive("command").expires_in_seconds == 0
@@ -355,7 +354,7 @@ def test_watching_tells_every_step(collector: RunningCollector, admin: Admin) ->
     stream.deliver(records, first=2)
     stream.receive("acknowledged")
     say(stream, 6, issued.command_id, ENDED)
-    watching.join(timeout=30)
+    watching.join(timeout=PATIENCE_SECONDS)
     assert not watching.is_alive()
     for steps in (live, list(admin.watch(issued.command_id))):
         began, ended = (step for step in steps if step.check_began or step.check_ended)
@@ -369,7 +368,7 @@ def test_watching_tells_every_step(collector: RunningCollector, admin: Admin) ->
 def test_watching_ends_when_a_command_expires(collector: RunningCollector, admin: Admin) -> None:
     """Nothing is committed then: time alone ends it."""
     machine = collector.enrol()
-    (issued,) = admin.issue(machines=[machine.machine_id], expires=0.5).commands
+    (issued,) = admin.issue(machines=[machine.machine_id], expires=5).commands
     states = [step.command.state for step in admin.watch(issued.command_id)]
     assert states == [ISSUED, EXPIRED]
 
@@ -381,10 +380,10 @@ def test_who_watches_a_collector_that_stops_is_told(own_collector: RunningCollec
     (issued,) = admin.issue(machines=[machine.machine_id]).commands
     steps = admin.watch(issued.command_id)
     assert next(steps).command.command_id == issued.command_id
-    start = time.monotonic()
     own_collector.stop()
-    assert time.monotonic() - start < 8
-    assert refused(lambda: list(steps))[0] is grpc.StatusCode.UNAVAILABLE
+    code, sentence = refused(lambda: list(steps))
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert "The collector stops; watch again" in sentence
 
 
 def test_labels_are_listed_and_taken_off(collector: RunningCollector, admin: Admin) -> None:

@@ -12,7 +12,7 @@ from llmenv.ids import new_id
 from llmenv_collector import metrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from .conftest import RunningCollector, wait_until
+from .conftest import PATIENCE_SECONDS, RunningCollector, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def observed(tmp_path: Path, unused_port: int) -> Iterator[tuple[RunningCollecto
 
 def scraped(url: str) -> dict[tuple[str, tuple[str, ...]], float]:
     """Value by name and label values; every line parses."""
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     samples = [sample for family in families for sample in family.samples]
     return {(sample.name, tuple(sample.labels.values())): sample.value for sample in samples}

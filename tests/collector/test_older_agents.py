@@ -16,7 +16,14 @@ from llmenv_collector.authority import Authority
 from llmenv_collector.data_folder import DataFolder
 from llmenv_collector.identity import Identity
 
-from .conftest import AgentStream, EnrolledMachine, RunningCollector, key_pem, signing_request
+from .conftest import (
+    PATIENCE_SECONDS,
+    AgentStream,
+    EnrolledMachine,
+    RunningCollector,
+    key_pem,
+    signing_request,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +69,7 @@ def test_a_recorded_agent_is_understood(own_collector: RunningCollector, recordi
         for request in requests:
             stream.outgoing.put(request)
         stream.outgoing.put(None)
-        while (response := stream.incoming.get(timeout=20)) is not None:
+        while (response := stream.incoming.get(timeout=PATIENCE_SECONDS)) is not None:
             assert not isinstance(response, Exception), response
             assert response.WhichOneof("message") != "rejected", response
             watermark = max(watermark, response.acknowledged.watermark)

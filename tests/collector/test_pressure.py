@@ -26,7 +26,7 @@ from llmenv_collector.sightings import Sightings
 from llmenv_collector.store import Store
 from llmenv_collector.streams import Streams
 
-from .conftest import RunningCollector, wait_until
+from .conftest import PATIENCE_SECONDS, RunningCollector, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -137,7 +137,7 @@ def test_readers_wait_for_a_database_that_is_opened_anew(tmp_path: Path) -> None
         reopening = asyncio.run(ended_within(store, 0.2))
         assert not reopening
         assert connection.execute("SELECT count(*) FROM store.record").fetchall() == [(0,)]
-    store.see(Sighting(new_id(), seen_at=1)).result(timeout=20)
+    store.see(Sighting(new_id(), seen_at=1)).result(timeout=PATIENCE_SECONDS)
     with store.reader() as connection:
         assert connection.execute("SELECT count(*) FROM store.machine_sighting").fetchall() == [(1,)]
     store.close()
@@ -244,14 +244,18 @@ def test_a_collector_that_stops_under_load_acknowledges_what_it_stored(
 def last_acknowledged(stream: object) -> int:
     """Everything up to the end of the stream; 20 was received before."""
     watermark = 20
-    while isinstance(response := stream.incoming.get(timeout=20), agent_service_pb2.ConnectResponse):
+    while isinstance(
+        response := stream.incoming.get(timeout=PATIENCE_SECONDS), agent_service_pb2.ConnectResponse
+    ):
         if response.WhichOneof("message") == "acknowledged":
             watermark = response.acknowledged.watermark
     return watermark
 
 
 def error_of(stream: object) -> grpc.RpcError:
-    while isinstance(response := stream.incoming.get(timeout=20), agent_service_pb2.ConnectResponse):
+    while isinstance(
+        response := stream.incoming.get(timeout=PATIENCE_SECONDS), agent_service_pb2.ConnectResponse
+    ):
         pass
     assert isinstance(response, grpc.RpcError)
     return response

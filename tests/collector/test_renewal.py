@@ -26,7 +26,15 @@ from llmenv_collector.authority import Authority
 from llmenv_collector.data_folder import DataFolder
 from llmenv_collector.server_certificate import ServerCertificate, stored_certificate
 
-from .conftest import EnrolledMachine, RunningCollector, key_pem, run_command, signing_request, wait_until
+from .conftest import (
+    PATIENCE_SECONDS,
+    EnrolledMachine,
+    RunningCollector,
+    key_pem,
+    run_command,
+    signing_request,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +62,7 @@ def sign(request: RenewRequest, key: bytes) -> RenewRequest:
 
 def ask(collector: RunningCollector, request: RenewRequest) -> RenewResponse:
     with collector.people_channel() as channel:
-        response: RenewResponse = EnrollmentServiceStub(channel).Renew(request, timeout=20)
+        response: RenewResponse = EnrollmentServiceStub(channel).Renew(request, timeout=PATIENCE_SECONDS)
         return response
 
 
@@ -152,7 +160,7 @@ def short_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCol
     """A collector whose certificates end after seconds."""
     running = RunningCollector(
         tmp_path_factory.mktemp("short") / "data",
-        settings="certificate_seconds = 2\nserver_certificate_seconds = 6\nlate_renewal_seconds = 3\n",
+        settings="certificate_seconds = 4\nserver_certificate_seconds = 8\nlate_renewal_seconds = 8\n",
     )
     yield running
     running.stop()
@@ -160,7 +168,7 @@ def short_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCol
 
 def wait_for_end(machine: EnrolledMachine, *, seconds_after: float = 0.0) -> None:
     ends = certificate_of(machine).not_valid_after_utc + dt.timedelta(seconds=seconds_after)
-    wait_until(lambda: dt.datetime.now(dt.UTC) > ends, seconds=30)
+    wait_until(lambda: dt.datetime.now(dt.UTC) > ends, seconds=90)
 
 
 def test_a_certificate_that_has_ended_is_renewed_and_not_for_ever(short_lived: RunningCollector) -> None:
@@ -171,7 +179,7 @@ def test_a_certificate_that_has_ended_is_renewed_and_not_for_ever(short_lived: R
         machine.connect(new_id())
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
     renew(machine).connect(new_id()).close()
-    wait_for_end(machine, seconds_after=4)
+    wait_for_end(machine, seconds_after=9)
     code, sentence = refusal(short_lived, proof(machine))
     assert code == "FAILED_PRECONDITION"
     assert f"token create --for {machine.machine_id}" in sentence
@@ -183,7 +191,7 @@ def shown_serial(address: str, ca: bytes) -> str:
     context = ssl.create_default_context(cadata=ca.decode())
     context.set_alpn_protocols(["h2"])
     with (
-        socket.create_connection((host, port), timeout=10) as plain,
+        socket.create_connection((host, port), timeout=PATIENCE_SECONDS) as plain,
         context.wrap_socket(plain, server_hostname=host) as tls,
     ):
         certificate: Any = tls.getpeercert()
@@ -198,7 +206,7 @@ def test_the_server_shows_a_new_certificate_before_the_former_ends(short_lived: 
     before = {shown_serial(address, short_lived.ca) for address in addresses}
     assert len(before) == 1
     wait_until(
-        lambda: before.isdisjoint(shown_serial(address, short_lived.ca) for address in addresses), seconds=20
+        lambda: before.isdisjoint(shown_serial(address, short_lived.ca) for address in addresses), seconds=90
     )
     stream.deliver([machine.check_started()], first=1)
     assert stream.receive("acknowledged").watermark == 1

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BIN = Path(sys.executable).parent
-START_SECONDS = 20.0
+START_SECONDS = 90.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +47,9 @@ class Fleet:
             "LLMENV_CONFIG_DIR": str(folder / "admin"),
             "LLMENV_RUN_LOCK": str(folder / "run.lock"),
             "COLUMNS": "100",
+            # An analyst's statement runs at a low priority: beside training it may wait long for its turn.
+            "LLMENV_SQL_SECONDS": "200",
+            "LLMENV_TIMEOUT_SECONDS": "200",
         }
         self.people_port, self.agents_port = free_ports()
         self.collector: subprocess.Popen[bytes] | None = None
@@ -102,7 +105,7 @@ class Fleet:
     def end_collector(self, number: signal.Signals) -> None:
         assert self.collector is not None
         self.collector.send_signal(number)
-        self.collector.wait(timeout=30)
+        self.collector.wait(timeout=90)
 
     def configure(self, python: Path, *lines: str) -> Path:
         """The agent's configuration: one target, then `lines`."""

@@ -21,7 +21,7 @@ from .conftest import BIN, Fleet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SECONDS = 60.0
+SECONDS = 120.0
 PRESENT = '''"""Is anything there?"""
 
 SUITES = ()
@@ -37,11 +37,11 @@ def run(probe):
 
 @pytest.fixture
 def short_lived(tmp_path: Path) -> Iterator[Fleet]:
-    """A fleet whose certificates end after ten seconds."""
+    """A fleet whose certificates end after fifteen seconds."""
     fleet = Fleet(tmp_path)
     fleet.environment |= {
-        "LLMENV_CERTIFICATE_SECONDS": "10",
-        "LLMENV_SERVER_CERTIFICATE_SECONDS": "10",
+        "LLMENV_CERTIFICATE_SECONDS": "15",
+        "LLMENV_SERVER_CERTIFICATE_SECONDS": "15",
         "LLMENV_HEARTBEAT_SECONDS": "1",
     }
     try:
@@ -74,7 +74,7 @@ def daemon(fleet: Fleet, configuration: Path, *, state_dir: Path, log: Path) -> 
         yield
     finally:
         process.terminate()
-        code = process.wait(30)
+        code = process.wait(90)
     assert code == 0, log.read_text()
 
 
@@ -124,7 +124,7 @@ def test_an_outage_that_outlives_both_certificates_loses_nothing(short_lived: Fl
     fleet, configuration = short_lived, configure(short_lived)
     fleet.end_collector(signal.SIGTERM)
     for _ in range(3):
-        assert fleet.start_agent(configuration, "--deliver-within", "1s").wait(60) == 6
+        assert fleet.start_agent(configuration, "--deliver-within", "1s").wait(120) == 6
     eventually(lambda: have_ended(certificates(fleet)), fleet.folder / "agent.log")
     fleet.start_collector()
     agent = fleet.start_agent(configuration, "--deliver-within", "60s")
@@ -139,7 +139,7 @@ def test_a_cloned_disk_is_seen_and_both_copies_are_told(fleet: Fleet) -> None:
     fleet.end_collector(signal.SIGTERM)
     fleet.environment["LLMENV_HEARTBEAT_SECONDS"] = "1"
     fleet.start_collector()
-    assert fleet.start_agent(configuration).wait(60) == 0
+    assert fleet.start_agent(configuration).wait(120) == 0
     original, clone = fleet.folder / "agent", fleet.folder / "clone"
     shutil.copytree(original, clone)
     logs = {folder: folder.with_suffix(".daemon.log") for folder in (original, clone)}

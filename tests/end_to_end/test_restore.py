@@ -48,7 +48,7 @@ def agent(fleet: Fleet) -> Iterator[None]:
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
+        process.wait(timeout=90)
 
 
 def until(fleet: Fleet, condition: Callable[[], bool]) -> None:

@@ -6,7 +6,7 @@ import time
 SUITES = ("faults",)
 REQUIRES = ()
 TIMEOUT_SECONDS = 30
-CASE_TIMEOUT_SECONDS = 2
+CASE_TIMEOUT_SECONDS = 6
 PARAMETERS = {}
 ROWS = ("right", "aborts", "right again", "hangs", "right at last")
 

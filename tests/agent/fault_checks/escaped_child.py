@@ -9,6 +9,6 @@ PARAMETERS = {}
 
 
 def run(probe):
-    child = subprocess.Popen(["sleep", "5"], start_new_session=True)
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
     probe.fact("child", child.pid)
     probe.passed("A child has escaped.")

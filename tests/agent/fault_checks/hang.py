@@ -4,7 +4,7 @@ import signal
 
 SUITES = ("faults",)
 REQUIRES = ()
-TIMEOUT_SECONDS = 2
+TIMEOUT_SECONDS = 6
 PARAMETERS = {}
 
 

@@ -4,9 +4,9 @@ import time
 
 SUITES = ("faults",)
 REQUIRES = ()
-TIMEOUT_SECONDS = 2
+TIMEOUT_SECONDS = 4
 TIMEOUT_PARAMETER = "seconds"
-PARAMETERS = {"seconds": 2.5, "longer_seconds": 0.0}
+PARAMETERS = {"seconds": 4.5, "longer_seconds": 0.0}
 
 
 def run(probe):
