@@ -71,7 +71,7 @@ def _run_quick_suite(python: Path, folder: Path) -> str:
         env={**os.environ, **offline, "LLMENV_STATE_DIR": str(folder / "state")},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=840,
         check=False,
     )
     assert ended.returncode in {0, 1}, ended.stderr  # ready or not, of which each test judges its part

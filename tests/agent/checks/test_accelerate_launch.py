@@ -81,11 +81,11 @@ def test_launch_that_hangs_fails_and_leaves_no_process(run_check: CheckRunner, t
         note = "open({str(tmp_path)!r} + '/worker' + str(os.getpid()), 'w'); time.sleep(600)"
         SCRIPT = SCRIPT.replace("import torch", note + "\\nimport torch", 1)
     """
-    observed = run_check("accelerate_launch", {"launch_seconds": 30}, planted=planted)
+    observed = run_check("accelerate_launch", {"launch_seconds": 60}, planted=planted)
     workers = [int(path.name.removeprefix("worker")) for path in tmp_path.glob("worker*")]
-    assert observed.reason == "accelerate launch did not end within 30 s."
+    assert observed.reason == "accelerate launch did not end within 60 s."
     assert len(workers) == 2
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and any(exists(each) for each in workers):
         time.sleep(0.1)
     assert [each for each in workers if exists(each)] == []

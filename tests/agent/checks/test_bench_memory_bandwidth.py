@@ -28,7 +28,7 @@ def test_copy_and_triad_are_counted_as_stream_counts(run_check: CheckRunner) -> 
         (rate, share) = case.measurements
         assert (rate.name, rate.unit, len(rate.trials)) == ("memory_bandwidth", "GB/s", 10)
         assert max(rate.trials) <= arrays * 2**20 / 1e9 / 0.02
-        assert rate.value > arrays * 2**20 / 1e9 / 0.2
+        assert rate.value > arrays * 2**20 / 1e9 / 5
         assert (share.name, share.value) == ("share_of_bandwidth", rate.value)
 
 

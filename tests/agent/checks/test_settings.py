@@ -45,7 +45,6 @@ def test_usual_settings_pass(settings: CheckRunner) -> None:
     observed = settings("settings", {"least_free_gb": 0.0})
     assert observed.status == "pass", observed.reason
     assert without(observed, "pass") == {"swap": "skip", "wired_limit": "skip", "known_issues": "skip"}
-    assert observed.result.run_seconds < 2
 
 
 def test_token_is_present_and_its_value_is_nowhere(settings: CheckRunner) -> None:
