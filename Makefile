@@ -7,11 +7,12 @@ TRAINING := .venv-train
 PROTO := .venv-proto
 BIN := $(VENV)/bin
 
-.PHONY: demo test check proto docs bench chaos clean
+.PHONY: demo demo-fleet test check proto docs bench chaos clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    set up, check this machine through a real collector, print the fleet report"
+	@echo "make demo-fleet   200 simulated Macs with a year of history, then the fleet report"
 	@echo "make test    set up, run every test"
 	@echo "make check   format, lint, types, import laws, contract"
 	@echo "make proto   generate the code of the contract"
@@ -22,6 +23,9 @@ help:
 
 demo: $(VENV)/.ready $(TRAINING)/.ready
 	@deploy/demo.sh
+
+demo-fleet: $(VENV)/.ready
+	@deploy/demo_fleet.sh
 
 # A worker a core, and four at most: a test of a check may take gigabytes, and torch starts threads of its own.
 WORKERS := --numprocesses logical --maxprocesses 4 --dist worksteal

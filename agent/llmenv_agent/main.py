@@ -29,6 +29,7 @@ COMMANDS = (
     "replay",
     "run",
     "service",
+    "simulate",
     "status",
 )
 

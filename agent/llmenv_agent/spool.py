@@ -92,11 +92,17 @@ class Spool:
 
         What the record does not say is filled in: record id, time, machine and clock offset.
         """
+        return self.extend([record])
+
+    def extend(self, records: Sequence[record_pb2.Record]) -> int:
+        """As `append`, all of them or none; returns the sequence of the last, 0 for no records."""
+        sequence = 0
         with self._file.transaction() as connection:
-            sequence = self._append(connection, record)
+            for record in records:
+                sequence = self._append(connection, record)
             failpoints.reach("agent.append.before_commit", error=sqlite3.OperationalError)
         failpoints.reach("agent.append.after_commit", error=SpoolError)
-        for listener in self._listeners:
+        for listener in self._listeners if records else ():
             listener()
         return sequence
 

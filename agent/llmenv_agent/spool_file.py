@@ -13,6 +13,7 @@ import logging
 import os
 import sqlite3
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmenv.ids import new_id
@@ -22,11 +23,12 @@ from llmenv_agent.errors import SpoolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+IN_MEMORY = Path(":memory:")
+"""In place of a file: a spool that ends with its process, for simulated machines alone."""
 
 RECORD_TABLE = (
     """
@@ -122,6 +124,8 @@ class SpoolFile:
             yield self._connection
 
     def _open(self, machine_id: str) -> sqlite3.Connection:
+        if self.path == IN_MEMORY:
+            return self._connect(machine_id)
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         try:

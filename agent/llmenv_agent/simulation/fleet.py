@@ -8,6 +8,7 @@ for machine in fleet.machines:
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import functools
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from llmenv_agent.simulation.plan import Plan, typical_plan
 from llmenv_agent.simulation.telling import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from llmenv.fleet.v1 import record_pb2
 
@@ -57,6 +58,12 @@ class Fleet:
     def upgrades(self, machine: VirtualMachine) -> tuple[Upgrade, ...]:
         """When its packages and its system change, oldest first."""
         return draw_upgrades(self.seed, machine.index, days=self.days) if self.plan.upgrades else ()
+
+    def under_ids(self, machines: Sequence[VirtualMachine]) -> Fleet:
+        """The same fleet, whose machines have the ids that a collector issued them."""
+        fleet = copy.copy(self)
+        fleet.machines = tuple(machines)
+        return fleet
 
     @functools.cached_property
     def truth(self) -> Truth:

@@ -87,11 +87,11 @@ def disturbance(noise: Noise, random: random.Random) -> float:
 def trials(noise: Noise, random: random.Random, *, count: int, declines_by: float = 0.0) -> list[float]:
     """Factors on a run's speed, one a trial, in order; they fall evenly by `declines_by` over the series."""
     part = SlowPart(random, deviation=noise.trial_deviation, autocorrelation=noise.trial_autocorrelation)
+    factors = [math.exp(part.next() - _slow_trial(noise, random)) for _ in range(count)]
+    if not declines_by:
+        return factors
     last = max(1, count - 1)
-    return [
-        math.exp(part.next() - _slow_trial(noise, random)) * (1 - declines_by * number / last)
-        for number in range(count)
-    ]
+    return [factor * (1 - declines_by * number / last) for number, factor in enumerate(factors)]
 
 
 def _slow_trial(noise: Noise, random: random.Random) -> float:

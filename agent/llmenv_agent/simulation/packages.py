@@ -6,6 +6,7 @@ one out. Releases of packages are of the real series, their days are not.
 
 from __future__ import annotations
 
+import functools
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -111,7 +112,13 @@ def versions_on(upgrades: Sequence[Upgrade], day: float) -> dict[str, str]:
 
 
 def environment_of(versions: Mapping[str, str]) -> environment_pb2.Environment:
-    """The target as the agent would describe it."""
+    """The target as the agent would describe it; not to be changed."""
+    return _environment_of(tuple(versions.items()))
+
+
+@functools.lru_cache(maxsize=1024)
+def _environment_of(items: tuple[tuple[str, str], ...]) -> environment_pb2.Environment:
+    versions = dict(items)
     packages = {**_UNCHANGED, **_COMPANIONS[versions["torch"]]}
     packages |= {name: version for name, version in versions.items() if name != MACOS}
     environment = environment_pb2.Environment(

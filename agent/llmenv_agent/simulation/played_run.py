@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from llmenv_agent.simulation.circumstances import Circumstances
     from llmenv_agent.simulation.machines import VirtualMachine
     from llmenv_agent.simulation.plan import Plan
+    from llmenv_agent.simulation.suite import Asked
     from llmenv_agent.simulation.workloads import PlayedCheck, Requirement
 
 _GPU_USED = "Another process used the GPU meanwhile: {program}, {percent:.0f} % of the time."
@@ -56,6 +56,7 @@ class PlayedRun:
         self._suite = simulated_suite()
         self._run_id = seeded_id(self.draw, self._now)
         self._facts = self.machine.facts(SYSTEMS[self.versions[MACOS]])
+        self._facts.machine_id = self.machine.id
         self._scene = Scene(
             variant=self.machine.model.variant,
             versions={each.name: each.version for each in self.environment.packages},
@@ -78,8 +79,8 @@ class PlayedRun:
 
     def records(self) -> Iterator[record_pb2.Record]:
         yield self._event(record_pb2.RunStarted(run=self._run()))
-        for definition in self._suite.definitions:
-            yield from self._check(definition)
+        for asked in self._suite.asked:
+            yield from self._check(asked)
         finished = record_pb2.RunFinished(
             run_id=self._run_id,
             outcome=run_pb2.RUN_OUTCOME_COMPLETED,
@@ -97,27 +98,27 @@ class PlayedRun:
             machine=self._facts,
             environment=self.environment,
             device="mps",
-            planned_checks=[definition.name for definition in self._suite.definitions],
+            planned_checks=[asked.definition.name for asked in self._suite.asked],
             agent_version=__version__,
         )
         run.started_at.FromDatetime(self._now)
         return run
 
-    def _check(self, definition: Definition) -> Iterator[record_pb2.Record]:
-        parameters = definition.complete(self._suite.parameters.get(definition.name, {}))
+    def _check(self, asked: Asked) -> Iterator[record_pb2.Record]:
+        definition = asked.definition
         result_id = seeded_id(self.draw, self._now)
         yield self._event(
             record_pb2.CheckStarted(
                 run_id=self._run_id,
                 result_id=result_id,
                 check_name=definition.name,
-                timeout_seconds=definition.deadline_seconds(parameters),
+                timeout_seconds=asked.timeout_seconds,
             )
         )
         result = self._played(BY_NAME[definition.name])
         result.result_id = result_id
         result.definition_hash = self._definition_hash(definition)
-        result.parameters_json = json.dumps(parameters, sort_keys=True)
+        result.parameters_json = asked.parameters_json
         self._withhold_at_times(result)
         yield self._event(record_size.split(self._run_id, result).finished)
 

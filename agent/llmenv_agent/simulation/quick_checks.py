@@ -24,7 +24,6 @@ from llmenv_agent.simulation.workloads import (
 DEVICE = "mps"
 _FLOAT64 = "float64 on the CPU from the same rounded operands; pytorch #193487 and unit roundoff"
 _OPERATIONS = 2 * 1000**3
-_LOADING = "Loading weights: 100%|##########| 148/148 [00:00<00:00, 9127.41it/s]\n" * 4
 _NOT_INSTALLED = ("mlx-lm", "bitsandbytes", "torchao")
 _PACKAGES = tuple(name for name in WATCHED if name not in _NOT_INSTALLED)
 
@@ -46,7 +45,7 @@ def _product(dtype: str, rate: float) -> Workload:
     )
 
 
-def _error(name: str, value: float) -> Constant:
+def error(name: str, value: float) -> Constant:
     return Constant(name=name + "_error", unit="1", value=value, direction=LOWER, varies_by=0.3)
 
 
@@ -60,7 +59,7 @@ def _bounded(name: str, bound: str, failed: str, source: str = _FLOAT64) -> Requ
     )
 
 
-def _loss(first: float, last: float) -> tuple[Constant, ...]:
+def losses(first: float, last: float) -> tuple[Constant, ...]:
     return (
         Constant(name="first_loss", unit="nat", value=first, varies_by=0.01),
         Constant(name="last_loss", unit="nat", value=last, direction=LOWER, varies_by=0.05),
@@ -138,11 +137,11 @@ TORCH_BASICS = PlayedCheck(
     ),
     workloads=(_product("float32", 12.4e12), _product("float16", 13.6e12), _product("bfloat16", 10.9e12)),
     constants=(
-        _error("matmul_float32", 1.4e-6),
-        _error("matmul_float16", 2.6e-4),
-        _error("matmul_bfloat16", 2.1e-3),
-        _error("gradient_square", 1.9e-6),
-        _error("gradient_sum", 9.4e-7),
+        error("matmul_float32", 1.4e-6),
+        error("matmul_float16", 2.6e-4),
+        error("matmul_bfloat16", 2.1e-3),
+        error("gradient_square", 1.9e-6),
+        error("gradient_sum", 9.4e-7),
     ),
     requirements=(
         _bounded("matmul_float32", "5e-05", "8.77e-01"),
@@ -190,11 +189,11 @@ TORCH_TRAINING = PlayedCheck(
     ),
     constants=(
         Constant(name="parameters", unit="1", value=74_826),
-        *_loss(2.317, 0.246),
+        *losses(2.317, 0.246),
         Constant(name="mean_loss", unit="nat", value=0.911, direction=LOWER, varies_by=0.02),
         Constant(name="constant_prediction_loss", unit="nat", value=2.302),
         Constant(name="uniform_guess_loss", unit="nat", value=2.302585092994046),
-        _error("loss", 1.1e-7),
+        error("loss", 1.1e-7),
     ),
     requirements=(
         Requirement(name="parameters", expected="74,826", observed="74,826"),
@@ -221,143 +220,6 @@ TORCH_TRAINING = PlayedCheck(
     accelerator_bytes=7.3e7,
 )
 
-TRANSFORMERS_GENERATE = PlayedCheck(
-    name="transformers_generate",
-    words=Words(
-        template="{model} loaded from {source} in {seconds:.2f} s and generates on {device} at "
-        "{rate:.1f} tokens/s.",
-        values={
-            "model": "openai-community/gpt2",
-            "source": "cache",
-            "seconds": ValueOf("load_seconds"),
-            "device": DEVICE,
-            "rate": ValueOf("tokens_per_second"),
-        },
-    ),
-    workloads=(
-        Workload(
-            name="load",
-            speed=1 / 9.31,
-            compute=0.0,
-            bandwidth=0.15,
-            package="transformers",
-            figures=(
-                Figure(name="load_seconds", unit="s", has_trials=False),
-                Figure(name="parameters_per_millisecond", unit="1/ms", work=124_439.808, has_trials=False),
-            ),
-        ),
-        Workload(
-            name="generation",
-            speed=58.4,
-            compute=0.1,
-            bandwidth=0.2,
-            package="transformers",
-            figures=(Figure(name="tokens_per_second", unit="token/s"),),
-            trials=3,
-            warmups=1,
-        ),
-    ),
-    constants=(
-        Constant(name="parameters", unit="1", value=124_439_808),
-        Constant(name="generated_tokens", unit="1", value=20),
-        Constant(name="peak_memory", unit="byte", value=769_541_120, direction=LOWER, varies_by=0.01),
-        _error("logits", 3.1e-6),
-    ),
-    requirements=(
-        Requirement(name="parameters", expected="124,439,808", observed="124,439,808"),
-        Requirement(name="weights_finite", expected="0 tensors with weights not finite", observed="0"),
-        Requirement(name="tokens_generated", expected="at least 1 new token", observed="20"),
-        Requirement(
-            name="logits_match",
-            expected="relative error <= 1e-04 in float32",
-            observed_of="logits_error",
-            failed="4.1e-01",
-            source="same weights on the CPU; bounds of a single product, twice that for the half precisions",
-        ),
-    ),
-    facts={
-        "device": DEVICE,
-        "weights_source": "cache",
-        "architecture": "GPT2LMHeadModel",
-        "dtype": "float32",
-    },
-    import_seconds=2.9,
-    run_seconds=12.0,
-    process_bytes=1.9e9,
-    accelerator_bytes=7.7e8,
-    log=_LOADING,
-)
-
-PEFT_LORA = PlayedCheck(
-    name="peft_lora",
-    words=Words(
-        template="LoRA trains on {device}: loss fell from {first:.3f} to {last:.3f} in {steps} steps, base "
-        "weights unchanged, adapter saved and loaded.",
-        values={
-            "device": DEVICE,
-            "first": ValueOf("first_loss"),
-            "last": ValueOf("last_loss"),
-            "steps": "20",
-        },
-    ),
-    workloads=(
-        Workload(
-            name="training",
-            speed=412.0,
-            compute=0.5,
-            bandwidth=0.1,
-            package="torch",
-            figures=(Figure(name="tokens_per_second", unit="token/s"),),
-            trials=18,
-            warmups=2,
-        ),
-    ),
-    constants=(
-        Constant(name="adapted_modules", unit="1", value=48),
-        Constant(name="trainable_parameters", unit="1", value=1_179_648),
-        Constant(name="total_parameters", unit="1", value=125_619_456),
-        Constant(name="trainable_share", unit="%", value=0.939064725769868),
-        *_loss(11.312, 7.904),
-        Constant(name="weight_memory", unit="byte", value=502_477_824),
-        Constant(name="peak_memory", unit="byte", value=1_642_000_000, direction=LOWER, varies_by=0.01),
-        Constant(name="adapter_bytes", unit="byte", value=4_737_028),
-        Constant(name="reloaded_error", unit="1", value=0.0, direction=LOWER),
-    ),
-    requirements=(
-        Requirement(
-            name="trainable_parameters",
-            expected="1,179,648",
-            observed="1,179,648",
-            source="sum of r*(in + out) over the adapted modules",
-        ),
-        Requirement(
-            name="loss_falls",
-            expected="last loss < 10.181, 0.9 of the first",
-            observed_of="last_loss",
-            failed="11.290 after 11.312",
-        ),
-        Requirement(
-            name="base_unchanged",
-            expected="same SHA-256 of all base parameters",
-            observed="same",
-            failed="another",
-        ),
-        Requirement(
-            name="adapter_reloads",
-            expected="same outputs to 1e-05",
-            observed="0.0e+00",
-            failed="2.3e-01",
-            source="same weights on the same device",
-        ),
-    ),
-    facts={"device": DEVICE, "weights_source": "cache"},
-    import_seconds=5.0,
-    run_seconds=6.0,
-    process_bytes=1.6e9,
-    accelerator_bytes=1.6e9,
-    log=_LOADING,
-)
-
 MLX_NATIVE = PlayedCheck(
     name="mlx_native",
     words=Words(
@@ -378,8 +240,8 @@ MLX_NATIVE = PlayedCheck(
         ),
     ),
     constants=(
-        _error("matmul", 4.1e-7),
-        *_loss(2.309, 0.251),
+        error("matmul", 4.1e-7),
+        *losses(2.309, 0.251),
         Constant(name="mlx_peak_memory", unit="byte", value=6_400_000, direction=LOWER),
     ),
     requirements=(

@@ -39,6 +39,13 @@ def command() -> None:
 @click.option(
     "--address", metavar="HOST:PORT", help="Where the collector is reached.  [default: where it serves now]"
 )
+@click.option(
+    "--count",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 100_000),
+    help="How many to print, one a line: each lets one machine enrol.",
+)
 def create(
     *,
     folder: DataFolder,
@@ -47,6 +54,7 @@ def create(
     ttl: str | None,
     label: str,
     address: str | None,
+    count: int,
 ) -> None:
     """Print a new token, this once.
 
@@ -57,21 +65,23 @@ def create(
 
     from llmenv_collector import settings, tokens
     from llmenv_collector.authority import Authority
+    from llmenv_collector.errors import UsageError
     from llmenv_collector.identity import Identity
 
+    if count > 1 and (role or machine):
+        raise UsageError("--count is of machines that enrol: it goes with neither --role nor --for.")
     folder.require_initialised()
     identity = Identity(folder.identity)
     default = tokens.ROLE_SECONDS if role else tokens.ENROLMENT_SECONDS
     seconds = settings.parse_duration(ttl, where="--ttl") if ttl else default
     where = str(settings.parse_address(address, where="--address")) if address else people_address(folder)
-    secret = tokens.create(
-        identity,
-        role=role or tokens.ENROLMENT,
-        seconds=seconds,
-        label=label,
-        machine_id=continued(identity, machine, role) if machine else None,
-    )
-    click.echo(PrintedToken(address=where, pin=Authority.load(folder).pin, secret=secret))
+    pin = Authority.load(folder).pin
+    machine_id = continued(identity, machine, role) if machine else None
+    for _ in range(count):
+        secret = tokens.create(
+            identity, role=role or tokens.ENROLMENT, seconds=seconds, label=label, machine_id=machine_id
+        )
+        click.echo(PrintedToken(address=where, pin=pin, secret=secret))
 
 
 def continued(identity: Identity, machine: str, role: str | None) -> str:

@@ -1,0 +1,57 @@
+"""A simulated fleet through the real programs: tokens by the dozen, streams, a ledger that is whole."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from llmenv_agent.simulation.truth import read_truth
+
+if TYPE_CHECKING:
+    from .conftest import Fleet
+
+pytestmark = pytest.mark.slow
+USAGE, NOT_DELIVERED = 2, 6
+RECORDS_A_RUN = 26
+
+
+def test_a_simulated_fleet_is_delivered_whole_and_once(fleet: Fleet) -> None:
+    """Three machines enrol with printed tokens; a second call adds nothing; truth names the issued ids."""
+    tokens, truth = fleet.folder / "tokens", fleet.folder / "truth.json"
+    tokens.write_text(fleet.token("--count", "3") + "\n")
+    simulate = (
+        *("simulate", "--machines", "3", "--days", "4", "--spool", "disk", "--tokens", str(tokens)),
+        *("--state-dir", str(fleet.folder / "machines"), "--truth", str(truth), "--format", "json"),
+    )
+    first = json.loads(fleet.call("llmenv-agent", *simulate).stdout)
+    assert (first["machines"], first["errors"], first["ledger_is_whole"]) == (3, {}, True)
+    assert 0 < first["acknowledgement_p50_ms"] <= first["acknowledgement_max_ms"]
+    again = json.loads(fleet.call("llmenv-agent", *simulate).stdout)
+    assert (again["records"], again["ledger_is_whole"]) == (0, True)
+    fleet.end_collector(signal.SIGTERM)
+    simulated = [(each.machine_id, each.hostname) for each in read_truth(truth).machines]
+    assert sorted(simulated) == fleet.stored(
+        "SELECT DISTINCT run.machine_id::VARCHAR, run.hostname FROM store.run AS run ORDER BY 1"
+    )
+    ((runs,),) = fleet.stored("SELECT count(*) FROM store.run")
+    assert isinstance(runs, int)
+    assert fleet.stored(
+        "SELECT count(*), count(DISTINCT record_id) FROM store.record WHERE kind LIKE 'run%' OR"
+        " kind LIKE 'check%'"
+    ) == [(runs * RECORDS_A_RUN, runs * RECORDS_A_RUN)]
+    assert fleet.stored("SELECT count(*) FROM store.rejection") == [(0,)]
+
+
+def test_what_a_simulation_lacks_is_said(fleet: Fleet) -> None:
+    """Too few tokens, and a rate that is none, before anything is delivered."""
+    folder = ("--state-dir", str(fleet.folder / "machines"))
+    ended = fleet.call("llmenv-agent", "simulate", "--machines", "2", *folder, codes=(USAGE,))
+    assert "llmenv-collector token create --count 2" in ended.stderr
+    ended = fleet.call("llmenv-agent", "simulate", "--rate", "soon", *folder, codes=(USAGE,))
+    assert "'soon' is no rate" in ended.stderr
+    ended = fleet.call(
+        "llmenv-collector", "token", "create", "--count", "2", "--role", "viewer", codes=(USAGE,)
+    )
+    assert "--count is of machines that enrol" in ended.stderr
