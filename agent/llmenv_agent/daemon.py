@@ -155,7 +155,9 @@ class Daemon:
         working = asyncio.create_task(self._run_once() if once else self._run_always())
         try:
             await self._until_ended(reporting, working)
-            await self._deliver(reporter, deliver_within if once and not self._stopping.is_set() else None)
+            # Why the work failed is what is to be said, and not that its records wait.
+            is_whole = once and not self._stopping.is_set() and working.exception() is None
+            await self._deliver(reporter, deliver_within if is_whole else None)
             await working
             if self._trouble:
                 raise WatchdogError(self._trouble)

@@ -157,6 +157,7 @@ class Session:
                 return
 
     async def _be_welcome(self, welcome: wire.Welcome, hello: wire.Hello) -> None:
+        clock_offset = _clock_offset(hello, welcome)  # before anything that takes time
         if not await asyncio.to_thread(
             self._spool.can_continue_from, welcome.watermark, digest=welcome.digest
         ):
@@ -167,7 +168,7 @@ class Session:
             )
             return
         await asyncio.to_thread(self._spool.resume_at, welcome.watermark)
-        await asyncio.to_thread(self._spool.note_clock_offset, _clock_offset(hello, welcome))
+        await asyncio.to_thread(self._spool.note_clock_offset, clock_offset)
         # Only now: of a copied spool these would be another copy's records.
         for rejected in welcome.rejections:
             await self._be_rejected(rejected)

@@ -27,6 +27,8 @@ from llmenv.fleet.v1 import agent_service_pb2, record_pb2
 from llmenv.ids import new_id
 
 from llmenv_agent import journal, record_size, spool_bounds, spool_fork, spool_rows
+from llmenv_agent.clock_step import ClockStep
+from llmenv_agent.clocks import SYSTEM_CLOCKS
 from llmenv_agent.errors import ProtocolError, RecordTooLargeError, SpoolError
 from llmenv_agent.spool_bounds import Bounds
 from llmenv_agent.spool_file import SpoolFile
@@ -34,6 +36,8 @@ from llmenv_agent.spool_file import SpoolFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from llmenv_agent.clocks import Clocks
 
 GENESIS = bytes(32)
 MAX_RECORD_BYTES = 1 << 20
@@ -71,9 +75,17 @@ class Spool:
     Raises SpoolError where the file cannot be used.
     """
 
-    def __init__(self, path: Path, *, machine_id: str = "", bounds: Bounds = DEFAULT_BOUNDS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        machine_id: str = "",
+        bounds: Bounds = DEFAULT_BOUNDS,
+        clocks: Clocks = SYSTEM_CLOCKS,
+    ) -> None:
         self._file = SpoolFile(path, machine_id=machine_id)
         self._bounds = bounds
+        self._clock_step = ClockStep(clocks)
         self._listeners: list[Callable[[], None]] = []
         if machine_id and self.marks().machine_id != machine_id:
             # Enrolled anew: the collector accepts a record only under the identity that sends it.
@@ -291,13 +303,18 @@ class Spool:
         return len(chosen)
 
     def note_clock_offset(self, seconds: float) -> None:
-        """Collector's clock minus this machine's, stamped on the records that follow."""
+        """Collector's clock minus this machine's, stamped on the records that follow.
+
+        Less what this machine's clock is set forward by from now on.
+        """
         with self._file.transaction() as connection:
+            self._clock_step.forget()
             connection.execute("UPDATE spool SET clock_offset_seconds = ?", (seconds,))
 
     def _append(self, connection: sqlite3.Connection, record: record_pb2.Record) -> int:
         spool = connection.execute("SELECT * FROM spool").fetchone()
-        content = _stamped(record, machine_id=spool["machine_id"], offset=spool["clock_offset_seconds"])
+        offset = spool["clock_offset_seconds"] - self._clock_step.seconds()
+        content = _stamped(record, machine_id=spool["machine_id"], offset=offset)
         sequence = self._insert(connection, record, content)
         journal.note(connection, record)
         return sequence

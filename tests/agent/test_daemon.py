@@ -206,6 +206,16 @@ def test_once_says_what_was_not_delivered(enrolled: AgentFolder, checks: Path) -
     assert enrolled.status()["spool"]["waiting"] == 5
 
 
+def test_once_says_what_broke_and_not_that_its_records_wait(enrolled: AgentFolder) -> None:
+    """A spool that fails ends the command with its own code, long before the deadline of the delivery."""
+    broken = {"LLMENV_FAILPOINTS": "agent.append.after_commit=error"}
+    done = enrolled.call("run", "--once", "--deliver-within", "600s", **broken)
+    assert done.returncode == 5
+    assert "failpoint agent.append.after_commit" in done.stderr
+    assert "were not delivered" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_agent_without_identity_does_not_start(agent: AgentFolder) -> None:
     """It says how to get one."""
     done = agent.call("run")

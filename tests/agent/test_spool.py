@@ -14,6 +14,8 @@ from llmenv_agent.errors import ProtocolError, RecordTooLargeError, SpoolError
 from llmenv_agent.spool import Spool
 from llmenv_agent.spool_bounds import Bounds
 
+from .set_clocks import SetClocks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -44,6 +46,31 @@ def test_a_record_is_stamped(spool: Spool) -> None:
     assert record.clock_offset_seconds == 1.5
     assert record.record_id
     assert record.HasField("measured_at")
+
+
+def test_a_clock_that_is_set_changes_the_offset_and_one_that_drifts_does_not(tmp_path: Path) -> None:
+    """Until the clocks are compared anew; sleep, waiting and the crystal are no step."""
+    clocks = SetClocks()
+    spool = Spool(tmp_path / "spool.db", machine_id="machine-1", clocks=clocks.clocks)
+
+    def stamped() -> float:
+        spool.append(outcome("now"))
+        return list(spool.records())[-1].clock_offset_seconds
+
+    spool.note_clock_offset(1.5)
+    clocks.sleep(3_600)
+    clocks.set_forward(0.2)
+    assert stamped() == 1.5
+    clocks.set_forward(-86_400)
+    assert stamped() == pytest.approx(86_401.5)
+    clocks.wait(30)
+    assert stamped() == pytest.approx(86_401.5)
+    clocks.set_forward(86_400)
+    assert stamped() == pytest.approx(1.5)
+    clocks.set_forward(60)
+    spool.note_clock_offset(-58.5)
+    assert stamped() == -58.5
+    spool.close()
 
 
 def test_a_killed_process_loses_nothing_it_appended(tmp_path: Path) -> None:

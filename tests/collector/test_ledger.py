@@ -223,6 +223,15 @@ def test_days_are_those_of_the_collector(store: Store) -> None:
     ]
 
 
+def test_no_record_came_before_it_was_made(store: Store) -> None:
+    """A clock was put back, or its offset is known to some milliseconds only: no time is negative."""
+    early = record()
+    early.clock_offset_seconds = 3_600
+    deliver(store, new_id(), [early], at=DAY)
+    (day,) = ledger(store).days
+    assert (day.stored, day.median_delay_seconds, day.highest_delay_seconds) == (1, 0.0, 0.0)
+
+
 def test_a_machine_that_nobody_knows_is_refused(store: Store) -> None:
     """One that is enrolled and silent has an empty account instead."""
     assert list(ledger(store, MACHINE).spools) == []
