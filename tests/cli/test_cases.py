@@ -55,6 +55,22 @@ def test_every_problem_stands_by_itself(ready_run: Run) -> None:
     assert "| No float64 here. | 3 |" in document
 
 
+def test_groups_of_one_are_shown_each_with_what_they_found(ready_run: Run) -> None:
+    """Of a canary a reader needs the issue, what it affects, and that it is unproved."""
+    result = ready_run.results.add(check_name="canaries", status=result_pb2.STATUS_PASS)
+    for number in range(50):
+        case = operation(f"canary_{number}", result_pb2.STATUS_PASS, "Right.")
+        case.facts.add(name="issue", text=f"KI{number:03}")
+        case.facts.add(name="proved", flag=False)
+        result.cases.append(case)
+    result.cases[7].facts.add(name="weights", text="SmolLM2 (gguf)")
+    document = markdown(whole_report(ready_run, language="en"))
+    assert "| canary_7 | ✓ pass | Right. |" in document
+    assert "| Case | known issue | seen to fail on affected hardware |" in document
+    assert "| canary_7 | KI007 | no |" in document
+    assert "| canary_7 | weights | SmolLM2 (gguf) |" in document
+
+
 def test_figures_of_few_cases_are_shown_each(ready_run: Run) -> None:
     """A speed by dtype and size stands with its case, also in the terminal."""
     result = ready_run.results.add(check_name="bench_matmul", status=result_pb2.STATUS_PASS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from llmenv.catalog import known_issues
+from llmenv.catalog.texts import SENTENCES, tables
 from llmenv_agent.check_process import PROBE
 from llmenv_agent.probe.canaries.issues import ISSUES, WITHOUT_CANARY
 from llmenv_agent.probe.canaries.table import CANARIES, PROVED
@@ -32,6 +33,12 @@ def test_issue_is_that_of_the_catalogue(issue: str) -> None:
     row = known_issues.find(issue)
     assert row is not None
     assert ISSUES[issue] == (row.url, row.affected)
+
+
+@pytest.mark.parametrize("issue", ISSUES)
+def test_what_is_affected_is_said_in_chinese(issue: str) -> None:
+    """A report names versions and chips beside each canary, in its own language."""
+    assert ISSUES[issue].affected in tables("zh")[SENTENCES]
 
 
 @pytest.mark.parametrize("issue", SILENT)

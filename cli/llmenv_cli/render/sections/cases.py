@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmenv.catalog.status import WORDS
 
+from llmenv_cli.render import numbers
 from llmenv_cli.render.blocks import Column, Grid, Paragraph
 from llmenv_cli.render.sections.measured import case_figures
 from llmenv_cli.render.sections.wording import verdict
@@ -19,22 +20,24 @@ if TYPE_CHECKING:
 
     from llmenv_cli.render.blocks import Block
 
-# More rows than this are read by a program, not by a person.
+# More rows than this are read by a program, not by a person; groups of one row each make none fewer.
 MOST_ROWS = 40
+MOST_UNGROUPED_ROWS = 100
 HEALTHY = frozenset({"pass", "skip"})
 
 
 def case_blocks(cases: Sequence[Case], texts: Texts) -> Iterator[Block]:
-    """How many by status, then who they are, then what they measured."""
+    """How many by status, then who they are, what they measured and what they found beside it."""
     if not cases:
         return
     yield Paragraph(texts.say("checks.cases", count=len(cases), counted=_counted(cases, texts)))
-    if len(cases) <= MOST_ROWS:
+    groups = _grouped(cases)
+    if len(cases) <= (MOST_UNGROUPED_ROWS if len(groups) == len(cases) else MOST_ROWS):
         yield _each(cases, texts)
-        if (figures := case_figures(cases, texts)).rows:
-            yield figures
+        tables = (case_figures(cases, texts), _shared_facts(cases, texts), _single_facts(cases, texts))
+        yield from (table for table in tables if table.rows)
         return
-    yield _groups(cases, texts)
+    yield _groups(groups, cases, texts)
     problems = [case for case in cases if _word(case) not in HEALTHY]
     if problems:
         yield Paragraph(texts.say("checks.problems"))
@@ -48,11 +51,54 @@ def _each(cases: Sequence[Case], texts: Texts) -> Grid:
     return Grid(columns, rows)
 
 
-def _groups(cases: Sequence[Case], texts: Texts) -> Grid:
-    """One row for the cases whose names begin alike, up to the first slash."""
+def _shared_facts(cases: Sequence[Case], texts: Texts) -> Grid:
+    """A column for each fact that at least half of the cases have, such as the issue of a canary."""
+    names = _shared(cases)
+    columns = (texts.say("column.case"), *(texts.name_of("name", name) for name in names))
+    rows = tuple(
+        (case.name, *(_fact(case, name, texts) for name in names))
+        for case in cases
+        if names and any(fact.name in names for fact in case.facts)
+    )
+    return Grid(tuple(Column(title) for title in columns), rows)
+
+
+def _single_facts(cases: Sequence[Case], texts: Texts) -> Grid:
+    """A row for each of the others."""
+    columns = tuple(Column(texts.say(f"column.{key}")) for key in ("case", "fact", "value"))
+    shared = _shared(cases)
+    return Grid(
+        columns,
+        tuple(
+            (case.name, texts.name_of("name", fact.name), numbers.fact(fact, texts))
+            for case in cases
+            for fact in case.facts
+            if fact.name not in shared
+        ),
+    )
+
+
+def _shared(cases: Sequence[Case]) -> tuple[str, ...]:
+    counts = collections.Counter(name for case in cases for name in {fact.name for fact in case.facts})
+    ordered = dict.fromkeys(fact.name for case in cases for fact in case.facts)
+    return tuple(name for name in ordered if 2 * counts[name] >= len(cases))
+
+
+def _fact(case: Case, name: str, texts: Texts) -> str:
+    found = [numbers.fact(fact, texts) for fact in case.facts if fact.name == name]
+    return texts.say("word.list_separator").join(found)
+
+
+def _grouped(cases: Sequence[Case]) -> dict[str, list[Case]]:
+    """Those whose names begin alike, up to the first slash."""
     groups: dict[str, list[Case]] = {}
     for case in cases:
         groups.setdefault(case.name.partition("/")[0], []).append(case)
+    return groups
+
+
+def _groups(groups: Mapping[str, Sequence[Case]], cases: Sequence[Case], texts: Texts) -> Grid:
+    """One row a group."""
     figures = _shared_figures(cases)
     columns = (
         Column(texts.say("column.group")),
