@@ -12,7 +12,7 @@ import hashlib
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -20,12 +20,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from llmenv_collector.data_folder import write_whole
+from llmenv_collector.data_folder import PUT_BACK, write_whole
 from llmenv_collector.errors import DataFolderError, UnauthenticatedError, UsageError
 from llmenv_collector.lifetimes import CA_LIFETIME, CLOCK_TOLERANCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from llmenv_collector.data_folder import DataFolder
 
@@ -33,6 +34,8 @@ MACHINE_URI = "llmenv://machine/"
 # RFC 1123, section 2.1: labels of letters, digits and inner hyphens.
 HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
 MAX_HOST_NAME = 253
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -82,13 +85,13 @@ class Authority:
 
     @classmethod
     def load(cls, folder: DataFolder) -> Authority:
-        try:
-            key = serialization.load_pem_private_key(folder.ca_key.read_bytes(), password=None)
-            certificate = x509.load_pem_x509_certificate(folder.ca_certificate.read_bytes())
-        except (OSError, ValueError, UnsupportedAlgorithm) as error:
-            raise DataFolderError(f"The CA in {folder.path} cannot be read: {error}.") from error
+        """Raises DataFolderError where the files are not the two that were made together."""
+        key = readable(folder.ca_key, lambda pem: serialization.load_pem_private_key(pem, password=None))
+        certificate = readable(folder.ca_certificate, x509.load_pem_x509_certificate)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise DataFolderError(f"{folder.ca_key} is not a P-256 key.")
+        if key.public_key() != certificate.public_key():
+            raise DataFolderError(f"{folder.ca_certificate} is not of the key beside it: {PUT_BACK}.")
         return cls(key=key, certificate=certificate)
 
     @property
@@ -211,6 +214,16 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def readable(path: Path, parse: Callable[[bytes], Read]) -> Read:
+    """One of the authority's files, which only a copy replaces."""
+    try:
+        return parse(path.read_bytes())
+    except FileNotFoundError:
+        raise DataFolderError(f"{path}, of the authority, is not there: {PUT_BACK}.") from None
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise DataFolderError(f"{path}, of the authority, cannot be read: {PUT_BACK}.") from error
 
 
 def requested_key(signing_request: bytes) -> ec.EllipticCurvePublicKey:

@@ -21,6 +21,9 @@ from llmenv_collector.errors import DataFolderError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PUT_BACK = "put it back from a copy, or run `llmenv-collector restore --with-identity` in a new folder"
+"""What helps when a file that cannot be made anew is lost or damaged."""
+
 
 @dataclass(frozen=True)
 class Serving:
@@ -82,7 +85,7 @@ class DataFolder:
         if self.identity.exists() and not self.ca_key.exists():
             raise DataFolderError(
                 f"{self.path} holds a collector without {self.ca_key.name}, the key of its authority:"
-                " put it back from a copy, or run `llmenv-collector restore --with-identity` in a new folder."
+                f" {PUT_BACK}."
             )
         return self.identity.exists()
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmenv_collector import clock
+from llmenv_collector.data_folder import PUT_BACK
 from llmenv_collector.errors import DataFolderError, ForbiddenError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ class Identity:
 
     def _require_version(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:  # an empty file is a database to SQLite
+            raise DataFolderError(f"{self._path} is no collector's, or was emptied: {PUT_BACK}.")
         if version != SCHEMA_VERSION:
             raise DataFolderError(
                 f"{self._path} has version {version} and this collector reads {SCHEMA_VERSION}: upgrade it."

@@ -54,6 +54,36 @@ def test_a_lost_authority_is_never_made_anew(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("ca.pem", b"", "ca.pem, of the authority, cannot be read"),
+        ("ca.pem", None, "ca.pem, of the authority, is not there"),
+        ("ca-key.pem", b"\xff", "ca-key.pem, of the authority, cannot be read"),
+        ("ca.pem", b"another", "ca.pem is not of the key beside it"),
+        ("identity.db", b"", "identity.db is no collector's, or was emptied"),
+    ],
+)
+def test_a_file_that_only_a_copy_replaces_is_named_with_what_helps(
+    tmp_path: Path, name: str, content: bytes | None, sentence: str
+) -> None:
+    """And nothing is made in its place."""
+    run_command("init", "--data", str(tmp_path / "data"))
+    if content == b"another":
+        run_command("init", "--data", str(tmp_path / "other"))
+        content = (tmp_path / "other" / name).read_bytes()
+    damaged = tmp_path / "data" / name
+    damaged.unlink()
+    if content is not None:
+        damaged.write_bytes(content)
+    done = run_command("serve", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0")
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "put it back from a copy, or run `llmenv-collector restore --with-identity`" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (damaged.read_bytes() if damaged.exists() else None) == content
+
+
 def test_a_second_serve_is_refused(own_collector: RunningCollector) -> None:
     """The folder is in use; the first one goes on."""
     done = run_command("serve", "--data", str(own_collector.folder))
