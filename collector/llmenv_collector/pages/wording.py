@@ -1,34 +1,163 @@
-"""How pages name checks, verdicts, machines and times."""
+"""How pages name checks, verdicts, machines, chips and times, in one language."""
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 from typing import TYPE_CHECKING
 
+from llmenv.catalog import known_issues
 from llmenv.catalog.status import WORDS
+from llmenv.catalog.texts import texts as texts_in
+
+from llmenv_collector.pages import figures
+from llmenv_collector.pages.blocks import Cell
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from google.protobuf.timestamp_pb2 import Timestamp
-    from llmenv.catalog.texts import Texts
+    from llmenv.catalog.known_issues import KnownIssue
+    from llmenv.fleet.v1.fleet_report_pb2 import Estimate, Judgement, Series, Variant
     from llmenv.fleet.v1.result_pb2 import Sentence, Status
+
+SIGNS = {
+    "pass": "✓",
+    "warn": "!",
+    "fail": "✗",
+    "error": "E",
+    "timeout": "T",
+    "crash": "C",
+    "skip": "○",
+    "unknown": "?",
+}
+JUDGEMENT_MARKS = ("", "better", "worse", "same", "inconclusive")
+JUDGEMENT_SIGNS = ("", "▲", "▼", "■", "○")
+NAMES_IN_A_ROW = 4
 
 
 class Wording:
-    """Of one language."""
+    """What one language says."""
 
-    def __init__(self, texts: Texts) -> None:
-        self._texts = texts
-        self.say = texts.say
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self.texts = texts_in(language)
+        self.say = self.texts.say
+
+    def column(self, name: str) -> str:
+        return self.say(f"pages_column.{name}")
 
     def check(self, name: str) -> str:
-        return self._texts.name_of("check", name)
+        return self.texts.name_of("check", name)
 
-    def status(self, status: Status.ValueType) -> str:
-        """The word of a status; that of a newer agent is unknown here."""
-        return self.say(f"status.{WORDS.get(status, 'unknown')}")
+    def word(self, word: str) -> str:
+        return self.say(f"status.{word}")
+
+    def verdict(self, word: str, *, key: float | None = None) -> Cell:
+        """A status with its mark; what is worst is sorted first."""
+        order = float(SEVERITY.index(word)) if key is None else key
+        return Cell(self.word(word), key=order, mark=f"v-{word}", sign=SIGNS[word])
+
+    def status(self, status: Status.ValueType) -> Cell:
+        """That of a newer agent is unknown here."""
+        return self.verdict(WORDS.get(status, "unknown"))
+
+    def judgement(self, judgement: Judgement.ValueType, *, said: str = "") -> Cell:
+        """A judgement with its mark; what is worse is sorted first."""
+        known = judgement if 0 <= judgement < len(JUDGEMENT_MARKS) else 0
+        return Cell(
+            said or self.say(f"pages_judgement.{known}"),
+            key=float((4, 1, 0, 3, 2)[known]),
+            mark=f"j-{JUDGEMENT_MARKS[known]}" if known else "",
+            sign=JUDGEMENT_SIGNS[known],
+        )
+
+    def counts(self, counts: Mapping[str, int]) -> str:
+        """Such as "pass 12, fail 1"."""
+        said = [f"{self.word(word)} {counts[word]:,}" for word in SIGNS if counts.get(word)]
+        return self.listed(said)
 
     def sentence(self, sentence: Sentence) -> str:
-        return self._texts.sentence(sentence)
+        return self.texts.sentence(sentence)
 
     def moment(self, timestamp: Timestamp) -> str:
         """In UTC, to the minute."""
-        return f"{timestamp.ToDatetime():%Y-%m-%d %H:%M} UTC"
+        return f"{self.moment_in_column(timestamp)} UTC"
+
+    def moment_in_column(self, timestamp: Timestamp) -> str:
+        return f"{moment_of(timestamp):%Y-%m-%d %H:%M}"
+
+    def when(self, timestamp: Timestamp) -> Cell:
+        return Cell(self.moment_in_column(timestamp), key=float(timestamp.seconds))
+
+    def listed(self, names: Iterable[str]) -> str:
+        return self.say("word.list_separator").join(names)
+
+    def names(self, names: Sequence[str]) -> Cell:
+        """The first few, and the rest to unfold; sorted by how many there are."""
+        if len(names) <= NAMES_IN_A_ROW:
+            return Cell(self.listed(names), key=float(len(names)))
+        first = self.listed(names[: NAMES_IN_A_ROW - 1])
+        rest = len(names) - NAMES_IN_A_ROW + 1
+        return Cell(
+            self.say("pages.and_more", names=first, count=rest),
+            key=float(len(names)),
+            more=self.listed(names),
+            more_label=self.say("pages.more", count=len(names)),
+        )
+
+    def series(self, series: Series) -> str:
+        """What was measured, within its check: "tokens per second, fp16/1024"."""
+        name = self.texts.name_of("name", series.measurement)
+        return self.listed([name, series.case_name] if series.case_name else [name])
+
+    def series_of_check(self, series: Series) -> str:
+        return f"{self.check(series.check_name)}: {self.series(series)} ({series.device})"
+
+    def quantity(self, value: float, series: Series) -> str:
+        return figures.quantity(value, series.unit, self.texts)
+
+    def interval(self, estimate: Estimate, series: Series) -> str:
+        low, high = (self.quantity(value, series) for value in (estimate.low, estimate.high))
+        return self.say("fleet.range", low=low, high=high)
+
+    def ratio_interval(self, estimate: Estimate) -> str:
+        return self.say("fleet.range", low=figures.percent(estimate.low), high=figures.percent(estimate.high))
+
+    def variant(self, variant: Variant) -> str:
+        """A chip with its GPU cores and memory, as far as they are known."""
+        parts = [variant.chip]
+        if variant.HasField("gpu_cores"):
+            parts.append(self.say("header.gpu_cores", count=variant.gpu_cores))
+        if variant.HasField("memory_bytes"):
+            parts.append(figures.memory(variant.memory_bytes))
+        return self.listed(parts)
+
+    def issue(self, issue_id: str) -> KnownIssue | None:
+        return known_issues.find(issue_id) if issue_id else None
+
+    def remedy(self, issue_id: str) -> str:
+        """What helps, by the catalogue; its bare id where the catalogue does not know it."""
+        issue = self.issue(issue_id)
+        return f"{issue.id}: {self.texts.pick(issue.remedy)}" if issue else issue_id
+
+
+SEVERITY = ("crash", "timeout", "error", "fail", "unknown", "warn", "skip", "pass")
+"""Status words, what is most urgent first."""
+
+
+def moment_of(timestamp: Timestamp) -> dt.datetime:
+    """The epoch for what no calendar holds."""
+    try:
+        return timestamp.ToDatetime()
+    except (ValueError, OverflowError):
+        return dt.datetime(1970, 1, 1)  # noqa: DTZ001 (naive as ToDatetime's, in UTC)
+
+
+def parameters(series: Series) -> str:
+    """In one line, names sorted."""
+    try:
+        values = json.loads(series.parameters_json or "{}")
+    except ValueError:
+        return series.parameters_json
+    return ", ".join(f"{name}={value}" for name, value in sorted(values.items()))

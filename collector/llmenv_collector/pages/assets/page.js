@@ -1,1 +1,102 @@
 "use strict";
+// All of the page can be read without this: it sorts, filters, and says more to whoever points.
+(() => {
+  const tip = document.getElementById("tip");
+  const each = (selector, act, root = document) => root.querySelectorAll(selector).forEach(act);
+
+  function value(row, column) {
+    const cell = row.cells[column];
+    return "k" in cell.dataset ? Number(cell.dataset.k) : cell.textContent.trim();
+  }
+  function compare(a, b) {
+    if (typeof a === "number" && typeof b === "number") return a - b;
+    return String(a).localeCompare(String(b), document.documentElement.lang, { numeric: true });
+  }
+  function sort(table, column, head) {
+    const falls = head.getAttribute("aria-sort") === "ascending";
+    each("thead th", (one) => one.removeAttribute("aria-sort"), table);
+    head.setAttribute("aria-sort", falls ? "descending" : "ascending");
+    const body = table.tBodies[0];
+    const rows = [...body.rows].map((row) => [value(row, column), row]);
+    rows.sort((a, b) => (falls ? compare(b[0], a[0]) : compare(a[0], b[0])));
+    body.append(...rows.map(([, row]) => row));
+  }
+  each("table", (table) => {
+    if (table.tBodies[0].rows.length < 2) return;
+    each("thead th", (head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      button.addEventListener("click", () => sort(table, column, head));
+      head.append(button);
+    }, table);
+  });
+
+  each(".table", (part) => {
+    const filter = part.querySelector(".filter");
+    if (!filter) return;
+    const input = filter.querySelector("input");
+    const output = filter.querySelector("output");
+    const rows = [...part.querySelectorAll("tbody tr")];
+    const texts = rows.map((row) => row.textContent.toLowerCase());
+    filter.hidden = false;
+    input.addEventListener("input", () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      rows.forEach((row, number) => {
+        row.hidden = !words.every((word) => texts[number].includes(word));
+        shown += row.hidden ? 0 : 1;
+      });
+      output.value = words.length ? output.dataset.say.replace("#", shown) : "";
+    });
+  });
+
+  function show(text, event) {
+    tip.hidden = !text;
+    if (!text) return;
+    tip.textContent = text;
+    const { width, height } = tip.getBoundingClientRect();
+    const left = Math.min(event.clientX + 12, document.documentElement.clientWidth - width - 8);
+    const above = event.clientY - height - 12;
+    tip.style.left = `${Math.max(left, 8)}px`;
+    tip.style.top = `${above > 8 ? above : event.clientY + 18}px`;
+  }
+  // Where the browser would show a title late, ours is shown at once.
+  each(".chart g > title, .chart path > title", (title) => {
+    title.parentNode.dataset.hint = title.textContent;
+    title.remove();
+  });
+  function cell(svg, mark, event) {
+    const place = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+    const { cell: size, left, top } = svg.dataset;
+    const machine = svg.querySelectorAll(".machine")[Math.floor((place.y - top) / size)];
+    const column = svg.querySelectorAll(".column")[Math.floor((place.x - left) / size)];
+    if (!machine || !column) return "";
+    return `${machine.dataset.name} · ${column.dataset.name}: ${mark.dataset.hint}`;
+  }
+  each(".chart", (svg) => {
+    const hint = (event) => {
+      const mark = event.target.closest("[data-hint]");
+      if (!mark) return show("", event);
+      return show(svg.dataset.cell ? cell(svg, mark, event) : mark.dataset.hint, event);
+    };
+    svg.addEventListener("pointermove", hint);
+    svg.addEventListener("pointerdown", hint);
+    svg.addEventListener("pointerleave", (event) => show("", event));
+  });
+  addEventListener("scroll", () => { if (tip) tip.hidden = true; }, { passive: true });
+
+  const links = new Map();
+  each(".bar a", (link) => links.set(link.hash.slice(1), link));
+  if (links.size && "IntersectionObserver" in window) {
+    const seen = new IntersectionObserver((entries) => {
+      entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
+        links.forEach((link) => link.removeAttribute("aria-current"));
+        links.get(entry.target.querySelector("h2").id)?.setAttribute("aria-current", "true");
+      });
+    }, { rootMargin: "-15% 0px -75% 0px" });
+    each("main > section", (section) => seen.observe(section));
+  }
+
+  addEventListener("beforeprint", () => each("details", (part) => { part.open = true; }));
+})();

@@ -1,0 +1,154 @@
+"""Chips: medians with intervals against what a chip can do, a chart a measurement, and a table of all."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from llmenv.fleet.v1.result_pb2 import (
+    DIRECTION_HIGHER_IS_BETTER,
+    DIRECTION_LOWER_IS_BETTER,
+    DIRECTION_UNSPECIFIED,
+)
+from markupsafe import Markup
+
+from llmenv_collector.pages import figures
+from llmenv_collector.pages.blocks import Block, Cell, Charts, Column, Fold, Paragraph, Section, Table
+from llmenv_collector.plot import intervals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmenv.fleet.v1 import fleet_report_pb2 as messages
+
+    from llmenv_collector.pages.wording import Wording
+
+MOST_CHARTS = 24
+DIRECTIONS = {DIRECTION_HIGHER_IS_BETTER: "higher", DIRECTION_LOWER_IS_BETTER: "lower"}
+
+
+def section(rows: Sequence[messages.ChipRow], method: messages.Method, wording: Wording) -> Section:
+    confidence = figures.share(method.confidence)
+    blocks: list[Block] = [Paragraph(wording.say("pages_chips.lead", confidence=confidence), "lead")]
+    groups = grouped([row for row in rows if rates_a_chip(row)])
+    if groups:
+        shown = sorted(groups, key=lambda group: -len(group))[:MOST_CHARTS]
+        charts = (chart(number, group, wording) for number, group in enumerate(shown))
+        blocks.append(Charts(tuple(charts)))
+        if len(groups) > len(shown):
+            said = wording.say("pages_chips.others", shown=len(shown), all=len(groups))
+            blocks.append(Paragraph(said, "note"))
+    if rows:
+        if method.HasField("reference"):
+            chip = wording.variant(method.reference)
+            blocks.append(Paragraph(wording.say("pages_chips.reference", chip=chip), "note"))
+        blocks.append(Fold(wording.say("pages_chips.table"), (table(rows, wording),)))
+    else:
+        blocks.append(Paragraph(wording.say("pages.nothing"), "note"))
+    return Section("chips", wording.say("pages_section.chips"), tuple(blocks))
+
+
+def rates_a_chip(row: messages.ChipRow) -> bool:
+    """A rate, a time or an amount of memory, of which more or less is better."""
+    unit = row.series.unit
+    is_quantity = unit in {"s", "byte"} or unit.endswith("/s") or unit == "1/ms"
+    return is_quantity and row.series.direction != DIRECTION_UNSPECIFIED
+
+
+def grouped(rows: Sequence[messages.ChipRow]) -> list[list[messages.ChipRow]]:
+    """What is one measurement of one device, the best variant first."""
+
+    def series(row: messages.ChipRow) -> tuple[str, ...]:
+        one = row.series
+        return one.check_name, one.measurement, one.case_name, one.device, one.parameters_json, one.unit
+
+    ordered = sorted(rows, key=series)
+    groups = (list(group) for _, group in itertools.groupby(ordered, key=series))
+    return [sorted(group, key=better_first) for group in groups]
+
+
+def better_first(row: messages.ChipRow) -> tuple[float, str]:
+    sign = 1.0 if row.series.direction == DIRECTION_LOWER_IS_BETTER else -1.0
+    return sign * row.median.value, row.variant.chip
+
+
+def chart(number: int, rows: Sequence[messages.ChipRow], wording: Wording) -> Markup:
+    series = rows[0].series
+    highest = max(max(row.median.high, row.median.value) for row in rows)
+    factor, unit = figures.unit_of(highest, series.unit, wording.texts)
+    direction = wording.say(f"pages_chips.{DIRECTIONS[series.direction]}")
+    name = wording.series_of_check(series)
+    drawn = intervals.IntervalChart(
+        identity=f"chip-{number}",
+        title=name,
+        description=wording.say(
+            "pages_chips.about",
+            measurement=name,
+            count=len(rows),
+            direction=direction,
+            best=wording.variant(rows[0].variant),
+            value=wording.quantity(rows[0].median.value, series),
+        ),
+        axis=wording.say("pages_chips.axis", unit=unit, direction=direction) if unit else direction,
+        rows=tuple(chart_row(row, factor, wording) for row in rows),
+    )
+    return Markup(intervals.render(drawn))  # noqa: S704 (escaped by plot)
+
+
+def chart_row(row: messages.ChipRow, factor: float, wording: Wording) -> intervals.IntervalRow:
+    value = row.median.value
+    limit = value / row.share_of_limit if row.HasField("share_of_limit") and row.share_of_limit > 0 else None
+    label = wording.variant(row.variant)
+    low, high = (wording.quantity(end, row.series) for end in (row.median.low, row.median.high))
+    figure = wording.quantity(value, row.series)
+    return intervals.IntervalRow(
+        label=label,
+        figures=figure,
+        value=value / factor,
+        low=row.median.low / factor,
+        high=row.median.high / factor,
+        limit=limit / factor if limit is not None else None,
+        hint=wording.say(
+            "pages_chips.row",
+            variant=label,
+            median=figure,
+            low=low,
+            high=high,
+            machines=row.machines,
+            results=row.results,
+        ),
+    )
+
+
+def table(rows: Sequence[messages.ChipRow], wording: Wording) -> Table:
+    texts = ("measurement", "chip", "device")
+    numbers = ("median", "interval", "ratio", "limit", "machines", "results")
+    return Table(
+        identity="chips-table",
+        caption=wording.say("pages_chips.table"),
+        columns=(
+            *(Column(wording.column(name)) for name in texts),
+            *(Column(wording.column(name), is_number=True) for name in numbers),
+        ),
+        rows=tuple(table_row(row, wording) for row in rows),
+    )
+
+
+def table_row(row: messages.ChipRow, wording: Wording) -> tuple[Cell, ...]:
+    share = figures.share(row.share_of_limit) + " %" if row.HasField("share_of_limit") else "—"
+    ratio = row.ratio
+    has_ratio = row.HasField("ratio")
+    return (
+        Cell(f"{wording.check(row.series.check_name)}: {wording.series(row.series)}"),
+        Cell(wording.variant(row.variant)),
+        Cell(row.series.device),
+        Cell(wording.quantity(row.median.value, row.series), key=row.median.value),
+        Cell(wording.interval(row.median, row.series), key=row.median.high - row.median.low),
+        Cell(
+            f"×{ratio.value:.3g} ({ratio.low:.3g}–{ratio.high:.3g})" if has_ratio else "—",  # noqa: RUF001
+            key=ratio.value if has_ratio else 0.0,
+        ),
+        Cell(share, key=row.share_of_limit),
+        Cell(f"{row.machines}", key=float(row.machines)),
+        Cell(f"{row.results:,}", key=float(row.results)),
+    )
