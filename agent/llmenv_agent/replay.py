@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmenv_agent.comparison import Difference, case_differences, circumstances, outcome_differences
 from llmenv_agent.environments import describe
@@ -52,6 +52,7 @@ def replay(recorded: Recorded, configuration: Configuration, *, target: str, cas
     known = read_repertoire(_folders(recorded, configuration), configuration.suites)
     definition = known.custom([recorded.result.check_name]).definitions[0]
     was = _case_of(recorded.result, case) if case else None
+    parameters = _parameters(recorded.result)
     interpreter = _interpreter(recorded, configuration, target)
     leftover_file = configuration.state_dir / LEFTOVER_NAME
     try:
@@ -61,7 +62,7 @@ def replay(recorded: Recorded, configuration: Configuration, *, target: str, cas
                 definition,
                 target=interpreter,
                 device=recorded.result.device,
-                parameters=json.loads(recorded.result.parameters_json or "{}"),
+                parameters=parameters,
                 seed=recorded.result.seed,
                 variables=recorded.result.environment_variables,
                 only_cases=[case] if case else (),
@@ -82,6 +83,17 @@ def replay(recorded: Recorded, configuration: Configuration, *, target: str, cas
         else outcome_differences(recorded.result, result),
         circumstances=circumstances(recorded, result, environment=environment, machine=machine),
     )
+
+
+def _parameters(result: result_pb2.Result) -> dict[str, Any]:
+    """Somebody may have edited the file."""
+    try:
+        parameters = json.loads(result.parameters_json or "{}")
+    except (ValueError, RecursionError):
+        parameters = None
+    if not isinstance(parameters, dict):
+        raise UsageError(f"The parameters of {result.check_name} in this result are no JSON object.")
+    return parameters
 
 
 def _folders(recorded: Recorded, configuration: Configuration) -> list[Path]:

@@ -304,6 +304,18 @@ def test_a_wrong_argument_is_one_sentence(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("parameters", ["[1]", "{half", "7"])
+def test_parameters_that_are_none_are_one_sentence(verdicts: Replayer, parameters: str) -> None:
+    """Of a file that somebody has edited."""
+    verdicts.record()
+    run = json.loads(verdicts.file.read_text())
+    run["results"][0]["parameters_json"] = parameters
+    verdicts.file.write_text(json.dumps(run))
+    done = verdicts.replay()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "llmenv-agent: The parameters of as_told in this result are no JSON object.\n"
+
+
 def test_a_check_that_is_not_there_is_one_sentence(rows: Replayer, agent: AgentFolder) -> None:
     """A lab's own check needs its folder."""
     rows.record()
