@@ -85,7 +85,7 @@ class Definition:
             )
         if not _is_json(value):
             raise DefinitionError(
-                f"{self.name}: parameter {name} must be of finite numbers, not {value!r:.80}."
+                f"{self.name}: parameter {name} must be JSON with finite numbers, not {value!r:.80}."
             )
         default = self.parameters[name]
         if name in self.counts and isinstance(value, int) and value < 1:

@@ -147,6 +147,10 @@ def test_a_folder_that_is_not_there_is_refused(agent: AgentFolder) -> None:
         ),
         ('[suite.mine]\ncheck = ["ops"]', "agent.toml:2: suite.mine.check is not known here"),
         (
+            '[suite."a b"]\nchecks = ["ops"]',
+            "agent.toml:1: suite has the name 'a b'; take letters, digits, dots, _ and -",
+        ),
+        (
             '[suite.quick]\nchecks = ["packages"]',
             "agent.toml:1: suite.quick has the name of a suite of llmenv",
         ),

@@ -74,7 +74,7 @@ def command(
     configuration = load_configuration(config, checks_folders=folders)
     run = run_locally(
         LocalCheck(
-            suite=suite or "quick",
+            suite="quick" if suite is None else suite,
             names=names,
             target=target or "",
             device=device or "",
