@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FEWEST_OTHERS = 4
 LARGEST_SHARE = 0.25
 """More outliers than this share of a cohort are no outliers but another cohort."""
+SINGLE_SHARE = 0.75
 MEDIAN_VARIANCE = math.pi / 2
 """Of the median of many normal values, relative to their mean's."""
 NORMAL_DEVIATION = 1.4826
@@ -42,7 +43,8 @@ class Outlier:
 
     `z`: deviation of the logarithm in robust standard deviations (of the others' median absolute
     deviation), to describe, not to judge.  `p_value`: of a cohort without outlier having a machine
-    that deviates as much (Bonferroni over its machines).
+    that deviates as much (Bonferroni over its machines and over how many
+    outliers there may be).
     """
 
     index: int
@@ -71,10 +73,18 @@ def outliers(
     suspects = _most_extreme(values, most)
     for count in range(most, 0, -1):
         others = np.setdiff1d(np.arange(len(runs)), suspects[:count])
-        found = [_compare(values, int(suspect), others, noise) for suspect in suspects[:count]]
+        tests = (len(others) + 1) * _steps(count, most)
+        found = [_compare(values, suspect, others, noise, tests) for suspect in suspects[:count]]
         if found[-1].p_value <= level:
             return [each for each in found if abs(math.log(each.ratio)) >= math.log1p(minimum_effect)]
     return []
+
+
+def _steps(count: int, most: int) -> float:
+    """By what a p is multiplied: a single outlier, the likeliest, has SINGLE_SHARE of the level."""
+    if most == 1:
+        return 1.0
+    return 1 / SINGLE_SHARE if count == 1 else (most - 1) / (1 - SINGLE_SHARE)
 
 
 def _most_extreme(values: NDArray[np.float64], count: int) -> list[int]:
@@ -89,7 +99,11 @@ def _most_extreme(values: NDArray[np.float64], count: int) -> list[int]:
 
 
 def _compare(
-    values: NDArray[np.float64], suspect: int, others: NDArray[np.int64], noise: NDArray[np.float64]
+    values: NDArray[np.float64],
+    suspect: int,
+    others: NDArray[np.int64],
+    noise: NDArray[np.float64],
+    tests: float,
 ) -> Outlier:
     others_values = values[others]
     middle = float(np.median(others_values))
@@ -98,9 +112,7 @@ def _compare(
     variance = float(others_values.var(ddof=1)) * (1 + MEDIAN_VARIANCE / len(others)) + more_noise
     p_value = student_p(_over(deviation, math.sqrt(variance)), len(others) - 1)
     robust = NORMAL_DEVIATION * float(np.median(np.abs(others_values - middle)))
-    return Outlier(
-        suspect, math.exp(deviation), _over(deviation, robust), min(1.0, p_value * (len(others) + 1))
-    )
+    return Outlier(suspect, math.exp(deviation), _over(deviation, robust), min(1.0, p_value * tests))
 
 
 def _over(deviation: float, spread: float) -> float:
