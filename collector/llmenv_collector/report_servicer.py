@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Any
 
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceServicer
 
-from llmenv_collector.fleet_report import report
+from llmenv_collector.fleet_report import compare, report, self_test, upgrade
 from llmenv_collector.fleet_report.question import period_of, question_of
 from llmenv_collector.pages import fleet_page
 from llmenv_collector.pages.html import known_language, parts
@@ -44,6 +45,27 @@ class ReportServicer(FleetServiceServicer):
         self, request: messages.GetFleetReportRequest, context: Context
     ) -> messages.GetFleetReportResponse:
         response: messages.GetFleetReportResponse = await self._look(request, report.fleet_report)
+        return response
+
+    async def CompareFleet(
+        self, request: messages.CompareFleetRequest, context: Context
+    ) -> messages.CompareFleetResponse:
+        answer = functools.partial(compare.compare_fleet, request)
+        response: messages.CompareFleetResponse = await self._look(compare.within(request), answer)
+        return response
+
+    async def CheckUpgrade(
+        self, request: messages.CheckUpgradeRequest, context: Context
+    ) -> messages.CheckUpgradeResponse:
+        answer = functools.partial(upgrade.check_upgrade, request)
+        response: messages.CheckUpgradeResponse = await self._look(request.within, answer)
+        return response
+
+    async def SelfTestStatistics(
+        self, request: messages.SelfTestStatisticsRequest, context: Context
+    ) -> messages.SelfTestStatisticsResponse:
+        answer = functools.partial(self_test.self_test, request)
+        response: messages.SelfTestStatisticsResponse = await self._look(request.within, answer)
         return response
 
     async def RenderFleetReport(

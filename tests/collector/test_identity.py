@@ -49,8 +49,13 @@ FLEET_REQUESTS = {
     "ListRuns": fleet.ListRunsRequest(),
     "GetRun": fleet.GetRunRequest(run_id="00000000-0000"),
     "GetFleetReport": fleet_report_pb2.GetFleetReportRequest(),
+    "CompareFleet": fleet_report_pb2.CompareFleetRequest(baseline="2026-11-24", candidate="2026-11-25"),
+    "CheckUpgrade": fleet_report_pb2.CheckUpgradeRequest(requirement="torch==2.11.0"),
+    "SelfTestStatistics": fleet_report_pb2.SelfTestStatisticsRequest(),
+    "RenderFleetReport": fleet_report_pb2.RenderFleetReportRequest(),
     "Query": fleet.QueryRequest(sql="SELECT 1"),
 }
+STREAMED = ("Query", "RenderFleetReport")
 
 
 def fleet_code(collector: RunningCollector, method: str, token: str | None) -> str:
@@ -58,7 +63,7 @@ def fleet_code(collector: RunningCollector, method: str, token: str | None) -> s
     with collector.people_channel() as channel:
         try:
             answer = getattr(FleetServiceStub(channel), method)(FLEET_REQUESTS[method], metadata=metadata)
-            if method == "Query":
+            if method in STREAMED:
                 list(answer)
         except grpc.RpcError as error:
             return str(error.code().name)
