@@ -20,6 +20,7 @@ from llmenv_collector.statistics.energy import (
     block_for,
     block_length,
     correlation_despite_changes,
+    correlation_within,
     strongest,
     strongest_p,
 )
