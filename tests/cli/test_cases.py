@@ -48,6 +48,14 @@ def test_many_cases_are_shown_by_group_with_their_highest_figure(ready_run: Run)
     assert "mm/float32/7" not in document
 
 
+def test_a_verdict_that_was_given_later_says_what_it_does_not_know(ready_run: Run) -> None:
+    """Of a check whose agent was killed neither device nor definition is known."""
+    ready_run.results.add(
+        check_name="ops", status=result_pb2.STATUS_ERROR, reason=sentence("The agent ended.")
+    )
+    assert "Device unknown; parameters: none." in markdown(whole_report(ready_run, language="en"))
+
+
 def test_every_problem_stands_by_itself(ready_run: Run) -> None:
     """What failed is named with its reason; what was skipped is counted by reason."""
     document = with_many_cases(ready_run)

@@ -91,7 +91,7 @@ def _times(result: Result, texts: Texts) -> str:
     has_imports = result.import_seconds >= LEAST_IMPORT_SECONDS
     return texts.say(
         "checks.times" if has_imports else "checks.times_without_imports",
-        device=result.device,
+        device=result.device or texts.say("word.unknown"),
         parameters=_parameters(result.parameters_json) or texts.say("word.none"),
         imports=numbers.duration(result.import_seconds),
         run=numbers.duration(result.run_seconds),
