@@ -106,7 +106,9 @@ def _verdict_sentence(asked: Plan, limit: Limit, texts: Texts) -> str:
         return texts.say("plan.verdict_fits", need=need, room=numbers.size(verdict.room))
     if verdict.machines is not None and limit.usable is not None:
         missing = numbers.size(asked.total - limit.usable)
-        return texts.say("plan.verdict_too_large", need=need, missing=missing, machines=verdict.machines)
+        return texts.say(
+            "plan.verdict_too_large", need=need, missing=missing, machines=f"{verdict.machines:,}"
+        )
     key = "verdict_ruled_out" if verdict.fit is Fit.TOO_LARGE else "verdict_unknown"
     return texts.say(f"plan.{key}", need=need)
 
@@ -195,5 +197,5 @@ def _verdict_words(verdict: Verdict, texts: Texts) -> str:
     if verdict.room is not None:
         return texts.say("plan.fits", room=numbers.size(verdict.room))
     if verdict.machines is not None:
-        return texts.say("plan.too_large_machines", machines=verdict.machines)
+        return texts.say("plan.too_large_machines", machines=f"{verdict.machines:,}")
     return texts.say(f"plan.{verdict.fit.value}")
