@@ -10,6 +10,7 @@ neighbours, and dropped where the parts beside it no longer differ.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -115,6 +116,20 @@ class Search:
         splits = [(start + split[0], split[1]) for start, split in found if split]
         return min(splits, key=lambda split: split[1], default=None)
 
+    def search(self, values: NDArray[np.float64]) -> list[Split]:
+        """Every point with its p: found, placed again, and what lies between them searched once more."""
+        points = self.bisect(values, 0, len(values))
+        refined: list[Split] = []
+        for _ in range(ROUNDS if points else 0):
+            refined = self.refine(values, points)
+            ends = [0, *(index for index, _ in refined), len(values)]
+            parts = itertools.pairwise(ends)
+            between = [point for start, end in parts for point in self.bisect(values, start, end)]
+            if not between and ends[1:-1] == points:
+                break
+            points = sorted({*ends[1:-1], *between})
+        return refined
+
     def bisect(self, values: NDArray[np.float64], start: int, end: int) -> list[int]:
         part = values[start:end]
         found = self.split(part, WHOLE_SHARE * self.level) or self.split_in_windows(part)
@@ -124,20 +139,15 @@ class Search:
         return [*self.bisect(values, start, middle), middle, *self.bisect(values, middle, end)]
 
     def refine(self, values: NDArray[np.float64], points: list[int]) -> list[Split]:
-        """Each point placed and tested between its neighbours, until nothing moves."""
+        """Each point placed and tested between its neighbours, and left out if no more significant."""
+        correlation = _beyond_chance(correlation_within(values, points), len(values))
         refined: list[Split] = []
-        for _ in range(ROUNDS):
-            ends = [0, *points, len(values)]
-            correlation = _beyond_chance(correlation_within(values, points), len(values))
-            refined = []
-            for before, after in zip(ends, ends[2:], strict=False):
-                start = refined[-1][0] if refined else before
-                found = self.split(values[start:after], self.level, correlation)
-                if found:
-                    refined.append((start + found[0], found[1]))
-            if [index for index, _ in refined] == points:
-                break
-            points = [index for index, _ in refined]
+        for after in [*points[1:], len(values)]:
+            start = refined[-1][0] if refined else 0
+            part = values[start:after]
+            found = self.split(part, self.level, correlation) or self.split_in_windows(part)
+            if found:
+                refined.append((start + found[0], found[1]))
         return refined
 
 
@@ -158,8 +168,7 @@ def change_points(
     """
     series = _series(values, min_points=min_points, level=level, permutations=permutations)
     search = Search(rng, min_points, level, permutations)
-    points = search.bisect(series, 0, len(series))
-    return _described(series, search.refine(series, points) if points else [])
+    return _described(series, search.search(series))
 
 
 def update(
