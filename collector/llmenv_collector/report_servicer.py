@@ -72,8 +72,7 @@ class ReportServicer(FleetServiceServicer):
         self, request: messages.RenderFleetReportRequest, context: Context
     ) -> AsyncIterator[messages.RenderFleetReportResponse]:
         language = known_language(request.language)
-        answer = await self.GetFleetReport(request.report, context)
-        page = await asyncio.to_thread(fleet_page.render, answer, language=language)
+        page = await self._look(request.report, functools.partial(fleet_page.answer, language))
         for part in parts(page.encode()):
             yield messages.RenderFleetReportResponse(html=part)
 

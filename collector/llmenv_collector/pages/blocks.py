@@ -46,6 +46,11 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
     @property
+    def is_narrow(self) -> bool:
+        """Whether stretching it over the page would only tear its rows apart."""
+        return len(self.columns) <= NARROWEST
+
+    @property
     def is_filtered(self) -> bool:
         """Whether it is long enough for a filter to help."""
         return len(self.rows) > LONGEST_UNFILTERED
@@ -59,10 +64,19 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """A drawing and what it is called."""
+
+    title: str
+    drawing: Markup
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Charts:
     """Charts beside one another where there is room."""
 
-    charts: tuple[Markup, ...]
+    charts: tuple[Chart, ...]
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,14 @@ class Wide:
 
     label: str
     chart: Markup
-    legend: tuple[Cell, ...] = ()
+    legend: Legend
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the marks of the charts below mean."""
+
+    entries: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
@@ -106,7 +127,7 @@ class Tiles:
     tiles: tuple[Tile, ...]
 
 
-Block = Table | Paragraph | Charts | Wide | Query | Fold | Tiles
+Block = Table | Paragraph | Charts | Wide | Legend | Query | Fold | Tiles
 
 
 @dataclass(frozen=True)
@@ -117,3 +138,4 @@ class Section:
 
 
 LONGEST_UNFILTERED = 7
+NARROWEST = 2

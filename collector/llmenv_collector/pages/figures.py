@@ -48,8 +48,9 @@ def percent(ratio: float) -> str:
     """A ratio as the change that it is, in percent with its sign; far from 1 as a factor."""
     if ratio >= 3 or ratio < 1 / 3:
         return f"×{ratio:.3g}"  # noqa: RUF001 (times)
-    change = (ratio - 1) * 100
-    return f"{'−' if change < 0 else '+'}{abs(change):.1f} %"  # noqa: RUF001 (a minus, as wide as a plus)
+    change = round((ratio - 1) * 100, 1)
+    sign = "±" if change == 0 else "−" if change < 0 else "+"  # noqa: RUF001 (a minus, as wide as a plus)
+    return f"{sign}{abs(change):.1f} %"
 
 
 def share(part: float) -> str:

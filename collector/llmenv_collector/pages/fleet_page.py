@@ -1,10 +1,11 @@
-"""The fleet report as a page."""
+"""The fleet report as a page: what `--format html` saves and what the live page shows."""
 
 from __future__ import annotations
 
 import importlib.metadata
 from typing import TYPE_CHECKING
 
+from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.question import SECTIONS
 from llmenv_collector.pages import html
 from llmenv_collector.pages.sections import (
@@ -19,21 +20,39 @@ from llmenv_collector.pages.sections import (
     machines,
     method,
 )
+from llmenv_collector.pages.traces import read_traces
 from llmenv_collector.pages.wording import Wording
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    import duckdb
     from llmenv.fleet.v1.fleet_report_pb2 import GetFleetReportResponse
 
+    from llmenv_collector.fleet_report.analysis import Analysis
+    from llmenv_collector.fleet_report.period import Period
+    from llmenv_collector.fleet_report.question import Question
     from llmenv_collector.pages.blocks import Section
     from llmenv_collector.plot.time_series import Point
 
 EVERYTHING = frozenset(SECTIONS)
 
 
+def answer(
+    language: str,
+    connection: duckdb.DuckDBPyConnection,
+    period: Period,
+    question: Question,
+    analysis: Analysis,
+) -> str:
+    """The page of a question, of one state of the database."""
+    found = report.fleet_report(connection, period, question, analysis)
+    traces = read_traces(connection, found.changes)
+    return render(found, language=language, asked=question.sections, traces=traces)
+
+
 def render(
-    answer: GetFleetReportResponse,
+    found: GetFleetReportResponse,
     *,
     language: str,
     asked: Collection[str] = EVERYTHING,
@@ -41,50 +60,50 @@ def render(
 ) -> str:
     """One self-contained file.
 
-    `asked` names the fields of the answer that were asked for: the others are left out, not empty.
-    `traces` are the points of changes, by their place in the answer.
+    `asked` names the fields of the report that were asked for: the others are left out, not empty.
+    `traces` are the points of changes, by their place in the report.
     """
     wording = Wording(language)
     return html.render(
         "fleet.html.j2",
         language=language,
         title=wording.say("pages.title"),
-        subtitle=period(answer, wording),
-        generated=wording.say("pages.generated", moment=wording.moment(answer.generated_at)),
+        subtitle=subtitle_of(found, wording),
+        generated=wording.say("pages.generated", moment=wording.moment(found.generated_at)),
         version=wording.say("pages.version", version=importlib.metadata.version("llmenv")),
-        sections=tuple(sections(answer, wording, asked, traces or {})),
+        sections=tuple(sections(found, wording, asked, traces or {})),
     )
 
 
-def period(answer: GetFleetReportResponse, wording: Wording) -> str:
-    covered = answer.coverage
-    as_of = wording.moment(covered.as_of if covered.HasField("as_of") else answer.generated_at)
+def subtitle_of(found: GetFleetReportResponse, wording: Wording) -> str:
+    covered = found.coverage
+    as_of = wording.moment(covered.as_of if covered.HasField("as_of") else found.generated_at)
     if not covered.HasField("since"):
         return wording.say("pages.whole_history", as_of=as_of)
     return wording.say("pages.period", since=wording.moment(covered.since), as_of=as_of)
 
 
 def sections(
-    answer: GetFleetReportResponse,
+    found: GetFleetReportResponse,
     wording: Wording,
     asked: Collection[str],
     traces: Mapping[int, Sequence[Point]],
 ) -> Iterator[Section]:
-    yield coverage.section(answer, wording, asked)
+    yield coverage.section(found, wording, asked)
     if "health" in asked:
-        yield health.section(answer.health, wording)
+        yield health.section(found.health, wording)
     if "findings" in asked:
-        yield findings.section(answer.findings, answer.flaky, wording)
+        yield findings.section(found.findings, found.flaky, wording)
     if "chips" in asked:
-        yield chips.section(answer.chips, answer.method, wording)
+        yield chips.section(found.chips, found.method, wording)
     if "effects" in asked:
-        yield effects.section(answer.effects, answer.verdict_effects, answer.method, wording)
+        yield effects.section(found.effects, found.verdict_effects, found.method, wording)
     if "outliers" in asked:
-        yield machines.section(answer.outliers, answer.unsteady, wording)
+        yield machines.section(found.outliers, found.unsteady, wording)
     if "changes" in asked:
-        yield changes.section(answer, traces, wording)
+        yield changes.section(found, traces, wording)
     if "exposures" in asked:
-        yield exposure.section(answer.exposures, answer.coverage.machines, wording)
+        yield exposure.section(found.exposures, found.coverage.machines, wording)
     if "drifts" in asked:
-        yield drift.section(answer.drifts, answer.packages, wording)
-    yield method.section(answer, wording)
+        yield drift.section(found.drifts, found.packages, wording)
+    yield method.section(found, wording)

@@ -133,6 +133,22 @@ class Wording:
             parts.append(figures.memory(variant.memory_bytes))
         return self.listed(parts)
 
+    def variant_in_chart(self, variant: Variant) -> str:
+        """The same in as few letters as a phone has room for."""
+        parts = [variant.chip.removeprefix("Apple ")]
+        if variant.HasField("gpu_cores"):
+            parts.append(self.say("pages_chips.cores", count=variant.gpu_cores))
+        if variant.HasField("memory_bytes"):
+            parts.append(figures.memory(variant.memory_bytes))
+        return self.listed(parts)
+
+    def package(self, name: str) -> str:
+        """macOS is compared as packages are."""
+        return "macOS" if name == "macos" else name
+
+    def packages(self, names: Iterable[str]) -> str:
+        return self.listed(self.package(name) for name in names)
+
     def issue(self, issue_id: str) -> KnownIssue | None:
         return known_issues.find(issue_id) if issue_id else None
 

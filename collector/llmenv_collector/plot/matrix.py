@@ -5,15 +5,19 @@ All cells of a status are one path and one text, so that a fleet of 100 machines
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from llmenv_collector.plot import svg
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 CELL, GAP = 18.0, 2.0
-LABEL_UNITS = 178.0
-HEAD_HEIGHT = 118.0
-SLOPE = 0.5
-"""How far a column's name leans to the right: sine of 60 degrees would be too long for a phone."""
+MOST_LABEL_UNITS, MOST_NAME_UNITS = 190.0, 170.0
+LEAN_DEGREES = 62.0
+RISE, RUN = math.sin(math.radians(LEAN_DEGREES)), math.cos(math.radians(LEAN_DEGREES))
 
 
 @dataclass(frozen=True)
@@ -48,54 +52,68 @@ class Matrix:
     """By status word."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the cells begin."""
+
+    left: float
+    top: float
+
+
 def render(matrix: Matrix) -> str:
-    width = LABEL_UNITS + len(matrix.columns) * CELL + HEAD_HEIGHT * SLOPE + 24
+    longest = widest([row.label for row in matrix.rows], MOST_LABEL_UNITS)
+    name = widest(matrix.columns, MOST_NAME_UNITS)
+    place = Place(left=longest + 12, top=name * RISE + 14)
     return svg.figure(
-        *(column_name(number, name) for number, name in enumerate(matrix.columns)),
-        *(row_name(number, row.label) for number, row in enumerate(matrix.rows)),
-        *(cells_of(matrix, word, verdict) for word, verdict in matrix.verdicts.items()),
-        width=width,
-        height=HEAD_HEIGHT + len(matrix.rows) * CELL + 4,
+        *(column_name(place, number, name) for number, name in enumerate(matrix.columns)),
+        *(row_name(place, number, row.label) for number, row in enumerate(matrix.rows)),
+        *(cells_of(matrix, place, word, verdict) for word, verdict in matrix.verdicts.items()),
+        width=place.left + len(matrix.columns) * CELL + name * RUN + 10,
+        height=place.top + len(matrix.rows) * CELL + 4,
         identity=matrix.identity,
         title=matrix.title,
         description=matrix.description,
         class_="matrix",
         data_cell=CELL,
-        data_left=LABEL_UNITS,
-        data_top=HEAD_HEIGHT,
+        data_left=place.left,
+        data_top=place.top,
     )
 
 
-def column_name(number: int, name: str) -> str:
-    x, y = LABEL_UNITS + number * CELL + CELL / 2 + 3, HEAD_HEIGHT - 6
-    said = svg.words(svg.shortened(name, units=HEAD_HEIGHT * 1.06))
-    turned = f"rotate(-62 {svg.number(x)} {svg.number(y)})"
+def widest(names: Sequence[str], most: float) -> float:
+    return min(max((svg.width_of(name) for name in names), default=0.0), most)
+
+
+def column_name(place: Place, number: int, name: str) -> str:
+    x, y = place.left + number * CELL + CELL / 2 + 3, place.top - 6
+    said = svg.words(svg.shortened(name, units=MOST_NAME_UNITS))
+    turned = f"rotate(-{svg.number(LEAN_DEGREES)} {svg.number(x)} {svg.number(y)})"
     return svg.element("text", said, x=x, y=y, transform=turned, class_="column", data_name=name)
 
 
-def row_name(number: int, label: str) -> str:
-    y = HEAD_HEIGHT + number * CELL + CELL / 2 + 3
-    said = svg.words(svg.shortened(label, units=LABEL_UNITS - 14))
-    return svg.element("text", said, x=LABEL_UNITS - 8, y=y, class_="machine", data_name=label)
+def row_name(place: Place, number: int, label: str) -> str:
+    y = place.top + number * CELL + CELL / 2 + 3
+    said = svg.words(svg.shortened(label, units=MOST_LABEL_UNITS))
+    return svg.element("text", said, x=place.left - 8, y=y, class_="machine", data_name=label)
 
 
-def cells_of(matrix: Matrix, word: str, verdict: Verdict) -> str:
-    places = [
-        (LABEL_UNITS + column * CELL, HEAD_HEIGHT + row * CELL)
+def cells_of(matrix: Matrix, place: Place, word: str, verdict: Verdict) -> str:
+    corners = [
+        (place.left + column * CELL, place.top + row * CELL)
         for row, line in enumerate(matrix.rows)
         for column, found in enumerate(line.cells)
         if found == word
     ]
-    if not places:
+    if not corners:
         return ""
     side = svg.number(CELL - GAP)
-    path = "".join(f"M{svg.number(x)} {svg.number(y)}h{side}v{side}h-{side}z" for x, y in places)
+    path = "".join(f"M{svg.number(x)} {svg.number(y)}h{side}v{side}h-{side}z" for x, y in corners)
     middle = (CELL - GAP) / 2
     letters = svg.element(
         "text",
-        svg.words(verdict.letter * len(places)),
-        x=" ".join(svg.number(x + middle) for x, _ in places),
-        y=" ".join(svg.number(y + middle + 4) for _, y in places),
+        svg.words(verdict.letter * len(corners)),
+        x=" ".join(svg.number(x + middle) for x, _ in corners),
+        y=" ".join(svg.number(y + middle + 4) for _, y in corners),
         class_=f"letter {verdict.class_}",
     )
     name = svg.element("title", svg.words(verdict.name))

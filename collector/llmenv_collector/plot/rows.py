@@ -17,8 +17,6 @@ ROW_HEIGHT = 38.0
 LABEL_HEIGHT = 15.0
 TOP = 6.0
 AXIS_HEIGHT = 38.0
-RIGHT_TEXT_UNITS = 128.0
-"""What the figures at a row's right end may take."""
 
 
 def height(rows: int) -> float:
@@ -39,8 +37,8 @@ def bottom(rows: int) -> float:
 
 def heading(row: int, label: str, figures: str) -> str:
     """A label at the left and figures at the right, above the row's line."""
-    taken = min(len(figures) * svg.WIDTH_OF_LATIN + 8, WIDTH * 0.62)
-    room = WIDTH - 2 * MARGIN - taken
+    bold = 1.12
+    room = WIDTH - 2 * MARGIN - min(svg.width_of(figures) * bold + 8, WIDTH * 0.62)
     return svg.text(svg.shortened(label, units=room), x=MARGIN, y=label_y(row), class_="label") + svg.text(
         figures, x=WIDTH - MARGIN, y=label_y(row), class_="figures"
     )
@@ -67,6 +65,6 @@ def grid_lines(scale: Scale, *, rows: int, count: int) -> Iterable[str]:
     y = bottom(rows)
     for tick in scale.ticks(count):
         x = scale(tick.value)
-        half = len(tick.label) * svg.WIDTH_OF_LATIN / 2
+        half = svg.width_of(tick.label) / 2
         yield svg.line(x1=x, y1=TOP, x2=x, y2=y, class_="grid")
         yield svg.text(tick.label, x=min(max(x, MARGIN / 2 + half), WIDTH - half), y=y + 15, class_="tick")

@@ -84,16 +84,20 @@ def attribute(value: str | float) -> str:
     return words(value) if isinstance(value, str) else number(value)
 
 
+WIDTH_OF_LATIN, WIDTH_OF_CHINESE = 7.0, 12.2
+"""Of an average letter of the widest type that charts are likely set in, 12 units high."""
+
+
+def width_of(said: str) -> float:
+    """About, in units."""
+    return sum(WIDTH_OF_CHINESE if letter > "\u2e7f" else WIDTH_OF_LATIN for letter in said)
+
+
 def shortened(said: str, *, units: float) -> str:
-    """What fits into this many units of the small type, with an ellipsis where something was left out."""
-    room = units / WIDTH_OF_LATIN
-    taken = 0.0
-    for position, character in enumerate(said):
-        taken += 1.75 if character > "\u2e7f" else 1
-        if taken > room:
-            return said[: max(position - 1, 0)].rstrip() + "…"
-    return said
-
-
-WIDTH_OF_LATIN = 6.3
-"""Of an average letter of the type that charts are set in, 12 units high; a Chinese one takes 11."""
+    """What fits into this many units, with an ellipsis where something was left out."""
+    if width_of(said) <= units:
+        return said
+    room, kept = units - WIDTH_OF_LATIN, 0
+    while kept < len(said) and width_of(said[: kept + 1]) <= room:
+        kept += 1
+    return said[:kept].rstrip() + "…"

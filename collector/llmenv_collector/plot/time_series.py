@@ -94,7 +94,7 @@ def axes(across: Time, up: Linear, caption: str) -> list[str]:
         drawn.append(svg.line(x1=LEFT, y1=y, x2=RIGHT, y2=y, class_="grid"))
         drawn.append(svg.text(tick.label, x=LEFT - 5, y=y + 4, class_="tick end"))
     for tick in across.ticks(3):
-        half = len(tick.label) * svg.WIDTH_OF_LATIN / 2
+        half = svg.width_of(tick.label) / 2
         x = min(max(across(tick.value), half), WIDTH - half)
         drawn.append(svg.text(tick.label, x=x, y=BOTTOM + 20, class_="tick"))
     return drawn

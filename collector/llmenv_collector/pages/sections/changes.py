@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from llmenv_collector.pages import figures
-from llmenv_collector.pages.blocks import Block, Cell, Charts, Column, Paragraph, Section, Table
+from llmenv_collector.pages.blocks import Block, Cell, Chart, Charts, Column, Paragraph, Section, Table
 from llmenv_collector.plot import time_series
 
 if TYPE_CHECKING:
@@ -58,11 +58,12 @@ def charts(
 
 def chart(
     number: int, row: messages.ChangeRow, points: Sequence[time_series.Point], wording: Wording
-) -> Markup:
+) -> Chart:
     values = [abs(point.value) for point in points]
     factor, unit = figures.unit_of(max(values), row.series.unit, wording.texts)
     changed_at = float(row.changed_at.seconds)
     name = wording.series_of_check(row.series)
+    label = "suspected" if row.is_suspected else "changed"
     drawn = time_series.TimeSeries(
         identity=f"change-{number}",
         title=wording.say("pages_changes.chart", measurement=name, hostname=row.hostname),
@@ -72,13 +73,13 @@ def chart(
         changes=(
             time_series.Change(
                 time=changed_at,
-                label=wording.say(f"pages_changes.{'suspected' if row.is_suspected else 'changed'}"),
+                label=wording.say(f"pages_changes.{label}"),
                 is_suspected=row.is_suspected,
             ),
         ),
         levels=tuple(levels(row, points, factor, changed_at)),
     )
-    return Markup(time_series.render(drawn))  # noqa: S704 (escaped by plot)
+    return Chart(drawn.title, Markup(time_series.render(drawn)), note=drawn.description)  # noqa: S704 (escaped by plot)
 
 
 def levels(
@@ -115,7 +116,7 @@ def table(rows: Sequence[messages.ChangeRow], wording: Wording) -> Table:
         caption=wording.say("pages_changes.table"),
         columns=(
             Column(wording.column("machine")),
-            Column(wording.column("measurement")),
+            Column(wording.column("measurement"), is_wide=True),
             Column(wording.column("difference"), is_number=True),
             Column(wording.column("judgement")),
             Column(wording.column("when"), is_number=True),

@@ -13,7 +13,7 @@ from llmenv.fleet.v1.result_pb2 import (
 from markupsafe import Markup
 
 from llmenv_collector.pages import figures
-from llmenv_collector.pages.blocks import Block, Cell, Charts, Column, Fold, Paragraph, Section, Table
+from llmenv_collector.pages.blocks import Block, Cell, Chart, Charts, Column, Fold, Paragraph, Section, Table
 from llmenv_collector.plot import intervals
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def better_first(row: messages.ChipRow) -> tuple[float, str]:
     return sign * row.median.value, row.variant.chip
 
 
-def chart(number: int, rows: Sequence[messages.ChipRow], wording: Wording) -> Markup:
+def chart(number: int, rows: Sequence[messages.ChipRow], wording: Wording) -> Chart:
     series = rows[0].series
     highest = max(max(row.median.high, row.median.value) for row in rows)
     factor, unit = figures.unit_of(highest, series.unit, wording.texts)
@@ -92,32 +92,40 @@ def chart(number: int, rows: Sequence[messages.ChipRow], wording: Wording) -> Ma
         axis=wording.say("pages_chips.axis", unit=unit, direction=direction) if unit else direction,
         rows=tuple(chart_row(row, factor, wording) for row in rows),
     )
-    return Markup(intervals.render(drawn))  # noqa: S704 (escaped by plot)
+    return Chart(drawn.title, Markup(intervals.render(drawn)))  # noqa: S704 (escaped by plot)
 
 
 def chart_row(row: messages.ChipRow, factor: float, wording: Wording) -> intervals.IntervalRow:
     value = row.median.value
     limit = value / row.share_of_limit if row.HasField("share_of_limit") and row.share_of_limit > 0 else None
-    label = wording.variant(row.variant)
-    low, high = (wording.quantity(end, row.series) for end in (row.median.low, row.median.high))
-    figure = wording.quantity(value, row.series)
     return intervals.IntervalRow(
-        label=label,
-        figures=figure,
+        label=wording.variant_in_chart(row.variant),
+        figures=wording.quantity(value, row.series),
         value=value / factor,
         low=row.median.low / factor,
         high=row.median.high / factor,
         limit=limit / factor if limit is not None else None,
-        hint=wording.say(
-            "pages_chips.row",
-            variant=label,
-            median=figure,
-            low=low,
-            high=high,
-            machines=row.machines,
-            results=row.results,
-        ),
+        hint=wording.listed([in_words(row, wording), *of_limit(row, wording)]),
     )
+
+
+def in_words(row: messages.ChipRow, wording: Wording) -> str:
+    low, high = (wording.quantity(end, row.series) for end in (row.median.low, row.median.high))
+    return wording.say(
+        "pages_chips.row",
+        variant=wording.variant(row.variant),
+        median=wording.quantity(row.median.value, row.series),
+        low=low,
+        high=high,
+        machines=row.machines,
+        results=row.results,
+    )
+
+
+def of_limit(row: messages.ChipRow, wording: Wording) -> list[str]:
+    if not row.HasField("share_of_limit"):
+        return []
+    return [wording.say("pages_chips.of_limit", share=figures.share(row.share_of_limit))]
 
 
 def table(rows: Sequence[messages.ChipRow], wording: Wording) -> Table:

@@ -47,7 +47,7 @@ def drift_row(row: messages.DriftRow, wording: Wording) -> tuple[Cell, ...]:
     by_count = sorted(row.versions.items(), key=lambda pair: (-pair[1], pair[0]))
     spread = [wording.say("pages_drift.spread", version=version, count=count) for version, count in by_count]
     return (
-        Cell(row.package),
+        Cell(wording.package(row.package)),
         Cell(row.wanted or "—"),
         Cell(wording.listed(spread), key=float(len(spread))),
         wording.names(row.differing) if row.differing else Cell("—", key=0.0),
@@ -67,7 +67,7 @@ def package_table(rows: Sequence[messages.PackageRow], wording: Wording) -> Tabl
         ),
         rows=tuple(
             (
-                Cell(row.package),
+                Cell(wording.package(row.package)),
                 Cell(row.version),
                 Cell(f"{row.machines}", key=float(row.machines)),
                 Cell(wording.counts(row.status_counts) or "—"),

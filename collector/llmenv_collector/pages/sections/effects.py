@@ -10,7 +10,18 @@ from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from markupsafe import Markup
 
 from llmenv_collector.pages import figures
-from llmenv_collector.pages.blocks import Block, Cell, Charts, Column, Fold, Paragraph, Section, Table
+from llmenv_collector.pages.blocks import (
+    Block,
+    Cell,
+    Chart,
+    Charts,
+    Column,
+    Fold,
+    Legend,
+    Paragraph,
+    Section,
+    Table,
+)
 from llmenv_collector.plot import forest
 from llmenv_collector.plot.marks import Mark
 
@@ -64,11 +75,15 @@ def plots(effects: Sequence[messages.EffectRow], method: messages.Method, wordin
     groups.sort(key=lambda group: (importance(group[0]), versions(group[0])))
     drawn = [plot(number, group, method, wording) for number, group in enumerate(groups[:MOST_PLOTS])]
     shown = sum(len(group[:MOST_ROWS]) for group in groups[:MOST_PLOTS])
-    blocks: list[Block] = [Charts(tuple(drawn))]
+    blocks: list[Block] = [Legend(legend(wording)), Charts(tuple(drawn))]
     if shown < len(effects):
         said = wording.say("pages_effects.shown", shown=f"{shown:,}", all=f"{len(effects):,}")
         blocks.append(Paragraph(said, "note"))
     return blocks
+
+
+def legend(wording: Wording) -> tuple[Cell, ...]:
+    return tuple(wording.judgement(judgement) for judgement in MARKS)
 
 
 def importance(row: messages.EffectRow) -> tuple[int, float, str]:
@@ -76,16 +91,17 @@ def importance(row: messages.EffectRow) -> tuple[int, float, str]:
     return RANK.get(row.judgement, 4), -away, row.series.check_name
 
 
-def plot(
-    number: int, rows: Sequence[messages.EffectRow], method: messages.Method, wording: Wording
-) -> Markup:
+def plot(number: int, rows: Sequence[messages.EffectRow], method: messages.Method, wording: Wording) -> Chart:
     counted = Counter(MARKS.get(row.judgement, Mark.INCONCLUSIVE) for row in rows)
     first = rows[0]
     drawable = [row for row in rows if min(row.ratio.low, row.ratio.value, row.ratio.high) > 0]
     drawn = forest.ForestPlot(
         identity=f"effect-{number}",
         title=wording.say(
-            "pages_effects.plot", package=first.package, candidate=first.candidate, baseline=first.baseline
+            "pages_effects.plot",
+            package=wording.package(first.package),
+            candidate=first.candidate,
+            baseline=first.baseline,
         ),
         description=wording.say(
             "pages_effects.about", count=len(rows), **{mark.value: counted[mark] for mark in MARKS.values()}
@@ -94,7 +110,7 @@ def plot(
         minimum_effect=method.minimum_effect,
         rows=tuple(plot_row(row, wording) for row in drawable[:MOST_ROWS]),
     )
-    return Markup(forest.render(drawn))  # noqa: S704 (escaped by plot)
+    return Chart(drawn.title, Markup(forest.render(drawn)))  # noqa: S704 (escaped by plot)
 
 
 def plot_row(row: messages.EffectRow, wording: Wording) -> forest.ForestRow:
@@ -103,7 +119,7 @@ def plot_row(row: messages.EffectRow, wording: Wording) -> forest.ForestRow:
     judgement = wording.judgement(row.judgement).text
     return forest.ForestRow(
         label=label,
-        figures=f"{ratio}, {judgement}" if wording.language == "en" else f"{ratio}，{judgement}",  # noqa: RUF001
+        figures=ratio,
         ratio=row.ratio.value,
         low=row.ratio.low,
         high=row.ratio.high,
@@ -144,7 +160,7 @@ def table(rows: Sequence[messages.EffectRow], wording: Wording) -> Table:
 def table_row(row: messages.EffectRow, wording: Wording) -> tuple[Cell, ...]:
     return (
         Cell(wording.series_of_check(row.series)),
-        Cell(row.package),
+        Cell(wording.package(row.package)),
         Cell(row.baseline),
         Cell(row.candidate),
         wording.judgement(row.judgement),
@@ -158,7 +174,7 @@ def table_row(row: messages.EffectRow, wording: Wording) -> tuple[Cell, ...]:
             key=float(row.candidate_machines),
         ),
         Cell(pairing(row.pairing, wording)),
-        Cell(wording.listed(row.confounded_with) or "—"),
+        Cell(wording.packages(row.confounded_with) or "—"),
     )
 
 
@@ -187,7 +203,7 @@ def verdict_row(row: messages.VerdictEffectRow, wording: Wording) -> tuple[Cell,
 
     return (
         Cell(f"{wording.check(row.check_name)} ({row.device})"),
-        Cell(row.package),
+        Cell(wording.package(row.package)),
         Cell(row.baseline),
         Cell(row.candidate),
         wording.judgement(row.judgement),
@@ -195,5 +211,5 @@ def verdict_row(row: messages.VerdictEffectRow, wording: Wording) -> tuple[Cell,
         failing(row.baseline_failing, row.baseline_machines),
         Cell(figures.probability(row.q_value), key=row.q_value),
         Cell(pairing(row.pairing, wording)),
-        Cell(wording.listed(row.confounded_with) or "—"),
+        Cell(wording.packages(row.confounded_with) or "—"),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmenv.catalog.status import APPLE_SILICON_CORE_CHECKS, WORDS
 from markupsafe import Markup
 
-from llmenv_collector.pages.blocks import Block, Cell, Column, Paragraph, Section, Table, Wide
+from llmenv_collector.pages.blocks import Block, Cell, Column, Legend, Paragraph, Section, Table, Wide
 from llmenv_collector.pages.wording import SEVERITY, SIGNS
 from llmenv_collector.plot import matrix
 
@@ -73,10 +73,12 @@ def picture(rows: Sequence[messages.HealthRow], wording: Wording) -> Wide:
             for word in SIGNS
         },
     )
-    legend = tuple(
-        Cell(f"{wording.word(word)} {counted[word]:,}", mark=f"v-{word}", sign=LETTERS[word])
-        for word in SIGNS
-        if counted[word]
+    legend = Legend(
+        tuple(
+            Cell(f"{wording.word(word)} {counted[word]:,}", mark=f"v-{word}", sign=LETTERS[word])
+            for word in SIGNS
+            if counted[word]
+        )
     )
     return Wide(title, Markup(matrix.render(drawn)), legend)  # noqa: S704 (escaped by plot)
 

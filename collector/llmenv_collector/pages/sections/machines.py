@@ -46,7 +46,9 @@ def outlier_table(rows: Sequence[messages.OutlierRow], wording: Wording) -> Tabl
 
 
 def outlier_row(row: messages.OutlierRow, wording: Wording) -> tuple[Cell, ...]:
-    versions = wording.listed(f"{name} {version}" for name, version in sorted(row.versions.items()))
+    versions = wording.listed(
+        f"{wording.package(name)} {version}" for name, version in sorted(row.versions.items())
+    )
     return (
         Cell(row.hostname or row.machine_id),
         Cell(

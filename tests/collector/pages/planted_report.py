@@ -70,7 +70,7 @@ def planted_report(
         outliers=list(outlier_rows(names)),
         unsteady=[unsteady_row(names[0])],
         changes=list(change_rows(names, chance)),
-        verdict_changes=[verdict_change(names[2])],
+        verdict_changes=[verdict_change(names[-1])],
         exposures=list(exposure_rows(names)),
         drifts=list(drift_rows(names)),
         method=method(),
