@@ -124,7 +124,7 @@ def member_docstrings(enum: type[IntEnum]) -> dict[str, str]:
     for member, below in zip(definition.body, definition.body[1:], strict=False):  # type: ignore[attr-defined]
         match member, below:
             case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(value=ast.Constant(value=str(text))):
-                found[name] = text
+                found[name] = " ".join(text.split())
     return found
 
 

@@ -104,6 +104,31 @@ class FleetClient:
         with self._translated():
             return self._stub.GetFleetReport(request, timeout=self._timeout, metadata=self._metadata)
 
+    def report_page(
+        self, request: fleet_report_pb2.GetFleetReportRequest, *, language: str
+    ) -> Iterator[bytes]:
+        """The same as one HTML file, in parts."""
+        asked = fleet_report_pb2.RenderFleetReportRequest(report=request, language=language)
+        with self._translated():
+            for part in self._stub.RenderFleetReport(asked, timeout=self._timeout, metadata=self._metadata):
+                yield part.html
+
+    def compare(
+        self, *, baseline: str, candidate: str, within: fleet_report_pb2.GetFleetReportRequest
+    ) -> fleet_report_pb2.CompareFleetResponse:
+        """Two machines, chips, versions or dates."""
+        request = fleet_report_pb2.CompareFleetRequest(baseline=baseline, candidate=candidate, within=within)
+        with self._translated():
+            return self._stub.CompareFleet(request, timeout=self._timeout, metadata=self._metadata)
+
+    def check_upgrade(
+        self, requirement: str, *, within: fleet_report_pb2.GetFleetReportRequest
+    ) -> fleet_report_pb2.CheckUpgradeResponse:
+        """May the fleet move to it?"""
+        request = fleet_report_pb2.CheckUpgradeRequest(requirement=requirement, within=within)
+        with self._translated():
+            return self._stub.CheckUpgrade(request, timeout=self._timeout, metadata=self._metadata)
+
     def delivery(self, *, machine: str) -> messages.GetDeliveryResponse:
         """The ledger; `machine` is an id or hostname, empty for all."""
         request = messages.GetDeliveryRequest(machine=machine)

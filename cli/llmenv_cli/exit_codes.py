@@ -9,15 +9,21 @@ class ExitCode(IntEnum):
     """Every code that llmenv exits with."""
 
     FINE = 0
-    """Done; for `check`, `fleet run` and `fleet watch`: every check that was asked for ended well."""
+    """Done; for `check`, `fleet run` and `fleet watch`: every check that was asked for ended well.
+    For `fleet report`: nothing is wrong, worse or unsaid; for `fleet upgrade-check`: safe."""
     NOT_READY = 1
-    """`check` ran, and a check did not end well; `fleet run` and `fleet watch`: or a command was not done."""
+    """`check` ran, and a check did not end well; `fleet run` and `fleet watch`: or a command was not done.
+    `fleet report`: an environment is not ready because of a core check, or a check fails, errs, times out or
+    crashes, without a valid acknowledgement; or an effect of a version, an outlier or a confirmed change
+    is judged worse. `fleet compare`: the candidate is worse in something; `fleet upgrade-check`: no."""
     USAGE = 2
     """A flag, a name, a file, a statement or the settings are wrong."""
     UNREACHABLE = 3
     """No collector answered, or it could not answer now."""
     PARTIAL = 4
-    """What was printed is not all there is; stderr says what is missing."""
+    """What was printed is not all there is; stderr says what is missing. `fleet report`, where 1 does
+    not apply: a machine is silent, a limit cut a section, or changes were asked for and never analysed yet.
+    `fleet compare`: nothing of the two could be compared; `fleet upgrade-check`: not enough evidence."""
     REFUSED = 5
     """The collector knows no such token, or the token has no right to this."""
     NOT_INSTALLED = 6

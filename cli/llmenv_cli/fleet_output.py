@@ -1,72 +1,122 @@
-"""Prints the fleet report: as sections for people, as JSON or one CSV row a verdict for programs."""
+"""Prints a fleet report, a comparison or an answer on an upgrade, in each format."""
 
 from __future__ import annotations
 
-import datetime as dt
+import io
 import sys
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from llmenv.fleet.v1.fleet_report_pb2 import GetFleetReportResponse
+from llmenv_cli import destination
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from google.protobuf.message import Message
+    from llmenv.fleet.v1.fleet_report_pb2 import (
+        CheckUpgradeResponse,
+        CompareFleetResponse,
+        GetFleetReportResponse,
+    )
+
+    from llmenv_cli.render.blocks import Report
     from llmenv_cli.render.listing import Listing
 
 
-def print_report(answer: GetFleetReportResponse, *, output_format: str, language: str) -> None:
+def print_report(
+    answer: GetFleetReportResponse,
+    *,
+    by: str | None,
+    output_format: str,
+    language: str,
+    file: Path | None = None,
+) -> None:
+    """Every format but html, which the collector renders."""
     match output_format:
         case "json":
-            from llmenv_cli.render.message_json import write_message
-
-            write_message(answer, sys.stdout)
+            destination.write_text(_json(answer), file)
         case "csv":
-            from llmenv_cli.render.listing import write_listing
+            from llmenv_cli.render.fleet.tables import CSV_TABLES, tables
 
-            write_listing(verdicts_listing(answer), output_format="csv", stream=sys.stdout)
-        case "md":
-            from llmenv_cli.render.fleet_report import fleet_report
-            from llmenv_cli.render.markdown import markdown
+            destination.write_text(_csv(tables(answer)[CSV_TABLES.get(by or "", "verdicts")]), file)
+        case "junit":
+            from llmenv.catalog.texts import texts
 
-            sys.stdout.write(markdown(fleet_report(answer, language=language)))
+            from llmenv_cli.render.fleet.junit import junit
+
+            destination.write_text(junit(answer, texts(language)), file)
+        case "xlsx":
+            from llmenv_cli.render.fleet.workbook import workbook
+
+            destination.write_bytes([workbook(answer)], file)
         case _:
-            from llmenv_cli.render.fleet_report import fleet_report
-            from llmenv_cli.render.terminal import write_report
+            from llmenv.fleet.v1.fleet_report_pb2 import Axis
 
-            write_report(fleet_report(answer, language=language), sys.stdout)
+            from llmenv_cli.render.fleet.report import fleet_report
+
+            axis = Axis.Value(f"AXIS_{by.upper()}") if by else Axis.AXIS_UNSPECIFIED
+            report = fleet_report(answer, language=language, by=axis)
+            print_blocks(report, output_format=output_format, file=file)
 
 
-def verdicts_listing(answer: GetFleetReportResponse) -> Listing:
-    """The latest verdict of each check on each machine, environment and device."""
-    from llmenv_cli.render.fleet_report import verdict_words
-    from llmenv_cli.render.listing import Field, Listing, Row
+def print_comparison(
+    answer: CompareFleetResponse, *, sides: tuple[str, str], output_format: str, language: str
+) -> None:
+    """csv holds the effects."""
+    from llmenv_cli.render.fleet.comparison import comparison
 
-    keys = (
-        "machine_id",
-        "hostname",
-        "chip",
-        "environment",
-        "device",
-        "run_id",
-        "started_at",
-        "ready",
-        "check",
-        "status",
-    )
-    rows = [
-        Row(
-            values={
-                "machine_id": row.machine_id,
-                "hostname": row.hostname,
-                "chip": row.chip,
-                "environment": row.environment_name,
-                "device": row.device,
-                "run_id": row.run_id,
-                "started_at": row.started_at.ToDatetime(dt.UTC),
-                "ready": row.readiness.is_ready,
-                "check": name,
-                "status": word,
-            }
-        )
-        for row in answer.health
-        for name, word in verdict_words(row).items()
-    ]
-    return Listing(fields=[Field(key=key, title=key) for key in keys], rows=rows)
+    if not _print_for_programs(answer, output_format):
+        print_blocks(comparison(answer, sides=sides, language=language), output_format=output_format)
+
+
+def print_upgrade(
+    answer: CheckUpgradeResponse, *, requirement: str, output_format: str, language: str
+) -> None:
+    """csv holds the effects."""
+    from llmenv_cli.render.fleet.upgrade import upgrade
+
+    if not _print_for_programs(answer, output_format):
+        print_blocks(upgrade(answer, requirement=requirement, language=language), output_format=output_format)
+
+
+def print_blocks(report: Report, *, output_format: str, file: Path | None = None) -> None:
+    """As Markdown, or for a terminal."""
+    if output_format == "md":
+        from llmenv_cli.render.markdown import markdown
+
+        destination.write_text(markdown(report), file)
+        return
+    from llmenv_cli.render.terminal import write_report
+
+    stream = sys.stdout if file is None else io.StringIO()
+    write_report(report, stream)
+    if isinstance(stream, io.StringIO):
+        destination.write_text(stream.getvalue(), file)
+
+
+def _print_for_programs(answer: CompareFleetResponse | CheckUpgradeResponse, output_format: str) -> bool:
+    if output_format == "json":
+        sys.stdout.write(_json(answer))
+    elif output_format == "csv":
+        from llmenv.fleet.v1.fleet_report_pb2 import EffectRow
+
+        from llmenv_cli.render.fleet.tables import listing
+
+        sys.stdout.write(_csv(listing(EffectRow, answer.effects)))
+    return output_format in {"json", "csv"}
+
+
+def _json(message: Message) -> str:
+    from llmenv_cli.render.message_json import write_message
+
+    stream = io.StringIO()
+    write_message(message, stream)
+    return stream.getvalue()
+
+
+def _csv(table: Listing) -> str:
+    from llmenv_cli.render.fleet.tables import for_spreadsheets
+    from llmenv_cli.render.listing import write_listing
+
+    stream = io.StringIO()
+    write_listing(for_spreadsheets(table), output_format="csv", stream=stream)
+    return stream.getvalue()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parent
 RUNS = FOLDER / "runs"
+REPORTS = FOLDER / "fleet_reports"
 GOOD_SECRET, EXPIRED_SECRET, VIEWER_SECRET = "good-secret", "expired-secret", "viewer-secret"
 READY_RUN_ID = "019c6120-0000-7000-8000-0000000000aa"
 HOUR = dt.timedelta(hours=1)
@@ -110,11 +111,43 @@ def not_ready_run() -> Run:
     return read_run("not_ready")
 
 
+def read_report(name: str, kind: Any = report_messages.GetFleetReportResponse) -> Any:
+    """An answer about the fleet from tests/cli/fleet_reports."""
+    return json_format.Parse((REPORTS / f"{name}.json").read_text("utf-8"), kind())
+
+
+@pytest.fixture
+def full_report() -> report_messages.GetFleetReportResponse:
+    """14 machines with everything that a report can say, and with names that try to do harm."""
+    return read_report("full")
+
+
+@pytest.fixture
+def quiet_report() -> report_messages.GetFleetReportResponse:
+    """Two machines on which all is well."""
+    return read_report("quiet")
+
+
+@pytest.fixture
+def comparison_answer() -> report_messages.CompareFleetResponse:
+    """Two machines that differ in measurements, verdicts, versions and facts."""
+    return read_report("compare", report_messages.CompareFleetResponse)
+
+
+@pytest.fixture
+def upgrade_answer() -> report_messages.CheckUpgradeResponse:
+    """A version that is not safe, and that one chip has not tried."""
+    return read_report("upgrade", report_messages.CheckUpgradeResponse)
+
+
 class FleetServicer(services.FleetServiceServicer):
     """Answers like a collector with two runs of one machine. `answers` may replace the fleet report."""
 
     def __init__(self) -> None:
         self.report = report_messages.GetFleetReportResponse()
+        self.comparison = report_messages.CompareFleetResponse()
+        self.upgrade = report_messages.CheckUpgradeResponse()
+        self.page_parts: list[bytes] = []
         self.ledger = messages.GetDeliveryResponse()
         self.query_parts: list[messages.QueryResponse] = []
         self.commands: list[messages.IssuedCommand] = []
@@ -170,6 +203,25 @@ class FleetServicer(services.FleetServiceServicer):
     ) -> report_messages.GetFleetReportResponse:
         self._admit(request, context)
         return self.report
+
+    def RenderFleetReport(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> Iterator[report_messages.RenderFleetReportResponse]:
+        self._admit(request, context)
+        for part in self.page_parts:
+            yield report_messages.RenderFleetReportResponse(html=part)
+
+    def CompareFleet(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> report_messages.CompareFleetResponse:
+        self._admit(request, context)
+        return self.comparison
+
+    def CheckUpgrade(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> report_messages.CheckUpgradeResponse:
+        self._admit(request, context)
+        return self.upgrade
 
     def GetDelivery(self, request: Any, context: grpc.ServicerContext) -> messages.GetDeliveryResponse:  # noqa: N802
         self._admit(request, context)

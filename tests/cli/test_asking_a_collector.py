@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pyarrow as pa
 import pytest
-from llmenv.fleet.v1 import fleet_report_pb2 as report_messages
 from llmenv.fleet.v1 import fleet_service_pb2 as messages
-from llmenv.fleet.v1 import result_pb2
 from llmenv_cli.client import translated
 from llmenv_cli.credentials import Credentials
 
@@ -38,55 +36,6 @@ def query_answer(*, rows: int, is_truncated: bool = False) -> list[messages.Quer
     first = messages.QueryResponse(arrow_ipc=content[:100])
     first.snapshot_at.FromJsonString("2026-02-15T16:30:00Z")
     return [first, messages.QueryResponse(arrow_ipc=content[100:], is_truncated=is_truncated, rows=rows)]
-
-
-def fleet_report() -> report_messages.GetFleetReportResponse:
-    """Two machines of three report; one is not ready."""
-    report = report_messages.GetFleetReportResponse(
-        coverage={
-            "machines": 3,
-            "reporting": 2,
-            "silent": [{"hostname": "air-7"}],
-            "runs": 12,
-            "results": 84,
-            "pending": 1,
-        }
-    )
-    report.coverage.freshest_run_at.FromJsonString("2026-02-15T16:20:00Z")
-    report.coverage.oldest_run_at.FromJsonString("2026-02-01T09:00:00Z")
-    ready = report.health.add(
-        machine_id="m1", hostname="studio-3", chip="Apple M2 Ultra", environment_name="train", device="mps"
-    )
-    ready.statuses.update(dict.fromkeys(("torch_basics", "torch_training"), result_pb2.STATUS_PASS))
-    ready.readiness.is_ready = True
-    bad = report.health.add(
-        machine_id="m2", hostname="mini-1", chip="Apple M4 Pro", environment_name="train", device="mps"
-    )
-    bad.statuses.update({"torch_basics": result_pb2.STATUS_FAIL})
-    bad.readiness.blocking.update({"torch_basics": "fail", "torch_training": "unknown"})
-    report.chips.add(
-        variant={"chip": "Apple M2 Ultra", "gpu_cores": 60, "memory_bytes": 64 * 2**30},
-        series={
-            "device": "mps",
-            "check_name": "torch_training",
-            "measurement": "steps_per_second",
-            "unit": "step/s",
-            "direction": result_pb2.DIRECTION_HIGHER_IS_BETTER,
-        },
-        median={"value": 76.9, "low": 72.4, "high": 79.8},
-        lowest=70.1,
-        highest=80.2,
-        machines=2,
-        results=9,
-    )
-    report.packages.add(package="torch", version="2.10.0", machines=2, status_counts={"pass": 10, "fail": 2})
-    finding = report.findings.add(
-        check_name="torch_basics", status=result_pb2.STATUS_FAIL, remedy_id="KI055", hostnames=["mini-1"]
-    )
-    finding.reason.text = finding.reason.template = "Wrong."
-    for row in report.health:
-        row.started_at.FromJsonString("2026-02-15T16:20:00Z")
-    return report
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -136,46 +85,6 @@ def test_unknown_run(llmenv: Callable[..., Any], logged_in: Any) -> None:
     """The collector's sentence, and exit code 2."""
     shown = llmenv("run", "show", "019c9999")
     assert (shown.code, shown.out, shown.err) == (2, "", "llmenv: There is no run '019c9999'.\n")
-
-
-@pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("output_format", ["table", "md"])
-def test_fleet_report(
-    llmenv: Callable[..., Any], golden: Any, logged_in: Any, output_format: str, language: str
-) -> None:
-    """Coverage, health, findings, chips and packages."""
-    logged_in.servicer.report = fleet_report()
-    reported = llmenv("fleet", "report", "--format", output_format, "--lang", language)
-    assert reported.code == 0
-    assert reported.out == golden(name=f"fleet-report-{output_format}-{language}")
-
-
-def test_fleet_report_for_programs(llmenv: Callable[..., Any], logged_in: Any) -> None:
-    """JSON is the whole answer, CSV a row a verdict."""
-    logged_in.servicer.report = fleet_report()
-    whole = json.loads(llmenv("fleet", "report", "--format", "json").out)
-    rows = list(csv.DictReader(io.StringIO(llmenv("fleet", "report", "--format", "csv").out)))
-    assert [one["hostname"] for one in whole["coverage"]["silent"]] == ["air-7"]
-    assert [(row["hostname"], row["check"], row["status"]) for row in rows] == [
-        ("studio-3", "torch_basics", "pass"),
-        ("studio-3", "torch_training", "pass"),
-        ("mini-1", "torch_basics", "fail"),
-        ("mini-1", "torch_training", "unknown"),
-    ]
-
-
-def test_report_of_an_empty_fleet(llmenv: Callable[..., Any], logged_in: Any) -> None:
-    """Nothing is known, and that is what is said."""
-    assert "0 of 0 machines report" in llmenv("fleet", "report").out
-
-
-def test_since_is_sent_as_a_moment(llmenv: Callable[..., Any], logged_in: Any) -> None:
-    """30 days before now, and nothing at all without the flag."""
-    llmenv("fleet", "report", "--since", "30d")
-    llmenv("fleet", "report")
-    with_flag, without = logged_in.servicer.requests[-2:]
-    assert with_flag.since.ToSeconds() > 1_700_000_000
-    assert not without.HasField("since")
 
 
 @pytest.mark.parametrize("output_format", ["table", "md", "json", "csv"])

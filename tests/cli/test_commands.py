@@ -42,10 +42,12 @@ def test_the_commands_are_these() -> None:
         "llmenv fleet",
         "llmenv fleet cancel",
         "llmenv fleet commands",
+        "llmenv fleet compare",
         "llmenv fleet delivery",
         "llmenv fleet machines",
         "llmenv fleet report",
         "llmenv fleet run",
+        "llmenv fleet upgrade-check",
         "llmenv fleet watch",
         "llmenv login",
         "llmenv plan",
@@ -74,13 +76,15 @@ def test_every_option_has_help(name: str) -> None:
     "name", [name for name, command in COMMANDS.items() if not isinstance(command, click.Group)]
 )
 def test_what_prints_data_has_four_formats(name: str) -> None:
-    """Table, JSON, CSV and Markdown; login prints no data."""
+    """Table, JSON, CSV and Markdown, a report more; login prints no data."""
     formats = [
         parameter.type.choices
         for parameter in COMMANDS[name].params
         if parameter.name == "output_format" and isinstance(parameter.type, click.Choice)
     ]
-    assert formats == ([] if name == "llmenv login" else [("table", "json", "csv", "md")])
+    four = ("table", "json", "csv", "md")
+    others = {"llmenv login": [], "llmenv fleet report": [(*four, "html", "junit", "xlsx")]}
+    assert formats == others.get(name, [four])
 
 
 def test_a_command_that_there_is_not_is_none() -> None:

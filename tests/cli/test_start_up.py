@@ -40,7 +40,14 @@ def modules_loaded_by(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["check", "--help"], ["run", "show", "--help"], ["sql", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["check", "--help"],
+        ["run", "show", "--help"],
+        ["sql", "--help"],
+        ["fleet", "report", "--help"],
+    ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     """Neither gRPC nor protobuf nor a database nor rich is needed to print help."""

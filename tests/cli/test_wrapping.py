@@ -25,6 +25,11 @@ def test_closing_marks_do_not_begin_a_line() -> None:
     assert wrapped("未在时，限内", 6) == ["未在", "时，限", "内"]  # noqa: RUF001 (Chinese punctuation)
 
 
+def test_opening_marks_do_not_end_a_line() -> None:
+    """A bracket goes with the word after it."""
+    assert wrapped("未在（mps）内", 8) == ["未在", "（mps）", "内"]  # noqa: RUF001 (Chinese punctuation)
+
+
 def test_words_wider_than_a_line_are_broken() -> None:
     """A name without blanks must not run over."""
     assert wrapped("aten::quantize_per_tensor", 10) == ["aten::quan", "tize_per_t", "ensor"]

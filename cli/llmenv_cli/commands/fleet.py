@@ -11,6 +11,7 @@ import click
 from llmenv_cli import options, settings
 from llmenv_cli.commands.fleet_commands import cancel, commands, run, watch
 from llmenv_cli.commands.fleet_delivery import delivery
+from llmenv_cli.commands.fleet_report import compare, report, upgrade_check
 
 if TYPE_CHECKING:
     from llmenv.catalog.texts import Texts
@@ -24,35 +25,8 @@ def fleet() -> None:
     """Look at all machines, account for what they delivered, and have them run checks."""
 
 
-for command in (delivery, run, watch, cancel, commands):
+for command in (report, compare, upgrade_check, delivery, run, watch, cancel, commands):
     fleet.add_command(command)
-
-
-@fleet.command()
-@click.option(
-    "--since",
-    callback=options.length_of_time,
-    metavar="TIME",
-    help="Only runs of the last 30d, 12h or 2w.  [default: 30d]",
-)
-@options.output_format
-@options.language
-def report(*, since: dt.timedelta | None, output_format: str, language: str) -> None:
-    """Report on the fleet: coverage, health, chips, package versions and findings."""
-    import datetime as dt
-
-    from llmenv.fleet.v1.fleet_report_pb2 import GetFleetReportRequest
-
-    from llmenv_cli.client import FleetClient
-    from llmenv_cli.credentials import Credentials
-    from llmenv_cli.fleet_output import print_report
-
-    request = GetFleetReportRequest()
-    if since is not None:
-        request.since.FromDatetime(dt.datetime.now(dt.UTC) - since)
-    with FleetClient(Credentials.load(), timeout_seconds=settings.load().timeout_seconds) as client:
-        answer = client.report(request)
-    print_report(answer, output_format=output_format, language=language)
 
 
 @fleet.command()

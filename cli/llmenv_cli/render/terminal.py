@@ -48,7 +48,7 @@ def write_grid(grid: Grid, stream: TextIO) -> None:
 
 
 class _Terminal(Console):
-    """Only rich itself writes escape sequences to it."""
+    """Only rich itself writes escape sequences to it; texts are made harmless before they are measured."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
@@ -71,13 +71,13 @@ def _write_section(section: Section, console: Console) -> None:
 def _block(block: Block, width: int) -> RenderableType:
     match block:
         case Paragraph():
-            return Wrapped(block.text)
+            return Wrapped(harmless(block.text))
         case Bullets():
             return _bullets(block)
         case Grid():
             return _grid(block, width)
         case _:
-            return Padding(Text(block.text.rstrip("\n"), style="dim"), (0, 0, 0, INDENT))
+            return Padding(Text(harmless(block.text).rstrip("\n"), style="dim"), (0, 0, 0, INDENT))
 
 
 def _bullets(block: Bullets) -> RenderableType:
@@ -88,7 +88,7 @@ def _bullets(block: Bullets) -> RenderableType:
         mark = f"{number + 1}." if block.ordered else "•"
         if block.ticks is not None:
             mark = "✓" if block.ticks[number] else "○"
-        rows.add_row(_styled(mark), Wrapped(item))
+        rows.add_row(_styled(mark), Wrapped(harmless(item)))
     return Group(rows)
 
 
@@ -129,12 +129,12 @@ def _fitting(grid: Grid, width: int) -> list[int]:
 
 def _least_width(grid: Grid, index: int) -> int:
     column = grid.columns[index]
-    widest = max(cell_len(text) for text in (column.title, *(row[index] for row in grid.rows)))
+    widest = max(cell_len(harmless(text)) for text in (column.title, *(row[index] for row in grid.rows)))
     return min(widest, SENTENCE_WIDTH) if _may_wrap(column) else widest
 
 
 def _cell(text: str, column: Column) -> RenderableType:
-    return Wrapped(text) if _may_wrap(column) else _styled(text)
+    return Wrapped(harmless(text)) if _may_wrap(column) else _styled(harmless(text))
 
 
 def _styled(cell: str) -> Text:

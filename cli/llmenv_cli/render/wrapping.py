@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 WIDE = r"\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"
+OPENING = r"\uff08\u201c"
 CLOSING = r"\u3001\u3002\uff09\uff0c\uff1a\uff1b\uff1f\u201d"
-# A blank, an ideograph, or a word; each with the closing marks that must not begin a line.
-PIECE = re.compile(rf"[^\S\n]+|\n|(?:[{WIDE}]|[^\s{WIDE}]+)[{CLOSING}]*")
+# A blank, an ideograph, or a word; with the opening marks that must not end a line, and the closing ones that
+# must not begin one.
+PIECE = re.compile(rf"[^\S\n]+|\n|[{OPENING}]*(?:[{WIDE}]|[^\s{WIDE}]+)[{CLOSING}]*")
 # Longer words are broken rather than let a column starve the others.
 LONGEST_WORD = 30
 

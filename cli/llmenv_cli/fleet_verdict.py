@@ -1,0 +1,166 @@
+"""What a fleet report amounts to: what is wrong, what became worse, and what it could not say.
+
+The exit code, the list of what to do and the JUnit report judge by these functions, so that they agree.
+A failure counts until somebody has taken note of it; the note counts until it expires.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from llmenv.catalog.status import WORDS
+from llmenv.fleet.v1.fleet_report_pb2 import (
+    AXIS_MACHINE,
+    AXIS_UNSPECIFIED,
+    JUDGEMENT_WORSE,
+    UPGRADE_VERDICT_NOT_SAFE,
+    UPGRADE_VERDICT_SAFE,
+)
+
+from llmenv_cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llmenv.catalog.texts import Texts
+    from llmenv.fleet.v1.fleet_report_pb2 import (
+        Axis,
+        CheckUpgradeResponse,
+        CompareFleetResponse,
+        EffectRow,
+        FindingRow,
+        GetFleetReportResponse,
+        HealthRow,
+        VerdictEffectRow,
+    )
+
+FAILING = frozenset({"fail", "error", "timeout", "crash"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The exit code, and a sentence for each thing that led to it."""
+
+    code: ExitCode
+    reasons: tuple[str, ...] = ()
+
+
+def is_acknowledged(finding: FindingRow, answer: GetFleetReportResponse) -> bool:
+    """Whether somebody took note of it, and the note had not expired when the report was made."""
+    if not finding.HasField("acknowledgement"):
+        return False
+    until = finding.acknowledgement.expires_at
+    return until.ToNanoseconds() > answer.generated_at.ToNanoseconds()
+
+
+def open_findings(answer: GetFleetReportResponse) -> list[FindingRow]:
+    return [finding for finding in answer.findings if not is_acknowledged(finding, answer)]
+
+
+def acknowledged_findings(answer: GetFleetReportResponse) -> list[FindingRow]:
+    return [finding for finding in answer.findings if is_acknowledged(finding, answer)]
+
+
+def failing(answer: GetFleetReportResponse) -> list[FindingRow]:
+    """Checks that do not end well, without a valid acknowledgement."""
+    return [finding for finding in open_findings(answer) if WORDS.get(finding.status) in FAILING]
+
+
+def blocking(row: HealthRow, answer: GetFleetReportResponse) -> dict[str, str]:
+    """Core checks that keep it from being ready, but for those that somebody took note of."""
+    noted = _checks(acknowledged_findings(answer), row.hostname)
+    noted -= _checks(open_findings(answer), row.hostname)
+    return {check: word for check, word in row.readiness.blocking.items() if (check, word) not in noted}
+
+
+def verdict_words(row: HealthRow) -> dict[str, str]:
+    """Status word by check; core checks that never ran there are unknown."""
+    executed = {name: WORDS.get(status, "unknown") for name, status in row.statuses.items()}
+    return dict(sorted((dict(row.readiness.blocking) | executed).items()))
+
+
+def report_verdict(answer: GetFleetReportResponse, *, by: Axis.ValueType, texts: Texts) -> Verdict:
+    """1 for what is wrong or worse, else 4 for what could not be said, else 0."""
+    wrong, partial = tuple(_wrong(answer, texts)), tuple(_partial(answer, by, texts))
+    return _verdict(wrong, partial)
+
+
+def comparison_verdict(answer: CompareFleetResponse, *, sides: tuple[str, str], texts: Texts) -> Verdict:
+    """1 when the candidate is worse in something, 4 when nothing could be compared."""
+    worse = len(_worse(answer))
+    wrong = (
+        (texts.say("regression.compare", baseline=sides[0], candidate=sides[1], count=worse),)
+        if worse
+        else ()
+    )
+    nothing = not (answer.effects or answer.verdict_effects or answer.differences)
+    partial = [texts.say("partial.compare")] if nothing else []
+    partial += [texts.say("partial.limit", limit=texts.sentence(limit)) for limit in answer.method.limits]
+    return _verdict(wrong, tuple(partial))
+
+
+def upgrade_verdict(answer: CheckUpgradeResponse, *, texts: Texts) -> Verdict:
+    """0 for safe, 1 for not safe, 4 where neither can be said."""
+    if answer.verdict == UPGRADE_VERDICT_SAFE:
+        return Verdict(code=ExitCode.FINE)
+    if answer.verdict == UPGRADE_VERDICT_NOT_SAFE:
+        return Verdict(code=ExitCode.NOT_READY, reasons=(texts.say("regression.upgrade"),))
+    return Verdict(code=ExitCode.PARTIAL, reasons=(texts.say("partial.upgrade"),))
+
+
+def _verdict(wrong: tuple[str, ...], partial: tuple[str, ...]) -> Verdict:
+    code = ExitCode.NOT_READY if wrong else ExitCode.PARTIAL if partial else ExitCode.FINE
+    return Verdict(code=code, reasons=wrong + partial)
+
+
+def _worse(answer: GetFleetReportResponse | CompareFleetResponse) -> list[EffectRow | VerdictEffectRow]:
+    rows: list[EffectRow | VerdictEffectRow] = [*answer.effects, *answer.verdict_effects]
+    return [row for row in rows if row.judgement == JUDGEMENT_WORSE]
+
+
+def _checks(findings: list[FindingRow], hostname: str) -> set[tuple[str, str]]:
+    return {
+        (finding.check_name, WORDS.get(finding.status, "unknown"))
+        for finding in findings
+        if hostname in finding.hostnames
+    }
+
+
+def _wrong(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
+    from llmenv_cli.render.fleet.words import names, place, versions
+    from llmenv_cli.render.sections.wording import title
+
+    not_ready = [place(row, texts) for row in answer.health if blocking(row, answer)]
+    if not_ready:
+        yield texts.say("regression.not_ready", places=names(not_ready, texts))
+    checks = [title(finding.check_name, texts) for finding in failing(answer)]
+    if checks:
+        yield texts.say("regression.failing", checks=names(checks, texts))
+    effects = _worse(answer)
+    if effects:
+        changed = names((versions(row, texts) for row in effects), texts)
+        yield texts.say("regression.effects", versions=changed)
+    outliers = [row.hostname for row in answer.outliers if row.judgement == JUDGEMENT_WORSE]
+    if outliers:
+        yield texts.say("regression.outliers", machines=names(outliers, texts))
+    changes = [
+        row.hostname for row in answer.changes if row.judgement == JUDGEMENT_WORSE and not row.is_suspected
+    ]
+    if changes:
+        yield texts.say("regression.changes", machines=names(changes, texts))
+
+
+def _partial(answer: GetFleetReportResponse, by: Axis.ValueType, texts: Texts) -> Iterator[str]:
+    from llmenv_cli.render.fleet.words import names
+
+    silent = [machine.hostname for machine in answer.coverage.silent]
+    if not answer.coverage.reporting:
+        yield texts.say("partial.nobody")
+    elif silent:
+        yield texts.say("partial.silent", count=len(silent), machines=names(silent, texts))
+    for limit in answer.method.limits:
+        yield texts.say("partial.limit", limit=texts.sentence(limit))
+    asks_for_changes = by in {AXIS_UNSPECIFIED, AXIS_MACHINE}
+    if asks_for_changes and answer.coverage.reporting and not answer.method.HasField("changes_analysed_at"):
+        yield texts.say("partial.changes")

@@ -1,0 +1,101 @@
+"""What is fast and what it takes, a table a measurement: each chip with its interval, against the reference.
+
+Losses, errors and counts judge a check and do not rate a chip: `--format json` and `csv` have them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from llmenv.fleet.v1.result_pb2 import DIRECTION_LOWER_IS_BETTER, DIRECTION_UNSPECIFIED
+
+from llmenv_cli.render import numbers
+from llmenv_cli.render.blocks import Column, Paragraph, Section
+from llmenv_cli.render.fleet import words
+from llmenv_cli.render.fleet.difference import estimated, quantity_of, share
+
+if TYPE_CHECKING:
+    from llmenv.catalog.texts import Texts
+    from llmenv.fleet.v1.fleet_report_pb2 import ChipRow, GetFleetReportResponse, Variant
+
+
+def chips(answer: GetFleetReportResponse, texts: Texts) -> Section:
+    """The chips to compare stand below one another, the best first."""
+    rating = sorted((row for row in answer.chips if rates_a_chip(row)), key=_place)
+    tables = tuple(
+        _of_series(list(rows), answer.method.reference, texts)
+        for _, rows in itertools.groupby(rating, key=_question)
+    )
+    blocks = (Paragraph(_note(answer, texts)),) if tables and answer.method.reference.chip else ()
+    return Section(texts.say("fleet.chips"), blocks, tables)
+
+
+def rates_a_chip(row: ChipRow) -> bool:
+    """A rate, a time or an amount of memory, of which more or less is better."""
+    return quantity_of(row.series) != "value" and row.series.direction != DIRECTION_UNSPECIFIED
+
+
+def _question(row: ChipRow) -> tuple[str, ...]:
+    series = row.series
+    return series.check_name, series.case_name, series.measurement, series.device
+
+
+def _place(row: ChipRow) -> tuple[object, ...]:
+    best_first = 1 if row.series.direction == DIRECTION_LOWER_IS_BETTER else -1
+    return *_question(row), best_first * row.median.value, row.variant.chip
+
+
+def _note(answer: GetFleetReportResponse, texts: Texts) -> str:
+    reference = words.variant(answer.method.reference, texts)
+    return texts.say("fleet.chip_reference", chip=reference, confidence=share(answer.method.confidence))
+
+
+def _of_series(rows: list[ChipRow], reference: Variant, texts: Texts) -> Section:
+    columns = (
+        words.column("chip", texts, wraps=True),
+        words.column("median", texts, is_number=True),
+        words.column("interval", texts, is_number=True),
+        words.column("machines", texts, is_number=True),
+        Column(texts.say("column.to_reference", chip=_short(reference)), wraps=True),
+        words.column("share_of_limit", texts, is_number=True, is_optional=True),
+        words.column("range", texts, is_number=True, is_optional=True),
+    )
+    cells = [_cells(row, reference, texts) for row in rows]
+    # What no row has needs no column.
+    kept = [index for index in range(len(columns)) if any(row[index] for row in cells)]
+    blocks = words.table(
+        [columns[index] for index in kept], [tuple(row[index] for index in kept) for row in cells], texts
+    )
+    return Section(words.measured(rows[0].series, texts), tuple(blocks))
+
+
+def _short(chip: Variant) -> str:
+    return chip.chip.removeprefix("Apple ")
+
+
+def _cells(row: ChipRow, reference: Variant, texts: Texts) -> tuple[str, ...]:
+    return (
+        words.variant(row.variant, texts),
+        numbers.quantity(row.median.value, row.series.unit, texts),
+        _range(row, row.median.low, row.median.high, texts),
+        str(row.machines),
+        _against(row, reference, texts),
+        texts.say("word.share", percent=share(row.share_of_limit)) if row.HasField("share_of_limit") else "",
+        _range(row, row.lowest, row.highest, texts) if row.machines > 1 else "",
+    )
+
+
+def _range(row: ChipRow, low: float, high: float, texts: Texts) -> str:
+    """Both ends; the unit once where it is the same."""
+    begin, end = (numbers.quantity(value, row.series.unit, texts) for value in (low, high))
+    number, _, unit = begin.partition(" ")
+    if unit and unit == end.partition(" ")[2]:
+        begin = number
+    return texts.say("fleet.range", low=begin, high=end)
+
+
+def _against(row: ChipRow, reference: Variant, texts: Texts) -> str:
+    if row.HasField("ratio"):
+        return estimated(row.ratio, row.series, texts)
+    return texts.say("fleet.reference") if row.variant == reference else ""
