@@ -61,7 +61,10 @@ TOML
 "$bin/llmenv-agent" run --config "$folder/agent.toml" --once
 
 say "4/4  The fleet report"
-"$bin/llmenv" fleet report
+code=0
+"$bin/llmenv" fleet report || code=$?
+# 1 says that a check fails, 4 that something could not be said yet: the demo has shown what it shows.
+case $code in 0 | 1 | 4) ;; *) exit "$code" ;; esac
 
 say "The data is in $folder; the store is $LLMENV_DATA_DIR."
 cat >&2 <<WORDS
