@@ -182,7 +182,7 @@ def _judge(probe: Probe, case: Case, kind: Kind, readings: "list[dict[str, float
         )
     case.passed(
         "Memory stays level over {steps} steps: at most {slope:,.0f} bytes a step, {bound:,.0f} are allowed.",
-        slope=max(slopes.values()),
+        slope=max(0.0, *slopes.values()),
         **values,
     )
 

@@ -94,6 +94,8 @@ def run(probe: Probe) -> None:
         probe.error(
             "Two ranks need an even number of examples, not {count}.", count=probe.parameters["examples"]
         )
+    if probe.parameters["classes"] < 2:
+        probe.error("With one class every gradient is zero; give 2 classes at least.")
     started = time.perf_counter()
     seen = _ring(probe)
     probe.measure("ring_seconds", time.perf_counter() - started, "s", better="lower")

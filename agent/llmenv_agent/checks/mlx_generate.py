@@ -50,6 +50,13 @@ def run(probe: Probe) -> None:
     device = use_mlx_lm(probe)
     if probe.parameters["prompt_tokens"] < 2:
         probe.error("A prompt needs 2 tokens at least, of which one half is kept in a cache.")
+    if probe.parameters["vocabulary"] < 2:
+        probe.error("A language needs 2 tokens and sequences of 2 at least.")
+    if probe.parameters["width"] % 8:
+        probe.error(
+            "A width of {width} is no multiple of 8, as four heads of even width are.",
+            width=probe.parameters["width"],
+        )
     model, bound = _model(probe)
     vocabulary = model.args.vocab_size
     prompt = permutation_tokens(
@@ -82,7 +89,7 @@ def _model(probe: Probe) -> "tuple[Any, float]":
         folder = mlx_models.write_llama(probe.scratch / "model", seed=probe.seed, dtype="float32", **shape)
         return mlx_lm.load(str(folder))[0], fp32_bound
     path = Path(named).expanduser()
-    if not path.is_file():
+    if path.suffix != ".gguf" or not path.is_file():
         probe.error("There is no GGUF file {path}; give the path of one, a folder or a hub name.", path=path)
     probe.fact("weights_source", "gguf")
     if is_on_gpu():

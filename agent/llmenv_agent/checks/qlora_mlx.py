@@ -55,6 +55,8 @@ SAME_OUTPUT = 1e-5
 
 def run(probe: Probe) -> None:
     device = use_mlx_lm(probe)
+    if min(probe.parameters["vocabulary"], probe.parameters["sequence_length"]) < 2:
+        probe.error("A language needs 2 tokens and sequences of 2 at least.")
     import mlx_lm
     from mlx_lm import lora
 

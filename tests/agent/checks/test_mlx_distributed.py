@@ -91,13 +91,19 @@ def test_build_without_communication_is_skipped(run_check: CheckRunner) -> None:
     )
 
 
-def test_odd_number_of_examples_is_refused(run_check: CheckRunner) -> None:
-    """Two ranks cannot share it, and the sentence says so."""
-    observed = run_check("mlx_distributed", {"examples": 63})
-    assert (observed.status, observed.reason) == (
-        "error",
-        "Two ranks need an even number of examples, not 63.",
-    )
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"examples": 63}, "Two ranks need an even number of examples, not 63."),
+        ({"classes": 1}, "With one class every gradient is zero; give 2 classes at least."),
+    ],
+)
+def test_question_without_an_answer_is_refused(
+    run_check: CheckRunner, parameters: dict[str, int], sentence: str
+) -> None:
+    """Two ranks cannot share it, or nothing can be compared, and the sentence says so."""
+    observed = run_check("mlx_distributed", parameters)
+    assert (observed.status, observed.reason) == ("error", sentence)
 
 
 def test_absent_mlx_is_skipped_away_from_apple_silicon(run_check_without_packages: CheckRunner) -> None:

@@ -97,10 +97,17 @@ lora.train_model = train_to_nan
     assert observed.reason == "The loss became NaN."
 
 
-def test_width_of_half_groups_is_refused(run_check: CheckRunner) -> None:
-    """MLX quantizes whole groups, and the sentence says so."""
-    observed = run_check("qlora_mlx", {"width": 96})
-    assert (observed.status, observed.reason) == (
-        "error",
-        "A width of 96 is no whole number of groups of 64.",
-    )
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"width": 96}, "A width of 96 is no whole number of groups of 64."),
+        ({"vocabulary": 1}, "A language needs 2 tokens and sequences of 2 at least."),
+        ({"sequence_length": 1}, "A language needs 2 tokens and sequences of 2 at least."),
+    ],
+)
+def test_shape_that_cannot_be_is_refused(
+    run_check: CheckRunner, parameters: dict[str, int], sentence: str
+) -> None:
+    """MLX quantizes whole groups and a loss needs a next token, and the sentence says so."""
+    observed = run_check("qlora_mlx", parameters)
+    assert (observed.status, observed.reason) == ("error", sentence)
