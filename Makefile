@@ -5,6 +5,7 @@ PIP_FLAGS ?= --quiet --disable-pip-version-check
 VENV := .venv
 TRAINING := .venv-train
 PROTO := .venv-proto
+OTAVA := .venv-otava
 BIN := $(VENV)/bin
 
 .PHONY: demo demo-fleet test check proto docs bench chaos clean
@@ -30,7 +31,7 @@ demo-fleet: $(VENV)/.ready
 # A worker a core, and four at most: a test of a check may take gigabytes, and torch starts threads of its own.
 WORKERS := --numprocesses logical --maxprocesses 4 --dist worksteal
 
-test: $(VENV)/.ready $(TRAINING)/.ready $(TRAINING)/.weights
+test: $(VENV)/.ready $(TRAINING)/.ready $(TRAINING)/.weights $(OTAVA)/.ready
 	@$(BIN)/pytest $(WORKERS) $(PYTEST_FLAGS)
 
 check: $(VENV)/.ready $(PROTO)/.ready
@@ -61,7 +62,7 @@ chaos: $(VENV)/.ready
 	@$(BIN)/python -m tests.chaos $(CHAOS_FLAGS)
 
 clean:
-	rm -rf $(VENV) $(TRAINING) $(PROTO) .demo
+	rm -rf $(VENV) $(TRAINING) $(PROTO) $(OTAVA) .demo
 
 # The environment of the three programs and of their development.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -87,4 +88,10 @@ $(TRAINING)/.weights: $(TRAINING)/.ready tests/weights.txt
 $(PROTO)/.ready: proto/requirements.txt
 	@$(PYTHON) -m venv $(PROTO)
 	@$(PROTO)/bin/pip install $(PIP_FLAGS) -r proto/requirements.txt
+	@touch $@
+
+# What change points are compared with; it pins much, so it lives apart.
+$(OTAVA)/.ready: tests/collector/statistics/otava.txt
+	@$(PYTHON) -m venv $(OTAVA)
+	@$(OTAVA)/bin/pip install $(PIP_FLAGS) -r $<
 	@touch $@

@@ -36,6 +36,8 @@ MIN_POINTS = 10
 LEVEL = 0.05
 PERMUTATIONS = 199
 ROUNDS = 5
+YOUNGEST = 3
+"""Fewest values after a suspected change."""
 WHOLE_SHARE = 0.7
 """Of the level of a part goes to its split in two, the rest to its windows."""
 WINDOW = 4
@@ -128,7 +130,12 @@ class Search:
             if not between and ends[1:-1] == points:
                 break
             points = sorted({*ends[1:-1], *between})
-        return refined
+        return refined[:-1] if refined and self.is_young(values, refined) else refined
+
+    def is_young(self, values: NDArray[np.float64], found: list[Split]) -> bool:
+        """Whether the last change is rather one with too few values after it, placed as late as allowed."""
+        part = values[found[-2][0] if len(found) > 1 else 0 :]
+        return _strongest_from(part, self.min_points) > len(part) - self.min_points
 
     def bisect(self, values: NDArray[np.float64], start: int, end: int) -> list[int]:
         part = values[start:end]
@@ -149,6 +156,11 @@ class Search:
             if found:
                 refined.append((start + found[0], found[1]))
         return refined
+
+
+def _strongest_from(part: NDArray[np.float64], first: int) -> int:
+    """The strongest point, however few values lie after it."""
+    return strongest(part, np.arange(first, len(part) - 1))[0]
 
 
 def change_points(
@@ -202,7 +214,7 @@ def suspicions(
     values: ArrayLike,
     *,
     rng: Generator,
-    min_points: int = 3,
+    min_points: int = YOUNGEST,
     confirmed_points: int = MIN_POINTS,
     level: float = LEVEL,
     permutations: int = PERMUTATIONS,
@@ -211,13 +223,13 @@ def suspicions(
 
     Hand in the part since the last confirmed change.  A suspicion has at least `min_points` values
     after it and fewer than `confirmed_points`, which would confirm it or not, and at least
-    `confirmed_points` before it.  Errors as for `change_points`.
+    `confirmed_points` before it; where even fewer values differ more, it is too early.  Errors as for `change_points`.
     """
     series = _series(values, min_points=min_points, level=level, permutations=permutations)
     first = max(confirmed_points, len(series) - confirmed_points + 1)
     points = np.arange(first, len(series) - min_points + 1)
     found = Search(rng, min_points, level, permutations).test(series, points, level) if points.size else None
-    if found is None:
+    if found is None or _strongest_from(series, first) > found[0]:
         return []
     index, p_value = found
     before, after = float(np.median(series[:index])), float(np.median(series[index:]))

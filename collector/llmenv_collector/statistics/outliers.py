@@ -74,8 +74,8 @@ def outliers(
     for count in range(most, 0, -1):
         others = np.setdiff1d(np.arange(len(runs)), suspects[:count])
         tests = (len(others) + 1) * _steps(count, most)
-        found = [_compare(values, suspect, others, noise, tests) for suspect in suspects[:count]]
-        if found[-1].p_value <= level:
+        if _compare(values, suspects[count - 1], others, noise, tests).p_value <= level:
+            found = [_compare(values, suspect, others, noise, tests) for suspect in suspects[:count]]
             return [each for each in found if abs(math.log(each.ratio)) >= math.log1p(minimum_effect)]
     return []
 
@@ -92,7 +92,8 @@ def _most_extreme(values: NDArray[np.float64], count: int) -> list[int]:
     left = list(range(len(values)))
     removed = []
     for _ in range(count):
-        farthest = max(left, key=lambda index: abs(values[index] - np.median(values[left])))
+        distances = np.abs(values[left] - np.median(values[left]))
+        farthest = left[int(np.argmax(distances))]
         left.remove(farthest)
         removed.append(farthest)
     return removed
