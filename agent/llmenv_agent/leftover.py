@@ -47,9 +47,15 @@ class Note:
             return
         # It may have ended already; and a full or read-only disk costs the note, not the check.
         with contextlib.suppress(psutil.NoSuchProcess, OSError):
-            started = psutil.Process(pid).create_time()
+            note = {
+                "pid": pid,
+                "started": psutil.Process(pid).create_time(),
+                "folder": str(folder),
+                "agent": os.getpid(),
+                "agent_started": psutil.Process().create_time(),
+            }
             part = self._path.with_name(self._path.name + ".part")
-            part.write_text(json.dumps({"pid": pid, "started": started, "folder": str(folder)}))
+            part.write_text(json.dumps(note))
             part.replace(self._path)
 
     def clear(self) -> None:
@@ -59,14 +65,20 @@ class Note:
 
 
 def end_leftover(path: Path) -> bool:
-    """End the group that the note at `path` names, remove its folder and the note; True if one was ended."""
+    """End the group that the note at `path` names, remove its folder and the note; True if one was ended.
+
+    Nothing of an agent that still lives.
+    """
     try:
         note = json.loads(path.read_text())
         pid, started, folder = int(note["pid"]), float(note["started"]), Path(note["folder"])
+        agent, agent_started = int(note.get("agent", 0)), float(note.get("agent_started", 0))
     except OSError:
         return False
-    except (ValueError, KeyError, TypeError):  # half a note from a full disk names nobody
+    except (ValueError, KeyError, TypeError, AttributeError):  # half a note from a full disk names nobody
         path.unlink(missing_ok=True)
+        return False
+    if _lives_elsewhere(agent, started=agent_started):
         return False
     ended = _is_ours(pid, started=started, folder=folder)
     if ended:
@@ -76,6 +88,17 @@ def end_leftover(path: Path) -> bool:
         shutil.rmtree(folder, ignore_errors=True)
     path.unlink(missing_ok=True)
     return ended
+
+
+def _lives_elsewhere(agent: int, *, started: float) -> bool:
+    """Whether the agent that wrote the note still runs: with the same state folder and another run lock."""
+    try:
+        process = psutil.Process(agent) if agent not in {0, os.getpid()} else None
+        if process is None or process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return abs(process.create_time() - started) < _START_TOLERANCE_SECONDS
+    except (psutil.NoSuchProcess, psutil.AccessDenied, ValueError):
+        return False
 
 
 def _is_ours(pid: int, *, started: float, folder: Path) -> bool:

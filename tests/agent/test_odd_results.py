@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from llmenv.fleet.v1 import result_pb2
-from llmenv_agent import runner
+from llmenv_agent import leftover, runner
 from llmenv_agent.check_process import CheckProcess
 from llmenv_agent.definitions import read_definition
 from llmenv_agent.targets import target_from
@@ -93,3 +96,19 @@ def test_folder_that_vanishes_is_not_blamed_on_the_interpreter(
     assert result.reason.text == (
         "Its process cannot be started, because of /tmp/gone: No such file or directory."
     )
+
+
+def test_check_of_an_agent_that_lives_is_left_alone(tmp_path: Path) -> None:
+    """Two agents that were given one state folder and two run locks: neither ends the other's check."""
+    note, folder = tmp_path / "leftover.json", tmp_path / "llmenv-check-running"
+    folder.mkdir()
+    with subprocess.Popen(["sleep", "60"]) as agent:
+        started = psutil.Process(agent.pid).create_time()
+        of_agent = {"agent": agent.pid, "agent_started": started}
+        note.write_text(json.dumps({"pid": agent.pid, "started": started, "folder": str(folder), **of_agent}))
+        assert not leftover.end_leftover(note)
+        assert folder.is_dir()
+        assert note.exists()
+        agent.kill()
+    assert not leftover.end_leftover(note)
+    assert not folder.exists()
