@@ -42,6 +42,8 @@ COUNTS = ("blocks", "warmup_blocks", "steps_per_block", "batch_size", "sequence_
 TYPICAL_SECONDS = 12
 
 VOCABULARY, WIDTH = 2048, 64
+# The median of three slopes is the least that one jump does not decide.
+LEAST_BLOCKS = 3
 SHARE_OF_LOGITS = 1 / 8
 
 
@@ -61,6 +63,8 @@ KINDS = {
 
 
 def run(probe: Probe) -> None:
+    if probe.parameters["blocks"] < LEAST_BLOCKS:
+        probe.error("The slope of {blocks} blocks says nothing.", blocks=probe.parameters["blocks"])
     device = probe.accelerator.torch_device()
     probe.fact("device", str(device))
     probe.fact("process_memory_source", memory.current()[1])
