@@ -26,6 +26,8 @@ def test_fitted_parameters_are_what_the_recordings_give() -> None:
     assert FITTED.trial_deviation == pytest.approx(recorded_series.trial_deviation(), rel=0.02)
     assert FITTED.trial_autocorrelation == pytest.approx(recorded_series.trial_autocorrelation(), abs=0.005)
     assert FITTED.run_deviation == pytest.approx(recorded_series.run_deviation(), rel=0.02)
+    machines = math.hypot(FITTED.machine_deviation, FITTED.workload_deviation)
+    assert machines == pytest.approx(recorded_series.machine_deviation(), rel=0.03)
     losses = recorded_series.LOSSES_TO_HEAT.values()
     assert min(losses) <= FITTED.hot_loss <= max(losses)
 

@@ -86,6 +86,23 @@ BETWEEN_RUNS = (
     ),
 )
 
+PAIRS_OF_MACHINES = (
+    ("M4 Max 16-core, 64 GB, Xcode 16.2", 77, 77),
+    ("M4 Pro 14-core, 24 GB, Xcode 16.1", 95, 96),
+    ("M4 Pro 12-core, 24 GB, Xcode 16.1", 103, 109),
+    ("M4 10-core, 16 GB, Xcode 16.1", 141, 141),
+    ("M2 Max 12-core, 64 GB, Xcode 16.2", 124, 126),
+    ("M3 Max 14-core, 36 GB, Xcode 15.0.1", 79, 79),
+    ("M1 Max 10-core, 64 GB, Xcode 13.1", 92, 93),
+    ("M1 Max 10-core, 32 GB, Xcode 13.1", 90, 98),
+    ("M1 8-core, 16 GB, Xcode 13.1", 130, 130),
+)
+"""Seconds of one build on two Macs of one chip, memory, Xcode and macOS (but for its last digit).
+
+All such pairs of the table of github.com/devMEremenko/XcodeBenchmark, 60d82d2. They are of the CPU, of
+whole seconds, and of several models in several rooms: nobody has published GPUs of one chip side by side.
+"""
+
 LOSSES_TO_HEAT = {
     "github.com/simonw/public-notes/issues/11": 0.06,  # M2, 131 ms at the start, 139 ms after 600 iterations
     "github.com/antirez/ds4/pull/52": 0.30,  # MacBook Pro M4 Max, five long runs without a pause
@@ -113,6 +130,17 @@ def run_deviation(recorded: Sequence[RecordedSpread] = BETWEEN_RUNS) -> float:
     """Pooled relative standard deviation between runs of one session on a cool machine."""
     squares = sum((each.runs - 1) * (each.deviation / each.mean) ** 2 for each in recorded)
     return math.sqrt(squares / sum(each.runs - 1 for each in recorded))
+
+
+def machine_deviation(recorded: Sequence[tuple[str, float, float]] = PAIRS_OF_MACHINES) -> float:
+    """Relative standard deviation between machines of one chip, without that between runs.
+
+    From the median of the pairs' differences, as of normal values: two of nine pairs are 6 and 8 % apart,
+    which is what hot and disturbed runs do, and those are drawn apart. Pooled with them it would be 2.5 %.
+    """
+    differences = [abs(math.log(one / other)) / math.sqrt(2) for _, one, other in recorded]
+    deviation = statistics.median(differences) / statistics.NormalDist().inv_cdf(0.75)
+    return math.sqrt(deviation**2 - run_deviation() ** 2)
 
 
 def _residuals(series: RecordedSeries) -> list[float]:
