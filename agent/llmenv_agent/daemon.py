@@ -83,7 +83,7 @@ def only_agent(state_dir: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """A configuration with which the agent can work; `scheduled` are its suites by name."""
+    """A configuration with which the agent can work; `scheduled` are the suites that have times, by name."""
 
     configuration: Configuration
     repertoire: Repertoire
@@ -234,6 +234,8 @@ class Daemon:
 
     async def _run_once(self) -> None:
         """Somebody asked for it: whether the machine is idle is not looked at."""
+        if not self._setup.scheduled:
+            raise UsageError("No suite of [schedule] has times of its own: llmenv-agent check runs one now.")
         for suite in self._setup.scheduled.values():
             if not self._stopping.is_set():
                 self._agenda.start(suite.name)
@@ -281,5 +283,6 @@ def _checked(configuration: Configuration) -> Setup:
             "or folders under [agent] discover."
         )
     repertoire = read_repertoire(configuration.checks_folders, configuration.suites)
-    scheduled = {each.suite: repertoire.suite(each.suite) for each in configuration.schedules}
+    suites = [(each, repertoire.suite(each.suite)) for each in configuration.schedules]
+    scheduled = {each.suite: suite for each, suite in suites if not each.is_on_demand}
     return Setup(configuration=configuration, repertoire=repertoire, scheduled=scheduled)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -104,7 +105,7 @@ class Schedule:
         self._path = path
         self._clocks = clocks
         self._started = self._read()
-        by_suite = {each.suite: each for each in settings}
+        by_suite = {each.suite: each for each in settings if not each.is_on_demand}
         self._share = {suite: splay_share(machine_id, each) for suite, each in by_suite.items()}
         self._rhythms = {suite: self._rhythm(each) for suite, each in by_suite.items()}
         self._due: dict[str, Due] = {}
@@ -123,8 +124,8 @@ class Schedule:
         return sorted(self._due.values(), key=lambda due: due.since)
 
     def seconds_to_next(self) -> float:
-        """Until another suite's time comes; 0 when one has."""
-        return max(0.0, min(self._seconds_left(suite) for suite in self._rhythms))
+        """Until another suite's time comes; 0 when one has, infinity where all wait for a command."""
+        return max(0.0, min(map(self._seconds_left, self._rhythms), default=math.inf))
 
     def note_start(self, suite: str) -> None:
         """The suite starts now; its next time follows from this."""

@@ -1,7 +1,7 @@
 """[schedule.SUITE] of the configuration: how often a suite runs, or when.
 
 [schedule.quick]
-every = "24h"              # from one start to the next
+every = "24h"              # from one start to the next; "never": only when the collector says so
 [schedule.bench]
 at = "0 3 * * 1-5"         # minute, hour, day of the month, month, day of the week; local time
 splay = "30m"              # each start up to this much later, always the same on one machine; 10m by default
@@ -9,6 +9,7 @@ splay = "30m"              # each start up to this much later, always the same o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _DAY_SECONDS = 86_400.0
 _SHORTEST_SECONDS = 60.0
 _SPLAY_SECONDS = 600.0
+_NEVER = "never"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,11 @@ class ScheduleSettings:
     every_seconds: float = _DAY_SECONDS
     at: Cron | None = None
     splay_seconds: float = _SPLAY_SECONDS
+
+    @property
+    def is_on_demand(self) -> bool:
+        """It has no times: commands alone start it."""
+        return self.at is None and math.isinf(self.every_seconds)
 
 
 DAILY_QUICK = ScheduleSettings(suite="quick")
@@ -52,7 +59,7 @@ def _schedule(document: Document, suite: str, tables: Mapping[str, Any]) -> Sche
     document.allow(table, where, {"every", "at", "splay"})
     if "every" in table and "at" in table:
         raise document.error((*where, "at"), "stands beside every; give one of them")
-    every = document.duration(table, (*where, "every"), default=_DAY_SECONDS)
+    every = _every(document, table, (*where, "every"))
     if every < _SHORTEST_SECONDS:
         raise document.error((*where, "every"), "must be a minute or more")
     return ScheduleSettings(
@@ -61,6 +68,12 @@ def _schedule(document: Document, suite: str, tables: Mapping[str, Any]) -> Sche
         at=_cron(document, table, (*where, "at")),
         splay_seconds=document.duration(table, (*where, "splay"), default=_SPLAY_SECONDS),
     )
+
+
+def _every(document: Document, table: Mapping[str, Any], where: tuple[str, ...]) -> float:
+    if document.text(table, where) == _NEVER:
+        return math.inf
+    return document.duration(table, where, default=_DAY_SECONDS)
 
 
 def _cron(document: Document, table: Mapping[str, Any], where: tuple[str, ...]) -> Cron | None:

@@ -231,6 +231,15 @@ def test_an_agent_without_targets_does_not_start(enrolled: AgentFolder) -> None:
     assert "No target is configured" in done.stderr
 
 
+def test_once_without_a_suite_that_has_times_is_a_mistake(enrolled: AgentFolder) -> None:
+    """Nothing would run, and 0 would say that all went well."""
+    target = f'[[target]]\npython = "{sys.executable}"\n'
+    enrolled.configure(target + '[schedule.quick]\nevery = "never"\n')
+    done = enrolled.call("run", "--once")
+    assert done.returncode == 2
+    assert "llmenv-agent: No suite of [schedule] has times of its own" in done.stderr
+
+
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
     spool = Spool(tmp_path / "spool.db", machine_id="machine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,15 @@ def scheduled(folder: Path, clocks: SetClocks, *settings: ScheduleSettings) -> S
 
 def due(schedule: Schedule) -> list[str]:
     return [each.suite for each in schedule.due()]
+
+
+def test_a_suite_for_commands_alone_is_never_due(tmp_path: Path) -> None:
+    """Beside others it does not count, and without others nothing is ever due."""
+    clocks = SetClocks()
+    never = ScheduleSettings(suite="bench", every_seconds=math.inf)
+    alone = scheduled(tmp_path, clocks, never)
+    assert (due(alone), alone.seconds_to_next()) == ([], math.inf)
+    assert due(scheduled(tmp_path, clocks, HOURLY, never)) == ["quick"]
 
 
 def run_for(schedule: Schedule, clocks: SetClocks, seconds: float) -> list[float]:
