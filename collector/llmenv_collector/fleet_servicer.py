@@ -10,6 +10,7 @@ from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 
 from llmenv_collector import clock, delivery, labels, queries
 from llmenv_collector.command_servicer import CommandServicer
+from llmenv_collector.fleet_report.answers import Answers
 from llmenv_collector.gate import PERSON
 from llmenv_collector.report_servicer import ReportServicer
 
@@ -55,6 +56,7 @@ class FleetServicer(CommandServicer, ReportServicer):
         self._label_copy = label_copy
         self._selector = selector
         self._analysis = analysis
+        self._answers = Answers()
 
     async def WhoAmI(self, request: fleet.WhoAmIRequest, context: Context) -> fleet.WhoAmIResponse:
         token = PERSON.get()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from llmenv_collector.errors import AnalysisError, AnalysisLimitError
+from llmenv_collector.errors import AnalysisError, AnalysisLimitError, CollectorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,8 @@ class Analysis:
         """What `function` returns there.
 
         It is found by its name, so it is a module's own; arguments and answer are plain values, dataclasses
-        and arrays.  Raises AnalysisLimitError when it needs too much, AnalysisError when it fails.
+        and arrays.  Raises AnalysisLimitError when it needs too much, the CollectorError that `function`
+        raises, and AnalysisError when it fails otherwise.
         """
         deadline = time.monotonic() + self._bounds.seconds
         if not self._lock.acquire(timeout=self._bounds.seconds):
@@ -100,6 +101,8 @@ class Analysis:
             raise self._late() from error
         except (EOFError, OSError) as error:
             raise self._died(worker.end()) from error
+        if isinstance(answer, CollectorError):
+            raise answer
         if not isinstance(answer, Failure):
             return answer
         if answer.is_out_of_memory:

@@ -16,6 +16,7 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
+from llmenv_collector.errors import CollectorError
 from llmenv_collector.fleet_report.analysis import MEMORY_EXIT, Failure
 
 MEMORY_LOOK_SECONDS = 0.05
@@ -63,6 +64,8 @@ def answer(connection: Connection, request: tuple[Any, ...]) -> None:
     function, args, kwargs = request
     try:
         connection.send(function(*args, **kwargs))
+    except CollectorError as error:
+        connection.send(error)
     except Exception as error:  # noqa: BLE001 (whatever it is, the asker is told and the process stays)
         connection.send(failure_of(error))
 

@@ -47,10 +47,13 @@ FROM period_run AS run JOIN context
   ON run.environment_id = context.environment_id AND run.os_build = context.os_build
   AND (run.os_name = 'macOS') = context.is_macos
 """
+IN_ORDER_OF_TIME = "list(measured.value ORDER BY place.started_at)"
+# A third of the time of the other order.
+ASCENDING = "list_sort(list(measured.value))"
 CELLS = """
 CREATE OR REPLACE TEMP TABLE cell AS
 SELECT series.series_no AS series, place.machine, place.variant, place.context, {side} AS side,
-       median(measured.value) AS middle, list(measured.value ORDER BY place.started_at) AS values
+       {values} AS values
 FROM measured JOIN series USING (series) JOIN place USING (run_no) {sides}
 WHERE NOT measured.is_unstable GROUP BY ALL
 """
@@ -102,7 +105,8 @@ class Cells:
 
     `context_of` counts in `contexts`, each the versions by package, also of "python" and "macos".
     `side_of` is 0 for the baseline and 1 for the candidate where two sides were laid out, else 0.
-    The values of cell i, in its series' unit and the order of time: values[starts[i] : starts[i + 1]].
+    The values of cell i, in its series' unit: values[starts[i] : starts[i + 1]], ascending unless the order
+    of time was asked for.
     """
 
     series: tuple[Series, ...]
@@ -126,12 +130,15 @@ class Cells:
         return int((self.starts[rows + 1] - self.starts[rows]).sum())
 
 
-def read_cells(connection: duckdb.DuckDBPyConnection, *, has_sides: bool = False) -> Cells:
+def read_cells(
+    connection: duckdb.DuckDBPyConnection, *, has_sides: bool = False, in_order_of_time: bool = False
+) -> Cells:
     """After period.lay_out_measurements and lay_out_contexts; with sides, only what is in `side_run`."""
     side, sides = ("side_run.side", "JOIN side_run USING (run_no)") if has_sides else ("0", "")
-    connection.execute(CELLS.format(side=side, sides=sides))
+    values = IN_ORDER_OF_TIME if in_order_of_time else ASCENDING
+    connection.execute(CELLS.format(side=side, sides=sides, values=values))
     table = connection.sql(
-        "SELECT series, machine, variant, context, side, middle, values FROM cell"
+        "SELECT series, machine, variant, context, side, list_median(values) AS middle, values FROM cell"
         " ORDER BY series, machine, context, side"
     ).to_arrow_table()
     lists = table.column("values").combine_chunks()

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
 from llmenv_collector import clock
+from llmenv_collector.errors import NotFoundError
+from llmenv_collector.fleet_report.closest import closest
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import duckdb
 
     from llmenv_collector.fleet_report.period import Period
@@ -22,14 +26,28 @@ LEFT JOIN (
   SELECT machine_id, max(started_at) AS started_at FROM store.run
   WHERE started_at < make_timestamptz($since) GROUP BY machine_id
 ) AS last USING (machine_id)
-WHERE NOT list_contains($revoked::VARCHAR[], sighting.machine_id::VARCHAR)
+WHERE (sighting.enrolled_at IS NULL OR sighting.enrolled_at <= make_timestamptz($as_of))
+  AND NOT list_contains($revoked::VARCHAR[], sighting.machine_id::VARCHAR)
   AND ($machines IS NULL OR list_contains($machines::VARCHAR[], sighting.machine_id::VARCHAR))
 ORDER BY hostname, sighting.machine_id
 """
 RUNS = """
-SELECT count(*), epoch_us(max(started_at)), epoch_us(min(started_at)), (SELECT count(*) FROM period_result)
+SELECT count(*), epoch_us(max(started_at)), epoch_us(min(started_at)), (SELECT count(*) FROM found_result)
 FROM period_run
 """
+
+
+def require_known(connection: duckdb.DuckDBPyConnection, checks: Collection[str]) -> None:
+    """Raises NotFoundError for a check of which there never was a result."""
+    if not checks:
+        return
+    known = [
+        name for (name,) in connection.execute("SELECT DISTINCT check_name FROM store.result").fetchall()
+    ]
+    for name in sorted(checks):
+        if name not in known:
+            near = closest(name, known, kind="there are results of")
+            raise NotFoundError(f"No machine has ever run a check {name!r}; {near}.")
 
 
 def coverage(connection: duckdb.DuckDBPyConnection, period: Period) -> messages.Coverage:
@@ -37,6 +55,7 @@ def coverage(connection: duckdb.DuckDBPyConnection, period: Period) -> messages.
         MACHINES,
         {
             "since": period.since,
+            "as_of": period.as_of,
             "revoked": sorted(period.revoked),
             "machines": None if period.machines is None else sorted(period.machines),
         },

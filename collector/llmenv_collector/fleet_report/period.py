@@ -39,6 +39,10 @@ class Period:
     revoked: frozenset[str] = frozenset()
     is_now: bool = True
     """Whether everything that was received counts; else only what was received by `as_of`."""
+    is_default: bool = False
+    """Whether nobody said when it begins."""
+    where: str = ""
+    """The condition that chose `machines`, as it was asked."""
 
     @property
     def is_whole_history(self) -> bool:
@@ -49,22 +53,23 @@ RUN = """
 CREATE OR REPLACE TEMP TABLE period_run AS
 SELECT row_number() OVER () AS run_no, run_id, machine_id, hostname, chip, gpu_cores, memory_bytes, os_name,
        os_version, os_build, is_apple_silicon, environment_id, environment_name, suite, device, started_at
-FROM store.run
+FROM store.run AS run
 WHERE started_at >= make_timestamptz($since) AND started_at <= make_timestamptz($as_of)
   AND NOT list_contains($revoked::VARCHAR[], machine_id::VARCHAR)
   AND ($machines IS NULL OR list_contains($machines::VARCHAR[], machine_id::VARCHAR))
-  AND ($is_now OR record_id IN (
-    SELECT record_id FROM store.record WHERE received_at <= make_timestamptz($as_of)))
 """
 RESULT = """
 CREATE OR REPLACE TEMP TABLE found_result AS
-SELECT row_number() OVER () AS result_no, result.result_id, result.machine_id, run.run_no, result.sequence, result.check_name,
+SELECT row_number() OVER () AS result_no, result.result_id, result.machine_id, run.run_no, result.sequence,
+       result.check_name,
        hash(result.check_name, result.definition_hash, result.parameters_json, run.device) AS definition,
        result.status, result.cause, result.remedy_id, result.measurements_withheld
 FROM store.result AS result JOIN period_run AS run USING (machine_id, run_id)
 WHERE (len($checks::VARCHAR[]) = 0 OR list_contains($checks::VARCHAR[], result.check_name))
-  AND ($is_now OR result.record_id IN (
-    SELECT record_id FROM store.record WHERE received_at <= make_timestamptz($as_of)))
+"""
+# Added only where it decides something, for it has every record looked up.
+RECEIVED = """  AND {record}.record_id IN (
+    SELECT record_id FROM store.record WHERE received_at <= make_timestamptz($as_of))
 """
 # Their texts are long and few: they are read once, from the first result that has each.
 DEFINITION = """
@@ -90,7 +95,8 @@ CREATE OR REPLACE TEMP TABLE latest_result AS SELECT * FROM period_result
 WHERE result_no IN (
   SELECT arg_max(result.result_no, (epoch_us(run.started_at)::HUGEINT << 64) + result.sequence)
   FROM found_result AS result JOIN (
-    SELECT run_no, started_at, dense_rank() OVER (ORDER BY machine_id, environment_name, device) AS place
+    SELECT run_no, started_at,
+           dense_rank() OVER (ORDER BY machine_id, environment_name, device) AS place
     FROM period_run
   ) AS run USING (run_no)
   GROUP BY run.place, result.check_name
@@ -133,7 +139,8 @@ WHERE isfinite(measured.value) AND measured.value > 0
 SERIES = """
 CREATE OR REPLACE TEMP TABLE series AS
 SELECT known.series, row_number() OVER (
-         ORDER BY check_name, case_name, measurement, device, unit, direction, definition_hash, parameters_json
+         ORDER BY check_name, case_name, measurement, device, unit, direction, definition_hash,
+                  parameters_json
        )::INTEGER - 1 AS series_no, * EXCLUDE (series)
 FROM (
   SELECT example.series, example.definition, example.check_name,
@@ -155,8 +162,8 @@ FROM (
 COMPARED = """
 CREATE OR REPLACE TEMP VIEW compared AS
 SELECT run.machine_id, run.hostname, run.chip, run.gpu_cores, run.memory_bytes, run.os_version, run.os_build,
-       run.environment_id, run.environment_name, series.device, run.run_id, measured.result_no, run.started_at,
-       series.check_name, series.definition_hash, series.parameters_json, series.case_name,
+       run.environment_id, run.environment_name, series.device, run.run_id, measured.result_no,
+       run.started_at, series.check_name, series.definition_hash, series.parameters_json, series.case_name,
        series.measurement, series.unit, series.direction, measured.value, measured.run_no, series.series_no
 FROM measured JOIN series USING (series) JOIN period_run AS run USING (run_no)
 WHERE NOT measured.is_unstable
@@ -177,11 +184,14 @@ def lay_out(connection: duckdb.DuckDBPyConnection, period: Period) -> None:
         "as_of": period.as_of,
         "revoked": sorted(period.revoked),
         "machines": None if period.machines is None else sorted(period.machines),
-        "is_now": period.is_now,
     }
-    connection.execute(RUN, known)
-    chosen = {"checks": sorted(period.checks), "as_of": period.as_of, "is_now": period.is_now}
-    connection.execute(RESULT, chosen)
+    chosen: dict[str, object] = {"checks": sorted(period.checks)}
+    if period.is_now:
+        connection.execute(RUN, known)
+        connection.execute(RESULT, chosen)
+    else:
+        connection.execute(RUN + RECEIVED.format(record="run"), known)
+        connection.execute(RESULT + RECEIVED.format(record="result"), chosen | {"as_of": period.as_of})
     for statement in (DEFINITION, PERIOD_RESULT, LATEST):
         connection.execute(statement)
 

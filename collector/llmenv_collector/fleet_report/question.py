@@ -11,6 +11,7 @@ from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv_collector import clock
 from llmenv_collector.errors import UsageError
 from llmenv_collector.fleet_report.period import DAY_MICROSECONDS, DEFAULT_DAYS, Period
+from llmenv_collector.fleet_report.specifier import SpecifierError, clauses_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -125,13 +126,19 @@ def release_of(text: str) -> Release | None:
 
 
 def pins_of(pins: Collection[messages.Pin]) -> tuple[Pin, ...]:
-    """Each package once."""
+    """Each package once.  What a requirement leaves open is nothing to hold a version against."""
+    pins = [one for one in pins if one.specifier.strip()]
     names = [normalised(one.package) for one in pins]
     for name in names:
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
             raise UsageError(f"{name!r} is not the name of a package.")
         if names.count(name) > 1:
             raise UsageError(f"{name} is pinned twice.")
+    for name, one in zip(names, pins, strict=True):
+        try:
+            clauses_of(one.specifier)
+        except SpecifierError as error:
+            raise UsageError(f"The pin of {name} cannot be used: {error}.") from error
     return tuple(Pin(name, one.specifier.strip()) for name, one in zip(names, pins, strict=True))
 
 
@@ -153,4 +160,6 @@ def period_of(
         checks=frozenset(request.checks),
         revoked=frozenset(revoked),
         is_now=is_now,
+        is_default=not request.HasField("since"),
+        where=request.where,
     )

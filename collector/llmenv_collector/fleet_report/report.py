@@ -7,9 +7,25 @@ from typing import TYPE_CHECKING
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
 from llmenv_collector import clock
-from llmenv_collector.fleet_report import chips, coverage, findings, health, packages, period
+from llmenv_collector.fleet_report import (
+    cells,
+    chips,
+    coverage,
+    drift,
+    explain,
+    exposure,
+    findings,
+    flaky,
+    health,
+    limits,
+    method,
+    packages,
+    period,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import duckdb
 
     from llmenv_collector.fleet_report.analysis import Analysis
@@ -23,29 +39,63 @@ def fleet_report(
     analysis: Analysis,
 ) -> messages.GetFleetReportResponse:
     """Sections that nothing was observed for, or that were not asked for, are empty."""
-    del analysis
-    sections = question.sections
+    coverage.require_known(connection, looked_at.checks)
     period.lay_out(connection, looked_at)
-    period.lay_out_measurements(connection)
     response = messages.GetFleetReportResponse(
-        generated_at=clock.to_timestamp(clock.now()),
-        coverage=coverage.coverage(connection, looked_at),
-        method=messages.Method(
-            confidence=question.confidence,
-            minimum_effect=question.minimum_effect,
-            false_discovery_rate=question.false_discovery_rate,
-            set_aside=[
-                messages.SetAside(reason=reason, results=results)
-                for reason, results in period.set_aside(connection).items()
-            ],
-        ),
+        generated_at=clock.to_timestamp(clock.now()), coverage=coverage.coverage(connection, looked_at)
     )
-    if "health" in sections:
-        response.health.extend(health.health(connection))
-    if "chips" in sections:
-        response.chips.extend(chips.chips(connection))
-    if "packages" in sections:
-        response.packages.extend(packages.packages(connection, looked_at))
-    if "findings" in sections:
-        response.findings.extend(findings.findings(connection))
+    add_verdicts(response, connection, looked_at, question)
+    period.lay_out_measurements(connection)
+    response.method.CopyFrom(method.method(connection, question))
+    if question.needs_measurements:
+        add_measurements(response, connection, question, analysis)
+    response.method.limits.extend(limits.limits_of(looked_at))
+    if question.explain:
+        response.explanations.extend(explain.explanations(looked_at, question))
+    limits.cut(response)
     return response
+
+
+def add_verdicts(
+    response: messages.GetFleetReportResponse,
+    connection: duckdb.DuckDBPyConnection,
+    looked_at: period.Period,
+    question: Question,
+) -> None:
+    """What needs no measurement."""
+    sections: dict[str, Callable[[], Sequence[object]]] = {
+        "health": lambda: health.health(connection),
+        "packages": lambda: packages.packages(connection, looked_at),
+        "findings": lambda: findings.findings(connection),
+        "flaky": lambda: flaky.flaky(connection),
+        "exposures": lambda: exposure.exposures(connection, looked_at),
+        "drifts": lambda: drift.drifts(connection, looked_at, question.pins),
+    }
+    for name, rows in sections.items():
+        if name in question.sections:
+            getattr(response, name).extend(rows())
+
+
+def add_measurements(
+    response: messages.GetFleetReportResponse,
+    connection: duckdb.DuckDBPyConnection,
+    question: Question,
+    analysis: Analysis,
+) -> None:
+    """Cells are read once for every section that compares measurements."""
+    cells.lay_out_contexts(connection)
+    measured = cells.read_cells(connection)
+    if "chips" in question.sections:
+        definitions = chips.read_definitions(connection)
+        judged = analysis.judge(
+            chips.judge_chips,
+            measured,
+            definitions,
+            reference_chip=question.reference_chip,
+            confidence=question.confidence,
+        )
+        response.chips.extend(judged.rows)
+        if judged.reference is not None:
+            response.method.reference.CopyFrom(judged.reference)
+        if definitions.other_results:
+            response.method.set_aside.add(reason="other_definition", results=definitions.other_results)

@@ -110,7 +110,7 @@ def self_test(
         repetitions=request.repetitions or REPETITIONS,
         seed=request.seed,
     )
-    tried = analysis.judge(judge_self_test, read_cells(connection), terms)
+    tried = analysis.judge(judge_self_test, read_cells(connection, in_order_of_time=True), terms)
     return messages.SelfTestStatisticsResponse(
         generated_at=clock.to_timestamp(clock.now()),
         false_positives=tried.false_positives,

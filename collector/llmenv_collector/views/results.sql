@@ -2,7 +2,7 @@ CREATE OR REPLACE VIEW v1.results AS
 SELECT result_id, run_id, machine_id, check_name, definition_hash, parameters_json, device, status, reason, cause,
        remedy_id, seed, error_type, error_missing, exit_code, signal_number, process_peak_bytes,
        accelerator_allocated_bytes, accelerator_driver_bytes, import_seconds, run_seconds, wall_seconds, started_at,
-       measurements_withheld, log_tail
+       measurements_withheld, log_tail, record_id, sequence
 FROM store.result;
 
 COMMENT ON VIEW v1.results IS 'One row for each check in each run.';
@@ -31,6 +31,8 @@ COMMENT ON COLUMN v1.results.wall_seconds IS 'Start to end of its process, secon
 COMMENT ON COLUMN v1.results.started_at IS 'Machine''s clock.';
 COMMENT ON COLUMN v1.results.measurements_withheld IS 'Why its measurements were not kept, such as another process on the GPU; empty where they stand.';
 COMMENT ON COLUMN v1.results.log_tail IS 'End of stdout and stderr together.';
+COMMENT ON COLUMN v1.results.record_id IS 'Key of records: the record that brought it.';
+COMMENT ON COLUMN v1.results.sequence IS 'Number of that record in its spool: of two results of one check in one run, the higher is the newer.';
 
 -- Example: What goes wrong, and on how many machines.
 -- SELECT check_name, status, cause, count(DISTINCT machine_id) AS machines, max(started_at) AS last_seen
