@@ -37,6 +37,7 @@ from llmenv.fleet.v1.fleet_service_pb2_grpc import add_FleetServiceServicer_to_s
 from llmenv_collector import metrics, quarantine
 from llmenv_collector.agent_servicer import AgentServicer
 from llmenv_collector.authority import Authority
+from llmenv_collector.change_upkeep import ChangeUpkeep
 from llmenv_collector.collector_servicer import CollectorServicer
 from llmenv_collector.command_desk import CommandDesk
 from llmenv_collector.data_folder import DataFolder, Serving
@@ -148,6 +149,9 @@ async def run(collector: Collector) -> None:
         asyncio.create_task(
             collector.sightings.write_every(min(LONGEST_SECONDS, collector.settings.heartbeat_seconds))
         ),
+        asyncio.create_task(
+            ChangeUpkeep(collector.store, collector.analysis).keep_up(collector.settings.changes_seconds)
+        ),
     ]
     with collector.folder.announce(serving):
         print(  # noqa: T201 (what a person who starts it waits for)
@@ -162,6 +166,8 @@ async def run(collector: Collector) -> None:
     await health.enter_graceful_shutdown()
     collector.streams.draining.set()
     await server.stop(GRACE_SECONDS)
+    # A thread may wait for it, and this process for the thread.
+    collector.analysis.close()
     await collector.sightings.write()
     if ended.done():
         raise StoreError(

@@ -46,6 +46,8 @@ class Settings:
     """host:port on which Prometheus may ask, without TLS; empty for nowhere."""
     min_free_mb: int = 256
     """Deliveries are refused, and nothing else, when the disk has less left, 10^6 bytes."""
+    changes_seconds: float = 60.0
+    """Between rounds that keep the changes of measurements up to date."""
     sql_seconds: int = 30
     """An analyst's statement is ended after this time."""
     sql_memory_mb: int = 1_024

@@ -97,6 +97,8 @@ def test_rows_have_exactly_the_columns_of_their_tables(tmp_path: Path) -> None:
         "delivery_day",
         "command",
         "machine_label",
+        "change_history",
+        "change_point",
         "record_raw",
         "rejection",
         "machine_sighting",

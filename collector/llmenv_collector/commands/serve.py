@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 @click.option(
     "--min-free-mb", metavar="MB", help="Free disk below which deliveries are refused.  [default: 256]"
 )
+@click.option(
+    "--changes-seconds", metavar="SECONDS", help="Between looks for changed measurements.  [default: 60]"
+)
 @click.option("--sql-seconds", metavar="SECONDS", help="Time an analyst's statement may take.  [default: 30]")
 @click.option(
     "--sql-memory-mb", metavar="MB", help="Memory an analyst's statement may take.  [default: 1024]"

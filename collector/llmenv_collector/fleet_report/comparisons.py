@@ -1,0 +1,124 @@
+"""The sections of a report that compare, judged together: effects, outliers and changes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmenv.fleet.v1 import fleet_report_pb2 as messages
+
+from llmenv_collector.fleet_report import changes, unsteady, verdict_changes
+from llmenv_collector.fleet_report.effects import judge_effects
+from llmenv_collector.fleet_report.hypotheses import settle
+from llmenv_collector.fleet_report.outliers import Outliers, judge_outliers
+from llmenv_collector.fleet_report.steps import Wanted
+from llmenv_collector.fleet_report.verdict_effects import judge_verdict_effects, read_verdicts
+from llmenv_collector.fleet_report.versions import MACOS
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from llmenv_collector.fleet_report.analysis import Analysis
+    from llmenv_collector.fleet_report.cells import Cells
+    from llmenv_collector.fleet_report.period import Period
+    from llmenv_collector.fleet_report.question import Question
+    from llmenv_collector.fleet_report.verdict_effects import Verdicts
+
+REAL = {messages.JUDGEMENT_BETTER, messages.JUDGEMENT_WORSE}
+
+
+NONE = Outliers((), 0)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows without q-values and judgements."""
+
+    effects: tuple[messages.EffectRow, ...] = ()
+    verdict_effects: tuple[messages.VerdictEffectRow, ...] = ()
+    outliers: Outliers = NONE
+
+
+def add_comparisons(
+    response: messages.GetFleetReportResponse,
+    connection: duckdb.DuckDBPyConnection,
+    cells: Cells,
+    *,
+    looked_at: Period,
+    question: Question,
+    analysis: Analysis,
+) -> None:
+    """Fills in what was asked for, and Method.tests; after cells.read_cells."""
+    sections = question.sections
+    verdicts = read_verdicts(connection) if "verdict_effects" in sections else None
+    judged: Judged = analysis.judge(
+        judge, cells, verdicts, wanted_of(question), sections, minimum_effect=question.minimum_effect
+    )
+    response.effects.extend(judged.effects)
+    response.verdict_effects.extend(judged.verdict_effects)
+    response.outliers.extend(judged.outliers.rows)
+    untold = judged.outliers.untold
+    if "changes" in sections:
+        changed = changes.read_changes(connection, looked_at, minimum_effect=question.minimum_effect)
+        response.changes.extend(changed.rows)
+        untold += changed.untold
+        if changed.analysed_at is not None:
+            response.method.changes_analysed_at.CopyFrom(changed.analysed_at)
+    if "unsteady" in sections:
+        response.unsteady.extend(unsteady.unsteady(connection))
+    if "verdict_changes" in sections:
+        response.verdict_changes.extend(verdict_changes.verdict_changes(connection))
+    response.method.tests = settle(
+        [
+            *response.effects,
+            *response.verdict_effects,
+            *response.outliers,
+            *(row for row in response.changes if not row.is_suspected),
+        ],
+        minimum_effect=question.minimum_effect,
+        false_discovery_rate=question.false_discovery_rate,
+        untold=untold,
+    )
+    put_in_order(response)
+
+
+def wanted_of(question: Question) -> Wanted:
+    packages = (question.package,) if question.package else ()
+    if question.by == messages.AXIS_MACOS and not packages:
+        packages = (MACOS,)
+    return Wanted(
+        packages=packages,
+        baseline=question.baseline,
+        candidate=question.candidate,
+        confidence=question.confidence,
+    )
+
+
+def judge(
+    cells: Cells,
+    verdicts: Verdicts | None,
+    wanted: Wanted,
+    sections: frozenset[str],
+    *,
+    minimum_effect: float,
+) -> Judged:
+    return Judged(
+        effects=tuple(judge_effects(cells, wanted)) if "effects" in sections else (),
+        verdict_effects=() if verdicts is None else tuple(judge_verdict_effects(verdicts, wanted)),
+        outliers=judge_outliers(cells, minimum_effect=minimum_effect) if "outliers" in sections else NONE,
+    )
+
+
+def put_in_order(response: messages.GetFleetReportResponse) -> None:
+    """What is real first, of that the worst."""
+    response.effects.sort(
+        key=lambda row: (*urgency(row.judgement), -abs(math.log(row.ratio.value)), row.package)
+    )
+    response.verdict_effects.sort(key=lambda row: (*urgency(row.judgement), row.p_value, row.check_name))
+    response.outliers.sort(key=lambda row: (*urgency(row.judgement), -abs(math.log(row.ratio)), row.hostname))
+    response.changes.sort(key=lambda row: (*urgency(row.judgement), -row.changed_at.seconds, row.hostname))
+
+
+def urgency(judgement: messages.Judgement.ValueType) -> tuple[bool, bool]:
+    return (judgement not in REAL, judgement != messages.JUDGEMENT_WORSE)
