@@ -18,7 +18,7 @@ from llmenv_collector.statistics.bootstrap import (
     ratio_interval,
     stratified_ratio_interval,
 )
-from llmenv_collector.statistics.change_points import change_points
+from llmenv_collector.statistics.change_points import ChangePoint, change_points, update
 from llmenv_collector.statistics.nested import Nested
 from llmenv_collector.statistics.outliers import outliers
 from llmenv_collector.statistics.permutation import stratified_permutation_p
@@ -100,6 +100,15 @@ def changes(shift: float, *, within: int = 0, correlation: float = 0.0) -> bool:
     return any(abs(index - 30) <= within for index in found) if shift else bool(found)
 
 
+def upkeep(step: int) -> bool:
+    """Whether a series of 120 runs without change, updated after each `step` runs, ends with one."""
+    values = noise(120)
+    points: list[ChangePoint] = []
+    for length in range(20, 121, step):
+        points = update(points, values[:length], rng=RNG)
+    return bool(points)
+
+
 CASES: list[tuple[str, float, Callable[[], bool]]] = [
     *(
         (f"ratio covered, {m} against {m} machines", 0.95, lambda m=m: covers([(side(m), side(m))]))
@@ -126,6 +135,10 @@ CASES: list[tuple[str, float, Callable[[], bool]]] = [
         (f"change in 60 runs without, correlation {c}", 0.05, lambda c=c: changes(0, correlation=c))
         for c in (0.0, 0.3, 0.6)
     ),
+    *(
+        (f"change kept in 120 runs without, updated after each {n}", 0.05, lambda n=n: upkeep(n))
+        for n in (1, 10)
+    ),
     ("change of 10 % found within 1 run", 0.95, lambda: changes(0.1, within=1)),
     ("change of 5 % found within 3 runs", 0.95, lambda: changes(0.05, within=3)),
 ]
@@ -134,7 +147,9 @@ CASES: list[tuple[str, float, Callable[[], bool]]] = [
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the repetitions")
-    repetitions = 40 if parser.parse_args().quick else 400
+    parser.add_argument("--only", default="", metavar="WORDS", help="cases whose name has these words")
+    arguments = parser.parse_args()
+    repetitions = 40 if arguments.quick else 400
     figures = []
 
     def show(name: str, hits: int, tries: int, wanted: float) -> None:
@@ -147,15 +162,23 @@ def main() -> None:
             {"benchmark": name, "figure": share.value, "unit": "share", "target": target, "holds": holds}
         )
 
+    start = RNG.bit_generator.state
     for name, wanted, case in CASES:
+        if arguments.only not in name:
+            continue
+        RNG.bit_generator.state = start  # so that a case alone gives the figure of all of them
         show(name, sum(case() for _ in range(repetitions)), repetitions, wanted)
     for kind, heavy, correlation in (("Gaussian", False, 0.0), ("heavy-tailed, correlation 0.5", True, 0.5)):
+        name = f"A/A, 20 a side, {kind}"
+        if arguments.only not in name:
+            continue
+        RNG.bit_generator.state = start
         series = [
             np.exp(CV * noise(60, heavy=heavy, correlation=correlation)) for _ in range(repetitions // 10)
         ]
-        told = false_positives(series, rng=RNG, per_side=20, splits=10)
-        show(f"A/A, 20 a side, {kind}", told.better + told.worse, told.comparisons, 0.05)
-        for power in power_curve(series, rng=RNG, per_side=20, splits=10):
+        told = false_positives(series, rng=RNG, per_side=20, splits=5)
+        show(name, told.better + told.worse, told.comparisons, 0.05)
+        for power in power_curve(series, rng=RNG, per_side=20, splits=5):
             hits = round(power.found.value * power.comparisons)
             print(
                 f"  shift of {power.shift:4.0%} found {hits / power.comparisons:6.1%}  of {power.comparisons}"

@@ -223,7 +223,8 @@ def suspicions(
 
     Hand in the part since the last confirmed change.  A suspicion has at least `min_points` values
     after it and fewer than `confirmed_points`, which would confirm it or not, and at least
-    `confirmed_points` before it; where even fewer values differ more, it is too early.  Errors as for `change_points`.
+    `confirmed_points` before it; where even fewer values differ more,
+    it is too early.  Errors as for `change_points`.
     """
     series = _series(values, min_points=min_points, level=level, permutations=permutations)
     first = max(confirmed_points, len(series) - confirmed_points + 1)
