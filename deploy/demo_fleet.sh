@@ -42,9 +42,12 @@ done
 LLMENV_TOKEN=$("$bin/llmenv-collector" token create --role admin --ttl 30d --label demo) "$bin/llmenv" login
 
 say "2/3  $machines virtual Macs, $days days, $runs_per_day runs a day each"
-"$bin/llmenv-collector" token create --ttl 1h --count "$machines" |
-  "$bin/llmenv-agent" simulate --machines "$machines" --days "$days" --runs-per-day "$runs_per_day" --seed "$seed" \
-    --tokens - --state-dir "$folder/machines" --truth "$folder/truth.json" >&2
+if [ ! -f "$folder/played" ]; then
+  "$bin/llmenv-collector" token create --ttl 1h --count "$machines" |
+    "$bin/llmenv-agent" simulate --machines "$machines" --days "$days" --runs-per-day "$runs_per_day" \
+      --seed "$seed" --tokens - --state-dir "$folder/machines" --truth "$folder/truth.json" >&2
+  touch "$folder/played"
+fi
 
 say "3/3  The fleet report"
 # 1: it found what fails and what became slower, which was planted; 4: of silent machines nothing can be said.

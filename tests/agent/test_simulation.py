@@ -246,3 +246,16 @@ def test_records_fit_into_a_spool() -> None:
     fleet = Fleet(seed=1, machines=1, days=1)
     sizes = [record.ByteSize() for record in fleet.records(fleet.machines[0])]
     assert max(sizes) < 64 * 1024
+
+
+def test_what_is_not_planted_does_not_change() -> None:
+    """Errors, losses and counts stay as they are on a machine, whatever is upgraded."""
+    fleet = Fleet(seed=8, machines=1, days=60, plan=Plan())
+    values: dict[tuple[str, str, str], set[float]] = {}
+    for result in results(fleet):
+        for (case, name), measurement in measured(result).items():
+            if not name.endswith(("seconds", "rate", "_per_second", "bandwidth", "_peak", "millisecond")):
+                values.setdefault((result.check_name, case, name), set()).add(measurement.value)
+    assert len(values) > 25
+    assert [key for key, found in values.items() if len(found) > 1] == []
+    assert len(fleet.truth.changes) > 2

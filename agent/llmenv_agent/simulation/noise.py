@@ -4,9 +4,9 @@ A run is off its machine's level by a slow part (AR(1) from run to run), a fast 
 the machine was hot, or somebody used it. Trials of a run are off the run's speed by a small AR(1) and now and
 then by a slow trial. Machines of one chip differ by an offset of their own, and by a smaller one a workload.
 
-Fitted to recordings (recorded_series.py): `trial_deviation`, `trial_autocorrelation`, `run_deviation`, and the
-two deviations of machines together. Assumed, since nobody has published a Mac's runs over months: every other
-figure; losses to heat are assumed within what recordings show.
+Fitted to recordings (recorded_series.py): `trial_deviation`, `trial_autocorrelation`, `run_deviation`, and
+both deviations of machines together. Assumed, since nobody has published a Mac's runs over months: every
+other figure; losses to heat are assumed within what recordings show.
 """
 
 from __future__ import annotations

@@ -60,7 +60,6 @@ class PlayedRun:
         self._scene = Scene(
             variant=self.machine.model.variant,
             versions={each.name: each.version for each in self.environment.packages},
-            system=self.versions[MACOS],
             speeds=self.speeds,
             circumstances=self.circumstances,
             noise=self.plan.noise,

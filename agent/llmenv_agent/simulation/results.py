@@ -45,16 +45,10 @@ class Scene:
     variant: ChipVariant
     versions: Mapping[str, str]
     """Of all packages."""
-    system: str
     speeds: Mapping[tuple[str, str], float]
     circumstances: Circumstances
     noise: Noise
     draw: random.Random
-
-    def surroundings(self) -> str:
-        """What decides errors and losses: chip, torch, mlx and system."""
-        variant = f"{self.variant.chip}/{self.variant.gpu_cores}"
-        return f"{variant}/{self.versions['torch']}/{self.versions['mlx']}/{self.system}"
 
 
 def play(check: PlayedCheck, scene: Scene, failed: Requirement | None = None) -> result_pb2.Result:
@@ -87,23 +81,21 @@ def _measurements(
     check: PlayedCheck, scene: Scene, *, with_speeds: bool
 ) -> dict[str, list[result_pb2.Measurement]]:
     """By case, "" for the check itself; constants first."""
-    found = {
-        case: list(constants) for case, constants in _constants(check.name, scene.surroundings()).items()
-    }
+    found = {case: list(constants) for case, constants in _constants(check.name, scene.variant).items()}
     for workload in check.workloads if with_speeds else ():
         found.setdefault(workload.case, []).extend(_figures(check.name, workload, scene))
     return found
 
 
 @functools.lru_cache(maxsize=4096)
-def _constants(check: str, surroundings: str) -> dict[str, list[result_pb2.Measurement]]:
+def _constants(check: str, variant: ChipVariant) -> dict[str, list[result_pb2.Measurement]]:
     """Not to be changed: whoever adds to it copies it."""
     found: dict[str, list[result_pb2.Measurement]] = {}
     for constant in BY_NAME[check].constants:
         measurement = result_pb2.Measurement(
             name=constant.name,
             unit=constant.unit,
-            value=constant.on(surroundings),
+            value=constant.on(variant),
             direction=constant.direction,
         )
         found.setdefault(constant.case, []).append(measurement)

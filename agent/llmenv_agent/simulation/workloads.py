@@ -90,21 +90,22 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True)
 class Constant:
-    """A measurement without noise: a count, or an error or a loss, which a chip and its versions decide."""
+    """A measurement without noise: a count, or an error or a loss, which the chip decides."""
 
     name: str
     unit: str
     value: float
     direction: result_pb2.Direction.ValueType = NEITHER
     varies_by: float = 0.0
-    """Relative, from one set of chip and versions to another."""
+    """Relative, from chip to chip."""
     case: str = ""
 
-    def on(self, surroundings: str) -> float:
-        """The value that these surroundings give, always the same."""
+    def on(self, variant: ChipVariant) -> float:
+        """The value on that chip, always the same."""
         if not self.varies_by:
             return self.value
-        digest = hashlib.sha256(f"{self.name}/{self.case}/{surroundings}".encode()).digest()
+        place = f"{self.name}/{self.case}/{variant.chip}/{variant.gpu_cores}"
+        digest = hashlib.sha256(place.encode()).digest()
         return self.value * (1 + self.varies_by * (2 * digest[0] / 255 - 1))
 
 
