@@ -27,11 +27,13 @@ PUT_BACK = "put it back from a copy, or run `llmenv-collector restore --with-ide
 
 @dataclass(frozen=True)
 class Serving:
-    """Where a running collector is: host:port of both ports, and its process id."""
+    """Where a running collector is: host:port of its ports, and its process id."""
 
     people_address: str
     agents_address: str
     pid: int
+    pages_address: str = ""
+    """Empty where it serves no pages."""
 
 
 @dataclass(frozen=True)

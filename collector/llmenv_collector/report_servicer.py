@@ -80,6 +80,12 @@ class ReportServicer(FleetServiceServicer):
         for part in parts(page.encode()):
             yield messages.RenderFleetReportResponse(html=part)
 
+    async def live_page(self, language: str) -> str:
+        """The default report as the live page shows it."""
+        answer = functools.partial(fleet_page.answer, language, is_live=True)
+        page: str = await self._look(messages.GetFleetReportRequest(), answer)
+        return page
+
     async def _look(
         self,
         request: messages.GetFleetReportRequest,

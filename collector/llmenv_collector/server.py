@@ -9,12 +9,14 @@ and acknowledged, and the database is closed.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime as dt
 import importlib.metadata
 import logging
 import os
 import signal
 import sys
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +65,8 @@ from llmenv_collector.statements import Limits, Statements
 from llmenv_collector.streams import Streams
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from llmenv_collector.store import Store
 
 logger = logging.getLogger(__name__)
@@ -139,8 +143,10 @@ async def run(collector: Collector) -> None:
     if collector.settings.metrics_listen:
         metrics.serve(parse_address(collector.settings.metrics_listen, where="--metrics-listen"))
     server: Any = grpc.aio.server(interceptors=[Gate(collector.identity)], options=OPTIONS)
-    serving = open_ports(server, collector)
-    health = add_services(server, collector, agent_address=serving.agents_address)
+    certificate = server_certificate(collector)
+    serving = open_ports(server, collector, certificate)
+    fleet = fleet_servicer(collector)
+    health = add_services(server, collector, fleet, agent_address=serving.agents_address)
     await server.start()
     stop = stop_signal()
     ended = asyncio.wrap_future(collector.store.ended)
@@ -153,18 +159,15 @@ async def run(collector: Collector) -> None:
             ChangeUpkeep(collector.store, collector.analysis).keep_up(collector.settings.changes_seconds)
         ),
     ]
-    with collector.folder.announce(serving):
-        print(  # noqa: T201 (what a person who starts it waits for)
-            f"ready: people at {serving.people_address}, agents at {serving.agents_address}",
-            file=sys.stderr,
-            flush=True,
-        )
-        endings: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait()), ended]
-        await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
-    await health.enter_graceful_shutdown()
-    collector.streams.draining.set()
+    async with live_pages(collector, certificate, fleet, serving) as serving_pages:
+        with collector.folder.announce(serving_pages):
+            print(ready(serving_pages), file=sys.stderr, flush=True)  # noqa: T201 (whoever starts it waits)
+            endings: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait()), ended]
+            await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await health.enter_graceful_shutdown()
+        collector.streams.draining.set()
     await server.stop(GRACE_SECONDS)
     # A thread may wait for it, and this process for the thread.
     collector.analysis.close()
@@ -209,18 +212,57 @@ async def adopt_machines(collector: Collector) -> None:
     await asyncio.wrap_future(collector.store.see(*sightings))
 
 
-def open_ports(server: Any, collector: Collector) -> Serving:
+def ready(serving: Serving) -> str:
+    """What whoever starts it waits for."""
+    pages = f", pages at https://{serving.pages_address}/" if serving.pages_address else ""
+    return f"ready: people at {serving.people_address}, agents at {serving.agents_address}{pages}"
+
+
+@asynccontextmanager
+async def live_pages(
+    collector: Collector, certificate: ServerCertificate, fleet: FleetServicer, serving: Serving
+) -> AsyncIterator[Serving]:
+    """Serves the pages where that was asked for; yields where everything is."""
+    if not collector.settings.http_listen:
+        yield serving
+        return
+    # Only here: a collector without pages starts without the HTTP library.
+    from llmenv_collector.live.server import LivePages
+    from llmenv_collector.live.sessions import Sessions
+    from llmenv_collector.live.sources import Sources
+
+    sources = Sources(
+        store=collector.store,
+        identity=collector.identity,
+        streams=collector.streams,
+        sessions=Sessions(collector.identity),
+        report_page=fleet.live_page,
+    )
+    listen = parse_address(collector.settings.http_listen, where="--http-listen")
+    async with LivePages(sources, collector.folder, certificate.current).open(listen) as port:
+        host = collector.settings.advertise or reachable(listen.host)
+        yield dataclasses.replace(serving, pages_address=str(Address(host, port)))
+
+
+def server_certificate(collector: Collector) -> ServerCertificate:
+    """The one that every port shows, for the host that people are told."""
+    settings, folder = collector.settings, collector.folder
+    authority = Authority.load(folder)
+    warn_of_end(authority)
+    certificate = ServerCertificate(folder, authority, lifetime=Lifetimes.of(settings).server)
+    listen = parse_address(settings.listen, where="--listen")
+    certificate.with_names({settings.advertise or reachable(listen.host)})
+    return certificate
+
+
+def open_ports(server: Any, collector: Collector, certificate: ServerCertificate) -> Serving:
     """Binds both ports; returns where they really are."""
     settings, folder = collector.settings, collector.folder
     listen = parse_address(settings.listen, where="--listen")
     agents_listen = parse_address(settings.agents_listen, where="--agents-listen")
     host = settings.advertise or reachable(listen.host)
-    authority = Authority.load(folder)
-    warn_of_end(authority)
-    certificate = ServerCertificate(folder, authority, lifetime=Lifetimes.of(settings).server)
-    certificate.with_names({host})
     people_port = bind(server, listen, certificate.credentials())
-    agents_port = bind(server, agents_listen, certificate.credentials(client_ca=authority.pem))
+    agents_port = bind(server, agents_listen, certificate.credentials(client_ca=Authority.load(folder).pem))
     agents_host = settings.advertise or reachable(agents_listen.host)
     return Serving(
         people_address=str(Address(host, people_port)),
@@ -271,7 +313,7 @@ def fleet_servicer(collector: Collector) -> FleetServicer:
     )
 
 
-def add_services(server: Any, collector: Collector, *, agent_address: str) -> Any:
+def add_services(server: Any, collector: Collector, fleet: FleetServicer, *, agent_address: str) -> Any:
     """All services on both ports: who may call what is the policy's matter.  Returns the health service."""
     room = Room()
     observe(collector, room)
@@ -291,7 +333,6 @@ def add_services(server: Any, collector: Collector, *, agent_address: str) -> An
         store=collector.store,
         agent_address=agent_address,
     )
-    fleet = fleet_servicer(collector)
     health = HealthServicer()
     add_AgentServiceServicer_to_server(AgentServicer(house), server)
     add_EnrollmentServiceServicer_to_server(enrollment, server)

@@ -26,6 +26,7 @@ DURATION_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MOST = 1_000_000_000
 KIND_WORDS = {int: "a whole number", float: "a number", str: "text"}
 DEFAULT_PORTS = {"listen": 7443, "agents_listen": 7444}
+OPTIONAL_PORTS = ("http_listen", "metrics_listen")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Settings:
     """`text` or `json`, on stderr."""
     metrics_listen: str = ""
     """host:port on which Prometheus may ask, without TLS; empty for nowhere."""
+    http_listen: str = ""
+    """host:port of the pages for a browser, with TLS; empty for nowhere."""
     min_free_mb: int = 256
     """Deliveries are refused, and nothing else, when the disk has less left, 10^6 bytes."""
     changes_seconds: float = 60.0
@@ -134,7 +137,7 @@ def convert(name: str, value: object, *, where: str) -> Any:
     if name not in types:
         raise UsageError(f"{where}: there is no setting {name!r}; there are {', '.join(sorted(types))}.")
     wanted = types[name]
-    if name in DEFAULT_PORTS or (name == "metrics_listen" and value):
+    if name in DEFAULT_PORTS or (name in OPTIONAL_PORTS and value):
         parse_address(str(value), where=where)
     if name == "log_format" and value not in logs.FORMATS:
         raise UsageError(f"{where}: log_format must be {' or '.join(logs.FORMATS)}, not {value!r}.")

@@ -79,6 +79,14 @@ def role_token(identity: Identity, secret: str) -> Token:
     return found
 
 
+def is_active(identity: Identity, token_id: str) -> bool:
+    """Whether it may still be used: neither used, revoked nor expired."""
+    query = f"SELECT {COLUMNS} FROM token WHERE token_id = ?"  # noqa: S608 (a constant)
+    with identity.reading() as connection:
+        row = connection.execute(query, (token_id,)).fetchone()
+    return row is not None and Token(*row).state(clock.now()) == "active"
+
+
 def enrolment_token(identity: Identity, secret: str) -> Token:
     """The valid token of a machine that enrols, unused.  Raises UnauthenticatedError."""
     with identity.reading() as connection:

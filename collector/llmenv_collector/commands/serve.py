@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     "--metrics-listen", metavar="HOST:PORT", help="For Prometheus, without TLS.  [default: nowhere]"
 )
 @click.option(
+    "--http-listen", metavar="HOST:PORT", help="For browsers, with TLS and a login.  [default: nowhere]"
+)
+@click.option(
     "--min-free-mb", metavar="MB", help="Free disk below which deliveries are refused.  [default: 256]"
 )
 @click.option(

@@ -44,11 +44,13 @@ def answer(
     period: Period,
     question: Question,
     analysis: Analysis,
+    *,
+    is_live: bool = False,
 ) -> str:
     """The page of a question, of one state of the database."""
     found = report.fleet_report(connection, period, question, analysis)
     traces = read_traces(connection, found.changes)
-    return render(found, language=language, asked=question.sections, traces=traces)
+    return render(found, language=language, asked=question.sections, traces=traces, is_live=is_live)
 
 
 def render(
@@ -57,16 +59,18 @@ def render(
     language: str,
     asked: Collection[str] = EVERYTHING,
     traces: Mapping[int, Sequence[Point]] | None = None,
+    is_live: bool = False,
 ) -> str:
     """One self-contained file.
 
     `asked` names the fields of the report that were asked for: the others are left out, not empty.
     `traces` are the points of changes, by their place in the report.
     """
-    wording = Wording(language)
+    wording = Wording(language, is_live=is_live)
     return html.render(
         "fleet.html.j2",
         language=language,
+        is_live=is_live,
         title=wording.say("pages.title"),
         subtitle=subtitle_of(found, wording),
         generated=wording.say("pages.generated", moment=wording.moment(found.generated_at)),

@@ -38,15 +38,16 @@ def parts(content: bytes) -> Iterator[bytes]:
         yield content[begin : begin + PART_BYTES]
 
 
-def render(template: str, *, language: str, **values: object) -> str:
-    """The file that a template makes of these values."""
+def render(template: str, *, language: str, is_live: bool = False, **values: object) -> str:
+    """The file that a template makes of these values; a live page has its policy in the answer's header."""
     page = templates().get_template(template)
     return page.render(
         say=texts(language).say,
         language=HTML_LANGUAGES[language],
         style=asset("page.css"),
         script=asset("page.js"),
-        content_policy=content_policy(),
+        content_policy="" if is_live else content_policy(),
+        is_live=is_live,
         **values,
     )
 
@@ -76,6 +77,13 @@ def content_policy() -> str:
         f"default-src 'none'; style-src {style}; script-src {script};"
         " img-src data:; base-uri 'none'; form-action 'none'"
     )
+
+
+@functools.cache
+def live_policy() -> str:
+    """The same for a page that a collector serves: it may also ask that collector, and send it a form."""
+    own = content_policy().replace("form-action 'none'", "form-action 'self'")
+    return f"{own}; connect-src 'self'; frame-ancestors 'none'"
 
 
 def digest(text: str) -> str:

@@ -39,8 +39,10 @@ NAMES_IN_A_ROW = 4
 class Wording:
     """What one language says."""
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: str, *, is_live: bool = False) -> None:
+        """A live page leads to those of machines; a file has nowhere to lead."""
         self.language = language
+        self._is_live = is_live
         self.texts = texts_in(language)
         self.say = self.texts.say
 
@@ -148,6 +150,11 @@ class Wording:
 
     def packages(self, names: Iterable[str]) -> str:
         return self.listed(self.package(name) for name in names)
+
+    def machine(self, machine_id: str, hostname: str) -> Cell:
+        """Its label, which leads to its own page where there is one."""
+        href = f"/machines/{machine_id}?lang={self.language}" if self._is_live and machine_id else ""
+        return Cell(hostname or machine_id, href=href)
 
     def issue(self, issue_id: str) -> KnownIssue | None:
         return known_issues.find(issue_id) if issue_id else None

@@ -21,7 +21,7 @@
     rows.sort((a, b) => (falls ? compare(b[0], a[0]) : compare(a[0], b[0])));
     body.append(...rows.map(([, row]) => row));
   }
-  each("table", (table) => {
+  function sortable(table) {
     if (table.tBodies[0].rows.length < 2) return;
     each("thead th", (head, column) => {
       const button = document.createElement("button");
@@ -30,9 +30,8 @@
       button.addEventListener("click", () => sort(table, column, head));
       head.append(button);
     }, table);
-  });
-
-  each(".table", (part) => {
+  }
+  function filterable(part) {
     const filter = part.querySelector(".filter");
     if (!filter) return;
     const input = filter.querySelector("input");
@@ -49,7 +48,7 @@
       });
       output.value = words.length ? output.dataset.say.replace("#", shown) : "";
     });
-  });
+  }
 
   function show(text, event) {
     tip.hidden = !text;
@@ -61,11 +60,6 @@
     tip.style.left = `${Math.max(left, 8)}px`;
     tip.style.top = `${above > 8 ? above : event.clientY + 18}px`;
   }
-  // Where the browser would show a title late, ours is shown at once.
-  each(".chart g > title, .chart path > title", (title) => {
-    title.parentNode.dataset.hint = title.textContent;
-    title.remove();
-  });
   function cell(svg, mark, event) {
     const place = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
     const { cell: size, left, top } = svg.dataset;
@@ -74,7 +68,12 @@
     if (!machine || !column) return "";
     return `${machine.dataset.name} · ${column.dataset.name}: ${mark.dataset.hint}`;
   }
-  each(".chart", (svg) => {
+  function hinted(svg) {
+    // Where the browser would show a title late, ours is shown at once.
+    each("g > title, path > title", (title) => {
+      title.parentNode.dataset.hint = title.textContent;
+      title.remove();
+    }, svg);
     const hint = (event) => {
       const mark = event.target.closest("[data-hint]");
       if (!mark) return show("", event);
@@ -83,8 +82,14 @@
     svg.addEventListener("pointermove", hint);
     svg.addEventListener("pointerdown", hint);
     svg.addEventListener("pointerleave", (event) => show("", event));
-  });
-  addEventListener("scroll", () => { if (tip) tip.hidden = true; }, { passive: true });
+  }
+  function enhance() {
+    each("table", sortable);
+    each(".table", filterable);
+    each(".chart", hinted);
+  }
+  enhance();
+  if (tip) addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 
   const links = new Map();
   each(".bar a", (link) => links.set(link.hash.slice(1), link));
@@ -96,6 +101,28 @@
       });
     }, { rootMargin: "-15% 0px -75% 0px" });
     each("main > section", (section) => seen.observe(section));
+  }
+
+  // A live page hears that it is no longer true, and asks for itself again.
+  async function renew(main, version) {
+    if (version === main.dataset.version || main.querySelector("input:focus")) return;
+    const answer = await fetch(location.href, { redirect: "manual" });
+    if (!answer.ok) return location.reload();
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const next = page.querySelector("main[data-version]");
+    if (!next) return location.reload();
+    const open = new Set([...main.querySelectorAll("details[open] > summary")].map((one) => one.textContent));
+    main.replaceChildren(...next.childNodes);
+    main.dataset.version = next.dataset.version;
+    each("details", (part) => {
+      if (open.has(part.querySelector("summary").textContent)) part.open = true;
+    }, main);
+    enhance();
+  }
+  const live = document.querySelector("main[data-events]");
+  if (live) {
+    const events = new EventSource(live.dataset.events);
+    events.addEventListener("state", (event) => renew(live, event.data).catch(() => {}));
   }
 
   addEventListener("beforeprint", () => each("details", (part) => { part.open = true; }));

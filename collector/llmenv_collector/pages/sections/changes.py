@@ -126,7 +126,7 @@ def table(rows: Sequence[messages.ChangeRow], wording: Wording) -> Table:
         ),
         rows=tuple(
             (
-                Cell(row.hostname or row.machine_id),
+                wording.machine(row.machine_id, row.hostname),
                 Cell(wording.series_of_check(row.series)),
                 Cell(figures.percent(row.ratio.value), key=row.ratio.value),
                 judgement(row, wording),
@@ -155,7 +155,7 @@ def verdict_table(rows: Sequence[messages.VerdictChangeRow], wording: Wording) -
         ),
         rows=tuple(
             (
-                Cell(row.hostname or row.machine_id),
+                wording.machine(row.machine_id, row.hostname),
                 Cell(f"{wording.check(row.check_name)} ({row.device})"),
                 wording.status(row.before),
                 wording.status(row.after),

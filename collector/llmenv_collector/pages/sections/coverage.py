@@ -99,5 +99,5 @@ def silent_machines(covered: messages.Coverage, wording: Wording) -> Table:
         identity="silent-machines",
         caption=wording.say("pages_coverage.silent"),
         columns=(Column(wording.column("machine")), Column(wording.column("last_run"), is_number=True)),
-        rows=tuple((Cell(one.hostname or one.machine_id), last_run(one)) for one in covered.silent),
+        rows=tuple((wording.machine(one.machine_id, one.hostname), last_run(one)) for one in covered.silent),
     )

@@ -93,7 +93,7 @@ def flaky_table(rows: Sequence[messages.FlakyRow], wording: Wording) -> Table:
         columns=tuple(Column(wording.column(name), is_number=name == "changes") for name in names),
         rows=tuple(
             (
-                Cell(row.hostname or row.machine_id),
+                wording.machine(row.machine_id, row.hostname),
                 Cell(wording.check(row.check_name)),
                 Cell(
                     wording.say("pages_findings.flaky_changes", changes=row.changes, results=row.results),

@@ -122,7 +122,7 @@ def table_row(row: messages.HealthRow, wording: Wording) -> tuple[Cell, ...]:
     is_ready = row.readiness.is_ready
     word = "yes" if is_ready else "no"
     return (
-        Cell(row.hostname or row.machine_id),
+        wording.machine(row.machine_id, row.hostname),
         Cell(
             wording.say(f"word.{word}"),
             key=float(is_ready),

@@ -50,7 +50,7 @@ def outlier_row(row: messages.OutlierRow, wording: Wording) -> tuple[Cell, ...]:
         f"{wording.package(name)} {version}" for name, version in sorted(row.versions.items())
     )
     return (
-        Cell(row.hostname or row.machine_id),
+        wording.machine(row.machine_id, row.hostname),
         Cell(
             wording.say("pages_machines.compared", percent=figures.percent(row.ratio), others=row.others),
             key=row.ratio,
@@ -81,7 +81,7 @@ def unsteady_table(rows: Sequence[messages.UnsteadyRow], wording: Wording) -> Ta
 def unsteady_row(row: messages.UnsteadyRow, wording: Wording) -> tuple[Cell, ...]:
     counts = (row.declining, row.unstable, row.under_thermal_pressure)
     return (
-        Cell(row.hostname or row.machine_id),
+        wording.machine(row.machine_id, row.hostname),
         Cell(wording.check(row.check_name)),
         *(
             Cell(wording.say("pages_machines.of_results", count=count, results=row.results), key=float(count))

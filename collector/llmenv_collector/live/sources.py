@@ -1,0 +1,120 @@
+"""What the live pages know of the collector, and how a page is made of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llmenv_collector import queries
+from llmenv_collector.errors import NotFoundError
+from llmenv_collector.live.attempts import Attempts
+from llmenv_collector.pages import machine_page, run_page
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    import duckdb
+    from llmenv.fleet.v1.fleet_service_pb2 import FleetMachine
+    from llmenv.fleet.v1.run_pb2 import Run
+
+    from llmenv_collector.identity import Identity
+    from llmenv_collector.live.sessions import Sessions
+    from llmenv_collector.pages.live_page import Content
+    from llmenv_collector.store import Store
+    from llmenv_collector.streams import Streams
+
+SAME_REPORT_SECONDS = 5.0
+"""A report that is this young is shown again, however much was committed since."""
+MOST_REPORTS_AT_ONCE = 2
+RUNS_OF_A_MACHINE = 30
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page as it was made, and when, on the monotonic clock."""
+
+    page: str
+    commits: int
+    made_at: float
+
+
+@dataclass
+class Sources:
+    """Shared by all handlers; everything runs on one loop."""
+
+    store: Store
+    identity: Identity
+    streams: Streams
+    sessions: Sessions
+    report_page: Callable[[str], Awaitable[str]]
+    """The fleet report in a language."""
+    attempts: Attempts = field(default_factory=Attempts)
+    _reports: dict[str, Report] = field(default_factory=dict)
+    _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_REPORTS_AT_ONCE))
+
+    async def report(self, language: str) -> str:
+        """Made anew when something was committed, and not for each of many who look at once."""
+        async with self._room:
+            known = self._reports.get(language)
+            now, commits = time.monotonic(), self.store.commits
+            if known and (known.commits == commits or now < known.made_at + SAME_REPORT_SECONDS):
+                return known.page
+            page = await self.report_page(language)
+            self._reports[language] = Report(page, commits, now)
+            return page
+
+    async def run(self, run_id: str, language: str) -> Content:
+        """Raises NotFoundError or UsageError."""
+
+        def read(connection: duckdb.DuckDBPyConnection) -> Content:
+            run = queries.get_run(connection, revoked=(), run_id=run_id)
+            return run_page.content(run, running_checks(connection, run), language=language)
+
+        return await self._read(read)
+
+    async def machine(self, machine_id: str, language: str) -> Content:
+        """Raises NotFoundError."""
+        presence = queries.Presence(connected=self.streams.connected(), last_seen=self.streams.last_seen())
+        revoked = await asyncio.to_thread(self._revoked)
+
+        def read(connection: duckdb.DuckDBPyConnection) -> Content:
+            machines = queries.list_machines(connection, revoked=revoked, presence=presence)
+            machine = the_one(machines, machine_id)
+            runs = queries.list_runs(connection, revoked=revoked, machine=machine_id, limit=RUNS_OF_A_MACHINE)
+            return machine_page.content(machine, runs, language=language)
+
+        return await self._read(read)
+
+    def _revoked(self) -> set[str]:
+        return {one.machine_id for one in self.identity.machines() if one.revoked_at is not None}
+
+    async def _read(self, read: Callable[[duckdb.DuckDBPyConnection], Content]) -> Content:
+        def in_thread() -> Content:
+            with self.store.reader() as connection:
+                return read(connection)
+
+        return await asyncio.to_thread(in_thread)
+
+
+RUNNING = """
+SELECT check_name FROM store.check_start AS begun
+WHERE run_id = ? AND machine_id = ? AND result_id NOT IN (
+  SELECT result_id FROM store.result WHERE run_id = begun.run_id AND machine_id = begun.machine_id)
+ORDER BY measured_at
+"""
+
+
+def running_checks(connection: duckdb.DuckDBPyConnection, run: Run) -> list[str]:
+    """Names of the checks that began and have no result yet."""
+    rows = connection.execute(RUNNING, [run.run_id, run.machine.machine_id]).fetchall()
+    return [name for (name,) in rows]
+
+
+def the_one(machines: Sequence[FleetMachine], machine_id: str) -> FleetMachine:
+    """Raises NotFoundError."""
+    for one in machines:
+        if one.machine.machine_id == machine_id.lower():
+            return one
+    raise NotFoundError(f"There is no machine {machine_id!r}: see `llmenv fleet machines`.")
