@@ -14,6 +14,7 @@ import numpy as np
 from llmenv.catalog.packages import WATCHED
 
 from llmenv_collector.fleet_report.versions import MACOS, PYTHON
+from llmenv_collector.statistics.nested import middle_of_segments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,11 +52,10 @@ IN_ORDER_OF_TIME = "list(measured.value ORDER BY place.started_at)"
 # A third of the time of the other order.
 ASCENDING = "list_sort(list(measured.value))"
 CELLS = """
-CREATE OR REPLACE TEMP TABLE cell AS
 SELECT series.series_no AS series, place.machine, place.variant, place.context, {side} AS side,
        {values} AS values
 FROM measured JOIN series USING (series) JOIN place USING (run_no) {sides}
-WHERE NOT measured.is_unstable GROUP BY ALL
+WHERE NOT measured.is_unstable GROUP BY ALL ORDER BY series, machine, context, side, variant
 """
 SERIES = """
 SELECT check_name, case_name, measurement, unit, direction, device, definition_hash, parameters_json
@@ -136,14 +136,11 @@ def read_cells(
     """After period.lay_out_measurements and lay_out_contexts; with sides, only what is in `side_run`."""
     side, sides = ("side_run.side", "JOIN side_run USING (run_no)") if has_sides else ("0", "")
     values = IN_ORDER_OF_TIME if in_order_of_time else ASCENDING
-    connection.execute(CELLS.format(side=side, sides=sides, values=values))
-    table = connection.sql(
-        "SELECT series, machine, variant, context, side, list_median(values) AS middle, values FROM cell"
-        " ORDER BY series, machine, context, side"
-    ).to_arrow_table()
+    table = connection.sql(CELLS.format(side=side, sides=sides, values=values)).to_arrow_table()
     lists = table.column("values").combine_chunks()
     starts = np.zeros(table.num_rows + 1, dtype=np.int64)
     starts[1:] = np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False))
+    flat = lists.flatten().to_numpy(zero_copy_only=False)
     return Cells(
         series=tuple(Series(*row) for row in connection.execute(SERIES).fetchall()),
         machines=read_machines(connection),
@@ -154,9 +151,9 @@ def read_cells(
         variant_of=integers(table, "variant"),
         context_of=integers(table, "context"),
         side_of=integers(table, "side"),
-        middles=table.column("middle").to_numpy(),
+        middles=medians(flat, starts, is_ascending=not in_order_of_time),
         starts=starts,
-        values=lists.flatten().to_numpy(zero_copy_only=False),
+        values=flat,
     )
 
 
@@ -187,6 +184,16 @@ def read_contexts(connection: duckdb.DuckDBPyConnection) -> tuple[Mapping[str, s
         }
         for _, versions, python, build in connection.execute(CONTEXT_VERSIONS).fetchall()
     )
+
+
+def medians(
+    values: NDArray[np.float64], starts: NDArray[np.int64], *, is_ascending: bool
+) -> NDArray[np.float64]:
+    """Of each segment; `is_ascending` says whether each is."""
+    counts = np.diff(starts)
+    if not is_ascending:
+        values = values[np.lexsort((values, np.repeat(np.arange(len(counts)), counts)))]
+    return middle_of_segments(values, counts)
 
 
 def integers(table: Any, name: str) -> NDArray[np.int64]:

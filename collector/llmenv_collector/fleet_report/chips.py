@@ -49,15 +49,22 @@ SELECT *, row_number() OVER (
          ORDER BY machines DESC, newest DESC, definition_hash, parameters_json
        ) = 1 AS is_compared
 FROM (
-  SELECT run.chip, run.gpu_cores, run.memory_bytes, counted.check_name, run.device,
-         definition.definition_hash, definition.parameters_json, count(DISTINCT run.machine_id) AS machines,
-         sum(counted.results)::BIGINT AS results, max(run.started_at) AS newest
+  SELECT variant.chip, variant.gpu_cores, variant.memory_bytes, definition.check_name, definition.device,
+         definition.definition_hash, definition.parameters_json, count(*) AS machines,
+         sum(counted.results)::BIGINT AS results, max(counted.newest) AS newest
   FROM (
-    SELECT run_no, check_name, definition, count(*) AS results FROM found_result AS result
-    WHERE definition IN (SELECT definition FROM series)
-      AND NOT EXISTS (SELECT 1 FROM aside WHERE aside.result_no = result.result_no)
+    SELECT place.variant, place.machine, result.definition, count(*) AS results,
+           max(place.started_at) AS newest
+    FROM found_result AS result JOIN place USING (run_no) ANTI JOIN aside USING (result_no)
     GROUP BY ALL
-  ) AS counted JOIN period_run AS run USING (run_no) JOIN definition USING (definition)
+  ) AS counted
+  JOIN definition USING (definition)
+  JOIN (
+    SELECT place.variant, any_value(chip) AS chip, any_value(gpu_cores) AS gpu_cores,
+           any_value(memory_bytes) AS memory_bytes
+    FROM place JOIN period_run USING (run_no) GROUP BY place.variant
+  ) AS variant USING (variant)
+  WHERE counted.definition IN (SELECT definition FROM series)
   GROUP BY ALL
 )
 """
@@ -119,7 +126,7 @@ class Chips:
 
 
 def read_definitions(connection: duckdb.DuckDBPyConnection) -> Definitions:
-    """After period.lay_out_measurements."""
+    """After period.lay_out_measurements and cells.lay_out_contexts."""
     connection.execute(DEFINITIONS)
     ((others,),) = connection.execute(OTHERS).fetchall()
     chosen = {

@@ -74,10 +74,11 @@ RECEIVED = """  AND {record}.record_id IN (
 # Their texts are long and few: they are read once, from the first result that has each.
 DEFINITION = """
 CREATE OR REPLACE TEMP TABLE definition AS
-SELECT example.definition, result.definition_hash, result.parameters_json
-FROM (SELECT definition, arg_min(machine_id, result_id) AS machine_id, min(result_id) AS result_id
+SELECT example.definition, result.check_name, run.device, result.definition_hash, result.parameters_json
+FROM (SELECT definition, arg_min(machine_id, result_id) AS machine_id, min(result_id) AS result_id,
+             arg_min(run_no, result_id) AS run_no
       FROM found_result GROUP BY definition) AS example
-JOIN store.result AS result USING (machine_id, result_id)
+JOIN store.result AS result USING (machine_id, result_id) JOIN period_run AS run USING (run_no)
 QUALIFY row_number() OVER (PARTITION BY example.definition) = 1
 """
 PERIOD_RESULT = """

@@ -8,6 +8,7 @@ bisection, which cannot fail on a monotone function.
 
 from __future__ import annotations
 
+import functools
 import math
 
 TINY = 1e-300
@@ -56,6 +57,7 @@ def beta_quantile(probability: float, a: float, b: float) -> float:
     return (low + high) / 2
 
 
+@functools.lru_cache(maxsize=10_000)
 def student_quantile(probability: float, degrees: float) -> float:
     """The t at which Student's distribution function with `degrees` > 0 of freedom is `probability`.
 
