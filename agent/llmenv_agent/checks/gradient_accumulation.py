@@ -41,6 +41,10 @@ IGNORED = -100
 
 
 def run(probe: Probe) -> None:
+    if probe.parameters["micro_batches"] < 2:
+        probe.error("One batch has nothing to accumulate; give 2 at least.")
+    if probe.parameters["sequence_length"] < 2:
+        probe.error("A language needs 2 tokens and sequences of 2 at least.")
     probe.fact("device", str(probe.accelerator.torch_device()))
     for name in ("equal", "unequal"):
         if not probe.is_completed(name):

@@ -51,9 +51,12 @@ def learnable_tokens(count: int, length: int, *, vocabulary: int, seed: int, noi
     A share `noise` of the tokens is drawn uniformly instead, so that the cross-entropy of the next token
     cannot fall to zero: a model that has learned the permutation stays near
     -(1-n) ln(1-n+n/V) - n ln(n/V) nats, one that has not near ln V.
+    ValueError where no token has a next one: a loss of nothing is NaN, and every NaN is like the other.
     """
     import torch
 
+    if min(length, vocabulary) < 2:
+        raise ValueError("A language needs 2 tokens and sequences of 2 at least.")
     generator = torch.Generator().manual_seed(seed)
     follows = torch.randperm(vocabulary, generator=generator)
     tokens = torch.randint(vocabulary, (count, length), generator=generator)
