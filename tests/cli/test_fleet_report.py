@@ -14,6 +14,7 @@ import openpyxl
 import pytest
 from google.protobuf import json_format
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
+from llmenv.fleet.v1 import result_pb2
 from llmenv_cli.render.fleet.tables import tables
 from lxml import etree
 
@@ -268,22 +269,60 @@ def test_an_empty_fleet_is_not_called_healthy(llmenv: Callable[..., Any], logged
     assert "no check that ran" not in reported.out
 
 
-def test_a_large_fleet_leaves_out_the_healthy_and_says_so(
+def test_a_large_fleet_has_a_line_for_all_that_are_alike(
     llmenv: Callable[..., Any], logged_in: Any, quiet_report: Any
 ) -> None:
-    """Two that are not well among two hundred are what is shown."""
+    """Two that are not well among two hundred come first, the others are counted."""
     for number in range(200):
         row = quiet_report.health.add()
         row.CopyFrom(quiet_report.health[0])
         row.hostname = f"mac-{number:03}"
     for number in (7, 150):
-        quiet_report.health[number].statuses["ops"] = 3
+        quiet_report.health[number].statuses["ops"] = result_pb2.STATUS_WARN
+        quiet_report.health[number].readiness.is_ready = False
     logged_in.servicer.report = quiet_report
-    out = llmenv("fleet", "report").out
-    assert "mac-005" in out
-    assert "mac-148" in out
-    assert "mac-100" not in out
-    assert "Left out here: 200 environments" in out
+    lines = [line for line in llmenv("fleet", "report").out.splitlines() if " train " in line]
+    assert [line.split("  ")[0] for line in lines] == [
+        "mac-005, mac-148",
+        "studio-3, studio-4, mac-000 and 197 more",
+    ]
+
+
+def test_many_chips_are_the_best_and_the_last(
+    llmenv: Callable[..., Any], logged_in: Any, full_report: Any
+) -> None:
+    """Of each measurement; the tables are a question of their own."""
+    for number in range(50):
+        row = full_report.chips.add()
+        row.CopyFrom(full_report.chips[0])
+        row.variant.chip = f"Apple M{number + 10}"
+        row.median.value = 100 + number
+    logged_in.servicer.report = full_report
+    whole = llmenv("fleet", "report").out
+    assert "M59: 149 steps/s" in whole
+    assert "M4 Pro: 49 steps/s" in whole
+    assert "M30" not in whole
+    assert "`--by chip`" in whole
+    assert "M30" in llmenv("fleet", "report", "--by", "chip").out
+
+
+def test_what_a_plain_effect_says_is_not_said_of_a_confounded_one(
+    llmenv: Callable[..., Any], logged_in: Any, quiet_report: Any, full_report: Any
+) -> None:
+    """torchvision moved with torch; what to do is about torch, and about nothing that nobody has any more."""
+    plain, confounded, superseded = (quiet_report.effects.add() for _ in range(3))
+    for row in (plain, confounded, superseded):
+        row.CopyFrom(full_report.effects[0])
+    confounded.package = "torchvision"
+    confounded.confounded_with.append("torch")
+    superseded.package = "mlx"
+    quiet_report.packages.add(package="torch", version="2.11.0", machines=2)
+    quiet_report.packages.add(package="mlx", version="2.11.0", machines=0)
+    logged_in.servicer.report = quiet_report
+    todo = llmenv("fleet", "report").out.partition("Coverage")[0]
+    assert "Avoid torch 2.11.0, which 2 machines have now" in todo
+    assert "torchvision" not in todo
+    assert "mlx" not in todo
 
 
 def test_escape_sequences_do_not_reach_the_reader(

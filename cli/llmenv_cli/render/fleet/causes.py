@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 KINDS = ("package", "macos", "variable", "definition", "parameters", "conditions")
 # The best supported ones; the rest is in `--format json`.
-MOST_CAUSES = 3
+MOST_CAUSES = 2
 # Values of parameters are whole JSON objects.
 LONGEST_VALUE = 40
 
@@ -28,6 +28,11 @@ def causes(rows: Sequence[CauseRow], texts: Texts) -> str:
     return texts.say("fleet.causes", causes=said)
 
 
+def identity(rows: Sequence[CauseRow], *, most: int | None = None) -> tuple[tuple[str, ...], ...]:
+    """What tells causes apart, without the evidence."""
+    return tuple((row.kind, row.name, row.before, row.after) for row in rows[:most])
+
+
 def supported(row: CauseRow, texts: Texts) -> str:
     """The change, with the evidence for it and against it."""
     return texts.say(
@@ -38,6 +43,13 @@ def supported(row: CauseRow, texts: Texts) -> str:
         changed_without=row.changed_without,
         machines_without=row.machines_without,
     )
+
+
+def explains(row: CauseRow) -> bool:
+    """Whether most machines that got it changed so, several, and no less often than those that did not."""
+    if row.changed_with < 2 or 2 * row.changed_with < row.machines_with:
+        return False
+    return row.changed_with * row.machines_without >= row.changed_without * row.machines_with
 
 
 def cause(row: CauseRow, texts: Texts) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+from llmenv.fleet.v1.fleet_report_pb2 import AXIS_CHIP
 from llmenv.fleet.v1.result_pb2 import DIRECTION_LOWER_IS_BETTER, DIRECTION_UNSPECIFIED
 
 from llmenv_cli.render import numbers
@@ -16,19 +17,48 @@ from llmenv_cli.render.fleet import words
 from llmenv_cli.render.fleet.difference import estimated, quantity_of, share
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from llmenv.catalog.texts import Texts
-    from llmenv.fleet.v1.fleet_report_pb2 import ChipRow, GetFleetReportResponse, Variant
+    from llmenv.fleet.v1.fleet_report_pb2 import Axis, ChipRow, GetFleetReportResponse, Variant
+
+    from llmenv_cli.render.blocks import Block
 
 
-def chips(answer: GetFleetReportResponse, texts: Texts) -> Section:
-    """The chips to compare stand below one another, the best first."""
+def chips(answer: GetFleetReportResponse, by: Axis.ValueType, texts: Texts) -> Section:
+    """The chips to compare stand below one another, the best first; of many only the best and the last."""
     rating = sorted((row for row in answer.chips if rates_a_chip(row)), key=_place)
-    tables = tuple(
-        _of_series(list(rows), answer.method.reference, texts)
-        for _, rows in itertools.groupby(rating, key=_question)
-    )
+    series = [list(rows) for _, rows in itertools.groupby(rating, key=_question)]
+    if len(rating) > words.MOST_ROWS and by != AXIS_CHIP:
+        return Section(texts.say("fleet.chips"), tuple(_overview(series, texts)))
+    tables = tuple(_of_series(rows, answer.method.reference, texts) for rows in series)
     blocks = (Paragraph(_note(answer, texts)),) if tables and answer.method.reference.chip else ()
     return Section(texts.say("fleet.chips"), blocks, tables)
+
+
+def _overview(series: list[list[ChipRow]], texts: Texts) -> Iterator[Block]:
+    columns = (
+        words.column("measurement_of", texts, wraps=True),
+        words.column("best_chip", texts, wraps=True),
+        words.column("last_chip", texts, wraps=True),
+        words.column("chips", texts, is_number=True),
+    )
+    cells = [
+        (
+            words.measured(rows[0].series, texts),
+            _at(rows[0], texts),
+            _at(rows[-1], texts) if len(rows) > 1 else "",
+            str(len(rows)),
+        )
+        for rows in series
+    ]
+    yield from words.table(columns, cells, texts)
+    yield Paragraph(texts.say("fleet.chips_overview"))
+
+
+def _at(row: ChipRow, texts: Texts) -> str:
+    median = numbers.quantity(row.median.value, row.series.unit, texts)
+    return texts.say("fleet.chip_at", chip=row.variant.chip.removeprefix("Apple "), median=median)
 
 
 def rates_a_chip(row: ChipRow) -> bool:
@@ -53,7 +83,7 @@ def _note(answer: GetFleetReportResponse, texts: Texts) -> str:
 
 def _of_series(rows: list[ChipRow], reference: Variant, texts: Texts) -> Section:
     columns = (
-        words.column("chip", texts, wraps=True),
+        words.column("chip_variant", texts),
         words.column("median", texts, is_number=True),
         words.column("interval", texts, is_number=True),
         words.column("machines", texts, is_number=True),
@@ -76,7 +106,7 @@ def _short(chip: Variant) -> str:
 
 def _cells(row: ChipRow, reference: Variant, texts: Texts) -> tuple[str, ...]:
     return (
-        words.variant(row.variant, texts),
+        words.short_variant(row.variant),
         numbers.quantity(row.median.value, row.series.unit, texts),
         _range(row, row.median.low, row.median.high, texts),
         str(row.machines),
@@ -87,11 +117,11 @@ def _cells(row: ChipRow, reference: Variant, texts: Texts) -> tuple[str, ...]:
 
 
 def _range(row: ChipRow, low: float, high: float, texts: Texts) -> str:
-    """Both ends; the unit once where it is the same."""
+    """Both ends; without the unit where it is that of the median beside them."""
     begin, end = (numbers.quantity(value, row.series.unit, texts) for value in (low, high))
-    number, _, unit = begin.partition(" ")
-    if unit and unit == end.partition(" ")[2]:
-        begin = number
+    unit = numbers.quantity(row.median.value, row.series.unit, texts).partition(" ")[2]
+    if unit and unit == begin.partition(" ")[2] == end.partition(" ")[2]:
+        begin, end = (said.partition(" ")[0] for said in (begin, end))
     return texts.say("fleet.range", low=begin, high=end)
 
 

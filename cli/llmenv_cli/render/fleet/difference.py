@@ -17,9 +17,11 @@ WORDS = {
     "size": ("larger", "smaller"),
     "value": ("higher", "lower"),
 }
+# Of these a ratio far below 1 is said as its inverse: "8 times faster" of an eighth of the time.
+INVERTED = frozenset({"time", "rate"})
 # Below this, in percent, nothing is left after rounding.
 NOTHING = 0.05
-# From this ratio on, percentages are hard to picture.
+# From this factor on, percentages are hard to picture.
 TIMES = 2.0
 
 
@@ -29,22 +31,39 @@ def difference(ratio: float, series: Series, texts: Texts) -> str:
         return texts.say("difference.unknown")
     if abs(ratio - 1) * 100 < NOTHING:
         return texts.say("difference.none")
-    word = WORDS[quantity_of(series)][ratio < 1]
-    if ratio >= TIMES:
-        return texts.say(f"difference.{word}_times", times=f"{ratio:.3g}")
-    return texts.say(f"difference.{word}", percent=percent(ratio))
+    times = _times(ratio, series)
+    if times:
+        return texts.say(f"difference.{_word(ratio, series)}_times", times=times)
+    return texts.say(f"difference.{_word(ratio, series)}", percent=percent(ratio))
 
 
 def estimated(ratio: Estimate, series: Series, texts: Texts) -> str:
-    """The same with the interval that holds it."""
+    """The same with the interval that holds it; its ends as numbers alone where they are of one kind."""
     said = difference(ratio.value, series, texts)
-    ends = sorted((ratio.low, ratio.high), key=lambda end: abs(end - 1))
-    if not all(math.isfinite(end) for end in ends):
+    ends = sorted((ratio.low, ratio.high), key=lambda end: abs(math.log(end)) if end > 0 else math.inf)
+    if not all(math.isfinite(end) and end > 0 for end in ends) or not ratio.value > 0:
         return said
-    if max(ends) < TIMES and (min(ends) > 1 or max(ends) < 1):
-        return texts.say("difference.within", difference=said, low=percent(ends[0]), high=percent(ends[1]))
-    low, high = (difference(end, series, texts) for end in (ratio.low, ratio.high))
-    return texts.say("difference.across", difference=said, low=low, high=high)
+    kinds = {(_word(one, series), bool(_times(one, series))) for one in (ratio.value, *ends)}
+    if len(kinds) > 1 or 1 in ends:
+        low, high = (difference(end, series, texts) for end in (ratio.low, ratio.high))
+        return texts.say("difference.across", difference=said, low=low, high=high)
+    if _times(ratio.value, series):
+        low, high = (_times(end, series) for end in ends)
+        return texts.say("difference.across", difference=said, low=low, high=high)
+    return texts.say("difference.within", difference=said, low=percent(ends[0]), high=percent(ends[1]))
+
+
+def _word(ratio: float, series: Series) -> str:
+    return WORDS[quantity_of(series)][ratio < 1]
+
+
+def _times(ratio: float, series: Series) -> str:
+    """The factor where one is said, else nothing."""
+    if ratio >= TIMES:
+        return f"{ratio:.3g}"
+    if 0 < ratio <= 1 / TIMES and quantity_of(series) in INVERTED:
+        return f"{1 / ratio:.3g}"
+    return ""
 
 
 def quantity_of(series: Series) -> str:

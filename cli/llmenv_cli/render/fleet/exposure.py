@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmenv_cli.render.blocks import Section
+from llmenv_cli.render.blocks import Paragraph, Section
 from llmenv_cli.render.fleet import words
 
 if TYPE_CHECKING:
@@ -15,11 +15,41 @@ if TYPE_CHECKING:
 
 
 def exposures(rows: Sequence[ExposureRow], *, machines: int, texts: Texts) -> Section:
-    """Confirmed ones first; `machines` is how many there are, 0 where that is not known."""
-    ranked = sorted(rows, key=lambda row: (not row.reproduced, is_refuted(row), -len(row.exposed)))
+    """What was tried, confirmed ones first; `machines` is how many there are, 0 where that is not known."""
+    tried = [row for row in rows if row.reproduced or row.not_reproduced]
+    ranked = sorted(tried, key=lambda row: (not row.reproduced, is_refuted(row), -len(row.exposed)))
     between = texts.say("word.sentence_separator")
     items = [between.join(_sentences(row, machines, texts)) for row in ranked]
-    return Section(texts.say("fleet.exposures"), tuple(words.bullets(items, texts)))
+    untried = _untried([row for row in rows if row not in tried], texts)
+    return Section(
+        texts.say("fleet.exposures"),
+        tuple(words.bullets(items, texts)),
+        (untried,) if untried.blocks else (),
+    )
+
+
+def _untried(rows: Sequence[ExposureRow], texts: Texts) -> Section:
+    """A row an issue, the most severe first."""
+    columns = (
+        words.column("issue", texts),
+        words.column("severity", texts),
+        words.column("machines", texts, is_number=True),
+        words.column("what", texts, wraps=True),
+        words.column("affected", texts, wraps=True),
+    )
+    ranked = sorted(rows, key=lambda row: (-words.severity_of(row.issue_id), -len(row.exposed)))
+    cells = [
+        (
+            row.issue_id,
+            words.severity(row.issue_id, texts),
+            str(len(row.exposed)),
+            words.issue_words(row.issue_id, texts)[0],
+            words.names(row.versions, texts),
+        )
+        for row in ranked
+    ]
+    note = (Paragraph(texts.say("fleet.untried_note")),) if cells else ()
+    return Section(texts.say("fleet.untried_title"), (*note, *words.table(columns, cells, texts)))
 
 
 def certainty(row: ExposureRow) -> str:

@@ -76,7 +76,7 @@ def fleet_report(
         changes(answer, texts),
         outliers(answer, texts),
         unsteady(answer, texts),
-        chips(answer, texts),
+        chips(answer, by, texts),
         packages(answer, texts),
         exposures(answer.exposures, machines=answer.coverage.machines, texts=texts),
         drift(answer, texts),

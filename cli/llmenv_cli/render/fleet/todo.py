@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
+from llmenv.catalog import known_issues
 from llmenv.catalog.status import WORDS
 from llmenv.fleet.v1.fleet_report_pb2 import AXIS_UNSPECIFIED, JUDGEMENT_WORSE, VerdictEffectRow
 
 from llmenv_cli.fleet_verdict import blocking, failing
 from llmenv_cli.render.blocks import Bullets, Paragraph, Section
 from llmenv_cli.render.fleet import words
-from llmenv_cli.render.fleet.causes import supported
-from llmenv_cli.render.fleet.difference import difference
+from llmenv_cli.render.fleet.causes import explains, identity, supported
+from llmenv_cli.render.fleet.difference import quantity_of
 from llmenv_cli.render.fleet.findings import remedy
-from llmenv_cli.render.fleet.outliers import outlier_sentence
+from llmenv_cli.render.fleet.outliers import by_machine, outlier_sentence
 from llmenv_cli.render.sections.wording import closed, title, titles, when
 
 if TYPE_CHECKING:
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
     from llmenv.fleet.v1.fleet_report_pb2 import (
         Axis,
         ChangeRow,
-        EffectRow,
         FindingRow,
         GetFleetReportResponse,
+        Series,
     )
 
     from llmenv_cli.render.blocks import Block
 
 # More than this nobody does in a week; the sections have the rest.
 MOST_ITEMS = 15
+SEVERE = known_issues.SEVERITIES.index("high")
 
 
 def todo(answer: GetFleetReportResponse, by: Axis.ValueType, texts: Texts) -> Section:
@@ -57,10 +58,9 @@ def _items(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
     yield from _exposures(answer, texts)
     yield from _effects(answer, texts)
     yield from _changes(answer, texts)
-    for outlier in answer.outliers:
-        if outlier.judgement == JUDGEMENT_WORSE:
-            sentence = outlier_sentence(outlier, texts)
-            yield texts.say("todo.outlier", machine=outlier.hostname, sentence=closed(sentence, texts))
+    for outlier in by_machine(row for row in answer.outliers if row.judgement == JUDGEMENT_WORSE):
+        sentence = closed(outlier_sentence(outlier, texts), texts)
+        yield texts.say("todo.outlier", machine=outlier[0].hostname, sentence=sentence)
     if answer.coverage.silent:
         silent = (machine.hostname for machine in answer.coverage.silent)
         yield texts.say("todo.silent", machines=words.names(silent, texts))
@@ -95,11 +95,11 @@ def _unproved(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
 
 
 def _exposures(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
-    """Those that no finding above says already."""
+    """Those that spoil a training, and that no finding above says already."""
     said = {(row.remedy_id, hostname) for row in failing(answer) for hostname in row.hostnames}
     for row in answer.exposures:
         machines = [name for name in row.reproduced if (row.issue_id, name) not in said]
-        if not machines:
+        if not machines or words.severity_of(row.issue_id) < SEVERE:
             continue
         issue, helps = words.issue_words(row.issue_id, texts)
         yield texts.say(
@@ -113,69 +113,106 @@ def _exposures(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
 
 
 def _effects(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
-    """One item a change of version, whatever it made worse."""
-    rows: list[EffectRow | VerdictEffectRow] = [*answer.verdict_effects, *answer.effects]
-    worse = [row for row in rows if row.judgement == JUDGEMENT_WORSE]
-    worse.sort(key=lambda row: (row.package, row.baseline, row.candidate))
-    for key, group in itertools.groupby(worse, key=lambda row: (row.package, row.baseline, row.candidate)):
-        same_change = list(group)
-        others = {words.package_name(name) for row in same_change for name in row.confounded_with}
-        yield texts.say(
-            "todo.effect_confounded" if others else "todo.effect",
-            package=words.package_name(key[0]),
-            baseline=key[1],
-            candidate=key[2],
-            what=words.names(
-                (_worse(row, texts) for row in same_change), texts, most=3, separator="word.clause_separator"
-            ),
-            **({"others": words.names(sorted(others), texts)} if others else {}),
-        )
+    """One item a change of version, those with nothing else changed first, then what these do not say."""
+    rows: list[words.Effect] = [*answer.verdict_effects, *answer.effects]
+    worse = sorted((row for row in rows if row.judgement == JUDGEMENT_WORSE), key=_weight)
+    plain = [row for row in worse if not row.confounded_with]
+    explained = {_subject(row) for row in plain}
+    confounded = [row for row in worse if row.confounded_with and _subject(row) not in explained]
+    in_use = {(row.package, row.version): row.machines for row in answer.packages}
+    for same_change in (*_by_change(plain), *_by_change(confounded)):
+        first = same_change[0]
+        machines = in_use.get((first.package, first.candidate))
+        if machines != 0:
+            yield _effect(same_change, machines, texts)
 
 
-def _worse(row: EffectRow | VerdictEffectRow, texts: Texts) -> str:
+def _weight(row: words.Effect) -> int:
+    """Verdicts first, then what a training waits for, then errors and losses."""
+    return 0 if isinstance(row, VerdictEffectRow) else 1 + _is_value(row.series)
+
+
+def _by_change(rows: list[words.Effect]) -> list[list[words.Effect]]:
+    groups: dict[tuple[str, ...], list[words.Effect]] = {}
+    for row in rows:
+        groups.setdefault((row.package, row.baseline, row.candidate), []).append(row)
+    return list(groups.values())
+
+
+def _subject(row: words.Effect) -> tuple[str, ...]:
+    if isinstance(row, VerdictEffectRow):
+        return row.check_name, row.device
+    return words.series_key(row.series)
+
+
+def _effect(rows: list[words.Effect], machines: int | None, texts: Texts) -> str:
+    first = rows[0]
+    others = sorted({words.package_name(name) for row in rows for name in row.confounded_with})
+    values: dict[str, object] = {
+        "package": words.package_name(first.package),
+        "baseline": first.baseline,
+        "candidate": first.candidate,
+        "what": words.names(
+            (_worse(row, texts) for row in rows), texts, most=3, separator="word.clause_separator"
+        ),
+    }
+    if others:
+        return texts.say("todo.effect_confounded", others=words.names(others, texts), **values)
+    if machines is None:
+        return texts.say("todo.effect", **values)
+    return texts.say("todo.effect_in_use", count=machines, **values)
+
+
+def _worse(row: words.Effect, texts: Texts) -> str:
     if isinstance(row, VerdictEffectRow):
         return texts.say("todo.check_fails", check=title(row.check_name, texts))
-    return texts.say(
-        "todo.figure",
-        measured=words.measured(row.series, texts),
-        difference=difference(row.ratio.value, row.series, texts),
-    )
+    return words.figure(row.series, row.ratio.value, texts)
 
 
 def _changes(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
-    """One item a series and best supported cause, whichever machines have it."""
-    found: dict[tuple[str, ...], list[ChangeRow]] = {}
-    for row in answer.changes:
-        if row.judgement == JUDGEMENT_WORSE and not row.is_suspected:
-            top = row.causes[0] if row.causes else None
-            cause = (top.kind, top.name, top.before, top.after) if top is not None else (row.machine_id,)
-            series = (row.series.check_name, row.series.case_name, row.series.measurement, row.series.device)
-            found.setdefault((*series, *cause), []).append(row)
-    for rows in found.values():
-        first = rows[0]
-        since = min((row.changed_at for row in rows), key=lambda time: time.ToNanoseconds())
-        yield texts.say(
-            "todo.change",
-            machines=words.names((row.hostname for row in rows), texts, most=4),
-            measured=words.measured(first.series, texts),
-            difference=_spread(rows, texts),
-            since=when(since),
-            cause=closed(supported(first.causes[0], texts), texts)
-            if first.causes
-            else texts.say("fleet.no_cause"),
-        )
+    """One item a cause that explains several machines; the machines that none explains are one together."""
+    worse = [row for row in answer.changes if row.judgement == JUDGEMENT_WORSE and not row.is_suspected]
+    explained: dict[object, list[ChangeRow]] = {}
+    for row in worse:
+        if row.causes and explains(row.causes[0]):
+            explained.setdefault(identity(row.causes, most=1), []).append(row)
+    for rows in explained.values():
+        yield _change(rows, texts)
+    others = [row for row in worse if not (row.causes and explains(row.causes[0]))]
+    if others:
+        what = words.names(_figures(others, texts), texts, most=3, separator="word.clause_separator")
+        machines = words.names((row.hostname for row in others), texts, most=4)
+        yield texts.say("todo.change_unexplained", machines=machines, what=what)
 
 
-def _spread(rows: list[ChangeRow], texts: Texts) -> str:
-    """The change of one machine, or the largest of several."""
-    largest = max((row.ratio.value for row in rows), key=lambda ratio: abs(ratio - 1))
-    said = difference(largest, rows[0].series, texts)
-    return said if len(rows) == 1 else texts.say("todo.spread", difference=said)
+def _change(rows: list[ChangeRow], texts: Texts) -> str:
+    since = min((row.changed_at for row in rows), key=lambda time: time.ToNanoseconds())
+    return texts.say(
+        "todo.change",
+        machines=words.names((row.hostname for row in rows), texts, most=4),
+        since=when(since),
+        what=words.names(_figures(rows, texts), texts, most=3, separator="word.clause_separator"),
+        cause=closed(supported(rows[0].causes[0], texts), texts),
+    )
+
+
+def _figures(rows: list[ChangeRow], texts: Texts) -> list[str]:
+    """Each series once, by its largest change; what a training waits for before errors and losses."""
+    largest: dict[tuple[str, ...], ChangeRow] = {}
+    for row in sorted(rows, key=lambda row: (_is_value(row.series), -abs(row.ratio.value - 1))):
+        largest.setdefault(words.series_key(row.series), row)
+    return [words.figure(row.series, row.ratio.value, texts) for row in largest.values()]
+
+
+def _is_value(series: Series) -> bool:
+    return quantity_of(series) == "value"
 
 
 def _flaky(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
-    by_machine: dict[str, list[str]] = {}
+    """One item a check."""
+    machines: dict[str, list[str]] = {}
     for row in answer.flaky:
-        by_machine.setdefault(row.hostname, []).append(row.check_name)
-    for hostname, checks in by_machine.items():
-        yield texts.say("todo.flaky", machine=hostname, checks=titles(dict.fromkeys(checks), texts))
+        machines.setdefault(row.check_name, []).append(row.hostname)
+    for check, hostnames in machines.items():
+        named = words.names(hostnames, texts, most=4)
+        yield texts.say("todo.flaky", machines=named, check=title(check, texts))

@@ -9,6 +9,7 @@ from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
 from llmenv_cli.render import numbers
 from llmenv_cli.render.blocks import Bullets, Column, Grid, Paragraph
+from llmenv_cli.render.fleet.difference import difference
 from llmenv_cli.render.sections.wording import title
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ REAL = (messages.JUDGEMENT_WORSE, messages.JUDGEMENT_BETTER)
 # Names in one sentence, and rows of one table; what is left out is counted where it is.
 MOST_NAMES = 8
 MOST_ROWS = 40
+MOST_SENTENCES = 20
 
 
 def judgement(given: messages.Judgement.ValueType, texts: Texts) -> str:
@@ -71,6 +73,18 @@ def measured(series: messages.Series, texts: Texts, *, with_device: bool = True)
     return texts.say("word.on_device", what=said, device=series.device) if with_device else said
 
 
+def series_key(series: messages.Series) -> tuple[str, ...]:
+    """What people take for the same series."""
+    return series.check_name, series.case_name, series.measurement, series.device
+
+
+def figure(series: messages.Series, ratio: float, texts: Texts) -> str:
+    """Such as "Network training: steps per second (mps) 11 % slower"."""
+    return texts.say(
+        "todo.figure", measured=measured(series, texts), difference=difference(ratio, series, texts)
+    )
+
+
 def variant(chip: messages.Variant, texts: Texts) -> str:
     """Such as "Apple M2 Ultra, 60 GPU cores, 64 GiB"."""
     parts = [chip.chip]
@@ -79,6 +93,16 @@ def variant(chip: messages.Variant, texts: Texts) -> str:
     if chip.HasField("memory_bytes"):
         parts.append(numbers.memory(chip.memory_bytes))
     return texts.say("word.list_separator").join(parts)
+
+
+def short_variant(chip: messages.Variant) -> str:
+    """The same for a column whose title says what stands where: "M2 Ultra, 60, 64 GiB"."""
+    parts = [chip.chip.removeprefix("Apple ")]
+    if chip.HasField("gpu_cores"):
+        parts.append(str(chip.gpu_cores))
+    if chip.HasField("memory_bytes"):
+        parts.append(numbers.memory(chip.memory_bytes))
+    return ", ".join(parts)
 
 
 def package_name(package: str) -> str:
@@ -99,6 +123,18 @@ def issue_words(issue_id: str, texts: Texts) -> tuple[str, str]:
     return texts.pick(issue.title).rstrip(".。"), texts.pick(issue.remedy)
 
 
+def severity_of(issue_id: str) -> int:
+    """From 0, info, up; what a newer catalogue has may be the worst."""
+    issue = known_issues.find(issue_id)
+    severities = known_issues.SEVERITIES
+    return severities.index(issue.severity) if issue is not None else len(severities)
+
+
+def severity(issue_id: str, texts: Texts) -> str:
+    issue = known_issues.find(issue_id)
+    return texts.say(f"severity.{issue.severity}") if issue is not None else texts.say("word.unknown")
+
+
 def column(
     key: str, texts: Texts, *, is_number: bool = False, wraps: bool = False, is_optional: bool = False
 ) -> Column:
@@ -116,6 +152,6 @@ def table(columns: Sequence[Column], rows: Sequence[tuple[str, ...]], texts: Tex
 def bullets(items: Sequence[str], texts: Texts) -> Iterator[Block]:
     """The same for a list of sentences."""
     if items:
-        yield Bullets(tuple(items[:MOST_ROWS]))
-    if len(items) > MOST_ROWS:
-        yield Paragraph(texts.say("fleet.rows_left_out", count=len(items) - MOST_ROWS))
+        yield Bullets(tuple(items[:MOST_SENTENCES]))
+    if len(items) > MOST_SENTENCES:
+        yield Paragraph(texts.say("fleet.rows_left_out", count=len(items) - MOST_SENTENCES))
