@@ -10,6 +10,7 @@ from llmenv_collector import clock
 from llmenv_collector.fleet_report import (
     cells,
     chips,
+    comparisons,
     coverage,
     drift,
     explain,
@@ -48,7 +49,10 @@ def fleet_report(
     period.lay_out_measurements(connection)
     response.method.CopyFrom(method.method(connection, question))
     if question.needs_measurements:
-        add_measurements(response, connection, question, analysis)
+        measured = add_measurements(response, connection, question, analysis)
+        comparisons.add_comparisons(
+            response, connection, measured, looked_at=looked_at, question=question, analysis=analysis
+        )
     response.method.limits.extend(limits.limits_of(looked_at))
     if question.explain:
         response.explanations.extend(explain.explanations(looked_at, question))
@@ -81,8 +85,8 @@ def add_measurements(
     connection: duckdb.DuckDBPyConnection,
     question: Question,
     analysis: Analysis,
-) -> None:
-    """Cells are read once for every section that compares measurements."""
+) -> cells.Cells:
+    """Cells are read once for every section that compares measurements, and returned."""
     cells.lay_out_contexts(connection)
     measured = cells.read_cells(connection)
     if "chips" in question.sections:
@@ -99,3 +103,4 @@ def add_measurements(
             response.method.reference.CopyFrom(judged.reference)
         if definitions.other_results:
             response.method.set_aside.add(reason="other_definition", results=definitions.other_results)
+    return measured
