@@ -106,13 +106,11 @@ def is_within(operator: str, public: Version, bound: Version) -> bool:
         return public >= bound
     if operator == "<=":
         return public <= bound
-    same_release = public.release == bound.release
+    # Of the very release that is named, neither what comes before it nor what is put after it counts.
+    is_of_it = public.release == bound.release and not bound.is_before_release
     if operator == "<":
-        return public < bound and not (
-            public.is_before_release and not bound.is_before_release and same_release
-        )
-    # 2.10.0.post1 is no later version than 2.10.0 for whoever wants one.
-    return public > bound and not (public.post >= 0 > bound.post and same_release)
+        return public < bound and not (is_of_it and public.is_before_release and public.post == bound.post)
+    return public > bound and not (is_of_it and public.post >= 0 > bound.post)
 
 
 def equals(found: Version, wanted: str) -> bool:
