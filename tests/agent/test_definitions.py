@@ -123,7 +123,9 @@ def test_parameter_of_another_type_is_refused(overrides: dict[str, object]) -> N
 @pytest.mark.parametrize("value", [float("nan"), float("-inf"), [float("nan")], {"deep": float("inf")}])
 def test_parameter_that_is_not_finite_is_refused(value: object) -> None:
     """Every figure is within a bound that is no number, and JSON has no word for one."""
-    with pytest.raises(DefinitionError, match="adds_up: parameter anything must be JSON with finite numbers, not "):
+    with pytest.raises(
+        DefinitionError, match="adds_up: parameter anything must be JSON with finite numbers, not "
+    ):
         parsed(GOOD.replace('"steps": 100', '"steps": 100, "anything": None')).complete({"anything": value})
 
 

@@ -165,7 +165,9 @@ def test_a_spool_whose_pages_are_damaged_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(3_600)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.integers(min_value=0, max_value=(1 << 24) - 1), flipped=st.integers(min_value=1, max_value=255))
+@given(
+    place=st.integers(min_value=0, max_value=(1 << 24) - 1), flipped=st.integers(min_value=1, max_value=255)
+)
 @example(place=16_387, flipped=1)  # 257 rows where there is one
 def test_any_byte_may_be_wrong(whole: Whole, place: int, flipped: int) -> None:
     """What leaves is what was written, or a tombstone; else the file was set aside, or is refused."""
