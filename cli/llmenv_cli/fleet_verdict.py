@@ -32,8 +32,10 @@ if TYPE_CHECKING:
         FindingRow,
         GetFleetReportResponse,
         HealthRow,
+        Method,
         VerdictEffectRow,
     )
+    from llmenv.fleet.v1.result_pb2 import Sentence
 
 FAILING = frozenset({"fail", "error", "timeout", "crash"})
 
@@ -96,7 +98,7 @@ def comparison_verdict(answer: CompareFleetResponse, *, sides: tuple[str, str], 
     )
     nothing = not (answer.effects or answer.verdict_effects or answer.differences)
     partial = [texts.say("partial.compare")] if nothing else []
-    partial += [texts.say("partial.limit", limit=texts.sentence(limit)) for limit in answer.method.limits]
+    partial += list(_cuts(answer.method, texts))
     return _verdict(wrong, tuple(partial))
 
 
@@ -151,6 +153,17 @@ def _wrong(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
         yield texts.say("regression.changes", machines=names(changes, texts))
 
 
+def is_cut(limit: Sentence) -> bool:
+    """Whether a limit left out a part of a section; others say what was asked or how old it is."""
+    return "section" in limit.values
+
+
+def _cuts(method: Method, texts: Texts) -> Iterator[str]:
+    for limit in method.limits:
+        if is_cut(limit):
+            yield texts.say("partial.limit", limit=texts.sentence(limit))
+
+
 def _partial(answer: GetFleetReportResponse, by: Axis.ValueType, texts: Texts) -> Iterator[str]:
     from llmenv_cli.render.fleet.words import names
 
@@ -159,8 +172,7 @@ def _partial(answer: GetFleetReportResponse, by: Axis.ValueType, texts: Texts) -
         yield texts.say("partial.nobody")
     elif silent:
         yield texts.say("partial.silent", count=len(silent), machines=names(silent, texts))
-    for limit in answer.method.limits:
-        yield texts.say("partial.limit", limit=texts.sentence(limit))
+    yield from _cuts(answer.method, texts)
     asks_for_changes = by in {AXIS_UNSPECIFIED, AXIS_MACHINE}
     if asks_for_changes and answer.coverage.reporting and not answer.method.HasField("changes_analysed_at"):
         yield texts.say("partial.changes")

@@ -65,7 +65,12 @@ def test_all_is_well(llmenv: Callable[..., Any], logged_in: Any, quiet_report: A
             "",
         ),
         ({"coverage": {"silent": [{"hostname": "air-7"}]}}, PARTIAL, "no run in this period of air-7"),
-        ({"method": {"limits": [{"text": "Only 5.", "template": "Only {n}."}]}}, PARTIAL, "Partial: Only 5."),
+        (
+            {"method": {"limits": [{"text": "Of 9 the first 5.", "values": {"section": "chips"}}]}},
+            PARTIAL,
+            "the first 5",
+        ),
+        ({"method": {"limits": [{"text": "Only 30 days.", "values": {"days": "30"}}]}}, FINE, ""),
         ({"coverage": {"silent": [{"hostname": "air-7"}]}, "findings": [failure()]}, WRONG, "air-7"),
     ],
 )

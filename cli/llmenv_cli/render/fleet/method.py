@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmenv_cli.fleet_verdict import is_cut
 from llmenv_cli.render import numbers
 from llmenv_cli.render.blocks import Bullets, Paragraph, Section, Verbatim
 from llmenv_cli.render.fleet import words
@@ -45,7 +46,8 @@ def explanations(rows: Sequence[Explanation], texts: Texts) -> Section:
 
 def _items(judged: Method, empty: Sequence[str], texts: Texts, *, knows_changes: bool) -> Iterator[str]:
     for limit in judged.limits:
-        yield texts.say("fleet.method_limit", limit=texts.sentence(limit))
+        said = texts.sentence(limit)
+        yield texts.say("fleet.method_limit", limit=said) if is_cut(limit) else said
     if empty:
         yield texts.say("fleet.method_empty", sections=words.names(empty, texts, most=len(empty)))
     if knows_changes:
