@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "llmenv_cli.commands.run:runs",
     "sql": "llmenv_cli.commands.sql:sql",
     "plan": "llmenv_cli.commands.plan:plan",
+    "stats": "llmenv_cli.commands.stats:stats",
 }
 
 

@@ -147,6 +147,7 @@ class FleetServicer(services.FleetServiceServicer):
         self.report = report_messages.GetFleetReportResponse()
         self.comparison = report_messages.CompareFleetResponse()
         self.upgrade = report_messages.CheckUpgradeResponse()
+        self.self_test = report_messages.SelfTestStatisticsResponse()
         self.page_parts: list[bytes] = []
         self.ledger = messages.GetDeliveryResponse()
         self.query_parts: list[messages.QueryResponse] = []
@@ -222,6 +223,12 @@ class FleetServicer(services.FleetServiceServicer):
     ) -> report_messages.CheckUpgradeResponse:
         self._admit(request, context)
         return self.upgrade
+
+    def SelfTestStatistics(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> report_messages.SelfTestStatisticsResponse:
+        self._admit(request, context)
+        return self.self_test
 
     def GetDelivery(self, request: Any, context: grpc.ServicerContext) -> messages.GetDeliveryResponse:  # noqa: N802
         self._admit(request, context)

@@ -55,6 +55,8 @@ def test_the_commands_are_these() -> None:
         "llmenv run list",
         "llmenv run show",
         "llmenv sql",
+        "llmenv stats",
+        "llmenv stats selftest",
     ]
 
 

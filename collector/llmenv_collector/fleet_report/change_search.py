@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmenv_collector.statistics.bootstrap import ratio_interval
 from llmenv_collector.statistics.change_points import (
     MIN_POINTS,
     PERMUTATIONS,
@@ -23,7 +22,7 @@ from llmenv_collector.statistics.change_points import (
     suspicions,
 )
 from llmenv_collector.statistics.energy import block_length
-from llmenv_collector.statistics.nested import Nested
+from llmenv_collector.statistics.grouped import paired_results_ratio_interval
 from llmenv_collector.statistics.stratified_ranks import stratified_rank_sum_p
 
 if TYPE_CHECKING:
@@ -122,13 +121,8 @@ def described(
     rng: Generator,
 ) -> Change:
     before, after = series.values[start:index], series.values[index:end]
-    ratio = ratio_interval(
-        Nested.of([[[value] for value in after.tolist()]]),
-        baseline=Nested.of([[[value] for value in before.tolist()]]),
-        rng=rng,
-        confidence=CONFIDENCE,
-        resamples=RESAMPLES,
-        about="machines",
+    ratio = paired_results_ratio_interval(
+        [(np.log(after), np.log(before))], rng=rng, confidence=CONFIDENCE, resamples=RESAMPLES
     )
     return Change(
         index=index,

@@ -26,9 +26,8 @@ from llmenv_collector.fleet_report import method, period
 from llmenv_collector.fleet_report.cells import lay_out_contexts, read_cells
 from llmenv_collector.fleet_report.hypotheses import measured_judgement
 from llmenv_collector.fleet_report.rows import estimate_message
-from llmenv_collector.fleet_report.sides import RESAMPLES, singles
-from llmenv_collector.statistics.bootstrap import paired_ratio_interval
-from llmenv_collector.statistics.nested import Nested
+from llmenv_collector.fleet_report.sides import RESAMPLES
+from llmenv_collector.statistics.grouped import paired_results_ratio_interval
 from llmenv_collector.statistics.proportions import clopper_pearson
 from llmenv_collector.statistics.stratified_ranks import stratified_rank_sum_p
 
@@ -199,12 +198,11 @@ def judged_halves(
     ratio = float(np.median(candidate) / np.median(baseline))
     if p_value > terms.level or abs(math.log(ratio)) < math.log1p(terms.minimum_effect):
         return messages.JUDGEMENT_INCONCLUSIVE
-    interval = paired_ratio_interval(
-        [(Nested.of([singles(candidate)]), Nested.of([singles(baseline)]))],
+    interval = paired_results_ratio_interval(
+        [(np.log(candidate), np.log(baseline))],
         rng=rng,
         confidence=terms.confidence,
         resamples=RESAMPLES,
-        about="machines",
     )
     return measured_judgement(
         interval,

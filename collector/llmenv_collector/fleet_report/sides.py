@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
-from llmenv_collector.statistics.bootstrap import paired_ratio_interval, ratio_interval
-from llmenv_collector.statistics.grouped import median_ratio_interval, stratified_median_ratio_interval
-from llmenv_collector.statistics.nested import Nested
+from llmenv_collector.statistics.grouped import (
+    median_ratio_interval,
+    paired_results_ratio_interval,
+    stratified_median_ratio_interval,
+)
 from llmenv_collector.statistics.paired import signed_rank_p
 from llmenv_collector.statistics.stratified_ranks import stratified_rank_sum_p
 
@@ -121,12 +123,11 @@ def compare_pairs(
             for one, other in zip(candidate, baseline, strict=True)
         ]
         p_value = stratified_rank_sum_p(runs)
-        ratio = paired_ratio_interval(
-            [(Nested.of([singles(one)]), Nested.of([singles(other)])) for one, other in runs],
+        ratio = paired_results_ratio_interval(
+            [(np.log(one), np.log(other)) for one, other in runs],
             rng=rng,
             confidence=confidence,
             resamples=RESAMPLES,
-            about="machines",
         )
     return Difference(ratio, p_value, messages.PAIRING_WITHIN_MACHINE, candidate, baseline)
 
@@ -161,21 +162,11 @@ def compare_two(
 ) -> Difference:
     """One machine against another one, by their results: it holds for these two."""
     values = [np.concatenate([cells.values_of(row) for row in rows]) for rows in (candidate, baseline)]
-    ratio = ratio_interval(
-        Nested.of([singles(values[0])]),
-        baseline=Nested.of([singles(values[1])]),
-        rng=rng,
-        confidence=confidence,
-        resamples=RESAMPLES,
-        about="machines",
+    ratio = paired_results_ratio_interval(
+        [(np.log(values[0]), np.log(values[1]))], rng=rng, confidence=confidence, resamples=RESAMPLES
     )
     p_value = stratified_rank_sum_p([(values[0], values[1])])
     return Difference(ratio, p_value, messages.PAIRING_UNSPECIFIED, candidate, baseline)
-
-
-def singles(values: NDArray[np.float64]) -> list[list[float]]:
-    """Runs of one value each."""
-    return [[value] for value in values.tolist()]
 
 
 def medians_by(groups: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:

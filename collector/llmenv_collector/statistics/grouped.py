@@ -58,6 +58,36 @@ def _beta_quantile(share: float, rank: int, n: int) -> float:
     return beta_quantile(share, rank, n - rank + 1)
 
 
+def paired_results_ratio_interval(
+    pairs: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    *,
+    rng: Generator,
+    confidence: float = 0.95,
+    resamples: int = 1_000,
+) -> Estimate:
+    """Median over these very machines of the ratio of their medians, for pairs of (candidate, baseline).
+
+    Each side of a pair is the logarithms of one machine's results, shape (n,).  It is what
+    `bootstrap.paired_ratio_interval` says about these machines where runs have one trial each.
+    A side of one result borrows the spread of the others; none of two leaves the interval unbounded.
+    ValueError: no pair, or a side without result.
+    """
+    sides = [side for pair in pairs for side in pair]
+    if not sides or not all(side.size for side in sides):
+        raise ValueError("A ratio needs both sides of a pair.")
+    units = Units.of_groups(sides)
+    middles = np.array([np.median(side) for side in sides])
+    centre = float(np.median(middles[::2] - middles[1::2]))
+    if not units.degrees:
+        return Estimate(math.exp(centre), 0.0, math.inf)
+    strayed = np.stack([_deviations(side, units, rng=rng, resamples=resamples) for side in sides], axis=1)
+    drawn = middles[::2] + strayed[:, ::2] - middles[1::2] - strayed[:, 1::2]
+    tail = (1 - confidence) / 2
+    deviations = np.quantile(np.median(drawn, axis=1) - centre, [tail, 1 - tail])
+    low, high = deviations * units.widening(confidence)
+    return Estimate(math.exp(centre), math.exp(centre + min(low, 0.0)), math.exp(centre + max(high, 0.0)))
+
+
 def stratified_median_ratio_interval(
     strata: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
     *,

@@ -8,8 +8,12 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from llmenv_collector.statistics.bootstrap import stratified_ratio_interval
-from llmenv_collector.statistics.grouped import median_ratio_interval, stratified_median_ratio_interval
+from llmenv_collector.statistics.bootstrap import paired_ratio_interval, stratified_ratio_interval
+from llmenv_collector.statistics.grouped import (
+    median_ratio_interval,
+    paired_results_ratio_interval,
+    stratified_median_ratio_interval,
+)
 from llmenv_collector.statistics.nested import Nested
 from llmenv_collector.statistics.ranks import average_ranks
 from llmenv_collector.statistics.stratified_ranks import EXACT_UP_TO, stratified_rank_sum_p
@@ -110,9 +114,22 @@ def test_grouped_intervals_are_those_of_the_bootstrap() -> None:
         tuple(Nested.of([[[math.exp(value)]] for value in side]) for side in stratum) for stratum in strata
     ]
     nested = stratified_ratio_interval(sides, rng=rng, resamples=20_000)
-    assert grouped.value == pytest.approx(nested.value)
+    assert grouped.value == pytest.approx(nested.value, rel=1e-3)
     assert grouped.low == pytest.approx(nested.low, abs=0.002)
     assert grouped.high == pytest.approx(nested.high, abs=0.002)
+
+
+@pytest.mark.parametrize("results", [[(12, 9)], [(8, 8), (1, 12), (20, 5)]])
+def test_intervals_of_few_machines_are_those_of_the_bootstrap(results: list[tuple[int, int]]) -> None:
+    """About these very machines, by their results; a side of one result borrows the spread of the others."""
+    rng = np.random.default_rng(7)
+    pairs = [(rng.normal(0.1, 0.02, one), rng.normal(0, 0.02, other)) for one, other in results]
+    grouped = paired_results_ratio_interval(pairs, rng=rng, resamples=20_000)
+    sides = [tuple(Nested.of([[[math.exp(value)] for value in side]]) for side in pair) for pair in pairs]
+    nested = paired_ratio_interval(sides, rng=rng, resamples=20_000, about="machines")
+    assert grouped.value == pytest.approx(nested.value, rel=1e-3)
+    assert grouped.low == pytest.approx(nested.low, abs=0.003)
+    assert grouped.high == pytest.approx(nested.high, abs=0.003)
 
 
 @pytest.mark.parametrize("machines", [13, 20, 101])
