@@ -153,7 +153,8 @@ def page(text: str, *, status: int = 200) -> web.Response:
 
 
 def login_page(request: web.Request, place: str, *, trouble: str = "") -> web.Response:
-    text = live_page.login(language=language_of(request), place=place, trouble=trouble)
+    _, _, chosen = place.partition("?lang=")
+    text = live_page.login(language=chosen or language_of(request), place=place, trouble=trouble)
     return page(text, status=401 if trouble else 200)
 
 

@@ -17,7 +17,8 @@ def add(response: web.StreamResponse) -> None:
             "Content-Security-Policy": html.live_policy(),
             "X-Content-Type-Options": "nosniff",
             "X-Frame-Options": "DENY",
-            "Referrer-Policy": "no-referrer",
+            # Not none at all: a browser then hides from us which page a form was sent from.
+            "Referrer-Policy": "same-origin",
             "Cache-Control": "no-store",
             "Cross-Origin-Opener-Policy": "same-origin",
             "Cross-Origin-Resource-Policy": "same-origin",

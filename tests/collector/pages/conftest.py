@@ -13,10 +13,10 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE_MS = 120_000
+PATIENCE_MS = 60_000
 """For what takes a moment on a machine that has nothing else to do."""
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 SERIOUS = {"serious", "critical"}
@@ -29,6 +29,11 @@ class Opened:
     page: Page
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+
+    def hear(self, message: ConsoleMessage) -> None:
+        """Errors and warnings; a hint to developers is none."""
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,7 @@ def opened(
         page = own.new_page()
         watched = Opened(page)
         page.on("request", lambda request: watched.requests.append(request.url))
-        page.on("console", lambda message: watched.complaints.append(message.text))
+        page.on("console", watched.hear)
         page.on("pageerror", lambda error: watched.complaints.append(str(error)))
         page.goto(address)
         yield watched
