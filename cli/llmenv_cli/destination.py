@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -34,11 +35,10 @@ def write_bytes(parts: Iterable[bytes], file: Path | None) -> None:
             stream.writelines(parts)
         unfinished.replace(file)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise UsageError(f"{file} cannot be written: {error.strerror}.") from error
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 def require_no_terminal(file: Path | None, *, output_format: str) -> None:

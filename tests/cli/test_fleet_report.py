@@ -250,6 +250,32 @@ def test_a_report_in_a_file_is_that_on_stdout(
     assert [one.name for one in tmp_path.iterdir() if one.name.startswith("report")] == ["report"]
 
 
+def test_a_file_that_cannot_be_written_stays_as_it_was(
+    llmenv: Callable[..., Any], logged_in: Any, quiet_report: Any, tmp_path: Path
+) -> None:
+    """Something stands where it would be put together: one sentence."""
+    logged_in.servicer.report = quiet_report
+    file = tmp_path / "report"
+    file.write_text("last week's")
+    (tmp_path / "report.part").mkdir()
+    written = llmenv("fleet", "report", "--format", "md", "--output", str(file))
+    assert (written.code, written.out) == (2, "")
+    assert written.err == f"llmenv: {file} cannot be written: Is a directory.\n"
+    assert file.read_text() == "last week's"
+
+
+def test_a_page_that_breaks_off_is_no_file(
+    llmenv: Callable[..., Any], logged_in: Any, tmp_path: Path
+) -> None:
+    """Half a page is not kept."""
+    logged_in.servicer.page_parts = [b"<!doctype html>", 7]
+    file = tmp_path / "fleet.html"
+    broken = llmenv("fleet", "report", "--format", "html", "--output", str(file))
+    assert broken.code == 3
+    assert "failed" in broken.err
+    assert [one.name for one in tmp_path.iterdir() if "html" in one.name] == []
+
+
 def test_a_quiet_fleet_has_nothing_to_do(
     llmenv: Callable[..., Any], golden: Any, logged_in: Any, quiet_report: Any
 ) -> None:

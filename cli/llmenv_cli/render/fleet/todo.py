@@ -113,12 +113,14 @@ def _exposures(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
 
 
 def _effects(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
-    """One item a change of version, those with nothing else changed first, then what these do not say."""
+    """One item a change of version, those with nothing else changed first, then what these do not explain."""
     rows: list[words.Effect] = [*answer.verdict_effects, *answer.effects]
     worse = sorted((row for row in rows if row.judgement == JUDGEMENT_WORSE), key=_weight)
     plain = [row for row in worse if not row.confounded_with]
-    explained = {_subject(row) for row in plain}
-    confounded = [row for row in worse if row.confounded_with and _subject(row) not in explained]
+    explained = {_subject(row) for row in plain} | {_change_of(row) for row in plain}
+    confounded = [
+        row for row in worse if row.confounded_with and explained.isdisjoint({_subject(row), _change_of(row)})
+    ]
     in_use = {(row.package, row.version): row.machines for row in answer.packages}
     for same_change in (*_by_change(plain), *_by_change(confounded)):
         first = same_change[0]
@@ -135,8 +137,12 @@ def _weight(row: words.Effect) -> int:
 def _by_change(rows: list[words.Effect]) -> list[list[words.Effect]]:
     groups: dict[tuple[str, ...], list[words.Effect]] = {}
     for row in rows:
-        groups.setdefault((row.package, row.baseline, row.candidate), []).append(row)
+        groups.setdefault(_change_of(row), []).append(row)
     return list(groups.values())
+
+
+def _change_of(row: words.Effect) -> tuple[str, ...]:
+    return row.package, row.baseline, row.candidate
 
 
 def _subject(row: words.Effect) -> tuple[str, ...]:
