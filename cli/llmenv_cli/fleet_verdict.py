@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     )
     from llmenv.fleet.v1.result_pb2 import Sentence
 
+# Hostname, check and status word.
+Verdicts = tuple[str, str, str]
 FAILING = frozenset({"fail", "error", "timeout", "crash"})
 
 
@@ -69,11 +71,18 @@ def failing(answer: GetFleetReportResponse) -> list[FindingRow]:
     return [finding for finding in open_findings(answer) if WORDS.get(finding.status) in FAILING]
 
 
-def blocking(row: HealthRow, answer: GetFleetReportResponse) -> dict[str, str]:
+def excused(answer: GetFleetReportResponse) -> frozenset[Verdicts]:
+    """Verdicts of which somebody took note, whatever their cause on that machine."""
+    return frozenset(_verdicts(acknowledged_findings(answer)) - _verdicts(open_findings(answer)))
+
+
+def blocking(row: HealthRow, excused_verdicts: frozenset[Verdicts]) -> dict[str, str]:
     """Core checks that keep it from being ready, but for those that somebody took note of."""
-    noted = _checks(acknowledged_findings(answer), row.hostname)
-    noted -= _checks(open_findings(answer), row.hostname)
-    return {check: word for check, word in row.readiness.blocking.items() if (check, word) not in noted}
+    return {
+        check: word
+        for check, word in row.readiness.blocking.items()
+        if (row.hostname, check, word) not in excused_verdicts
+    }
 
 
 def verdict_words(row: HealthRow) -> dict[str, str]:
@@ -121,11 +130,11 @@ def _worse(answer: GetFleetReportResponse | CompareFleetResponse) -> list[Effect
     return [row for row in rows if row.judgement == JUDGEMENT_WORSE]
 
 
-def _checks(findings: list[FindingRow], hostname: str) -> set[tuple[str, str]]:
+def _verdicts(findings: list[FindingRow]) -> set[Verdicts]:
     return {
-        (finding.check_name, WORDS.get(finding.status, "unknown"))
+        (hostname, finding.check_name, WORDS.get(finding.status, "unknown"))
         for finding in findings
-        if hostname in finding.hostnames
+        for hostname in finding.hostnames
     }
 
 
@@ -133,7 +142,8 @@ def _wrong(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
     from llmenv_cli.render.fleet.words import names, place, versions
     from llmenv_cli.render.sections.wording import title
 
-    not_ready = [place(row, texts) for row in answer.health if blocking(row, answer)]
+    noted = excused(answer)
+    not_ready = [place(row, texts) for row in answer.health if blocking(row, noted)]
     if not_ready:
         yield texts.say("regression.not_ready", places=names(not_ready, texts))
     checks = [title(finding.check_name, texts) for finding in failing(answer)]

@@ -43,7 +43,7 @@ def test_every_option_is_sent(llmenv: Callable[..., Any], logged_in: Any, tmp_pa
         *("--by", "package", "--package", "Torch", "--baseline", "torch==2.10.0"),
         *("--candidate", "TORCH == 2.11.0", "--where", "labels['room'] = 'b12'", "--check", "ops"),
         *("--check", "peft_lora", "--chip", "Apple M2 Max", "--pin", str(pins), "--min-effect", "2.5%"),
-        *("--fdr", "10 %", "--as-of", "2026-01-31T18:00+01:00", "--since", "1d", "--explain"),
+        *("--fdr", "10 %", "--as-of", "2024-01-31T18:00+01:00", "--since", "1d", "--explain"),
     )
     expected = messages.GetFleetReportRequest(
         where="labels['room'] = 'b12'",
@@ -58,8 +58,8 @@ def test_every_option_is_sent(llmenv: Callable[..., Any], logged_in: Any, tmp_pa
         false_discovery_rate=0.1,
         explain=True,
     )
-    expected.as_of.FromJsonString("2026-01-31T17:00:00Z")
-    expected.since.FromJsonString("2026-01-30T17:00:00Z")
+    expected.as_of.FromJsonString("2024-01-31T17:00:00Z")
+    expected.since.FromJsonString("2024-01-30T17:00:00Z")
     assert request == expected
 
 

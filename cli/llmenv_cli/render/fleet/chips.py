@@ -97,7 +97,9 @@ def _of_series(rows: list[ChipRow], reference: Variant, texts: Texts) -> Section
     blocks = words.table(
         [columns[index] for index in kept], [tuple(row[index] for index in kept) for row in cells], texts
     )
-    return Section(words.measured(rows[0].series, texts), tuple(blocks))
+    asked = {(row.series.definition_hash, row.series.parameters_json) for row in rows}
+    others = (Paragraph(texts.say("fleet.chips_differ")),) if len(asked) > 1 else ()
+    return Section(words.measured(rows[0].series, texts), (*blocks, *others))
 
 
 def _short(chip: Variant) -> str:

@@ -6,6 +6,7 @@ since such a machine is not ready.  What somebody took note of is skipped, with 
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import re
 import xml.etree.ElementTree as ET
@@ -15,9 +16,11 @@ from llmenv.catalog import known_issues
 from llmenv.catalog.status import WORDS
 from llmenv.harmless import REPLACEMENT, harmless
 
-from llmenv_cli.fleet_verdict import blocking, is_acknowledged, verdict_words
+from llmenv_cli.fleet_verdict import Verdicts, blocking, excused, is_acknowledged, verdict_words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from llmenv.catalog.texts import Texts
     from llmenv.fleet.v1.fleet_report_pb2 import FindingRow, GetFleetReportResponse, HealthRow
 
@@ -27,73 +30,89 @@ KINDS = ("failure", "error", "skipped")
 NO_XML = re.compile(r"[\ufffe\uffff\ud800-\udfff]")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Explained:
+    """What explains each verdict, looked up once for a whole fleet."""
+
+    findings: Mapping[Verdicts, FindingRow]
+    excused: frozenset[Verdicts]
+    answer: GetFleetReportResponse
+
+    @classmethod
+    def of(cls, answer: GetFleetReportResponse) -> Explained:
+        """One that nobody took note of before one that somebody did."""
+        ranked = sorted(answer.findings, key=lambda finding: not is_acknowledged(finding, answer))
+        findings = {
+            (hostname, finding.check_name, WORDS.get(finding.status, "unknown")): finding
+            for finding in ranked
+            for hostname in finding.hostnames
+        }
+        return cls(findings=findings, excused=excused(answer), answer=answer)
+
+
 def junit(answer: GetFleetReportResponse, texts: Texts) -> str:
     """The whole document in UTF-8, indented."""
+    explained = Explained.of(answer)
     root = ET.Element("testsuites", name=NAME)
-    for row in answer.health:
-        root.append(_suite(row, answer, texts))
-    for kind, attribute in (("failure", "failures"), ("error", "errors")):
-        root.set(attribute, str(len(root.findall(f".//{kind}"))))
-    root.set("tests", str(len(root.findall(".//testcase"))))
+    root.extend(_suite(row, explained, texts) for row in answer.health)
+    for attribute in ("failures", "errors", "tests"):
+        root.set(attribute, str(sum(int(suite.get(attribute, "0")) for suite in root)))
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
 
 
-def _suite(row: HealthRow, answer: GetFleetReportResponse, texts: Texts) -> ET.Element:
+def _suite(row: HealthRow, explained: Explained, texts: Texts) -> ET.Element:
     name = f"{row.hostname}/{row.environment_name}/{row.device}"
     suite = ET.Element("testsuite", name=_safe(name), hostname=_safe(row.hostname))
     suite.set("timestamp", row.started_at.ToDatetime(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S"))
     properties = ET.SubElement(suite, "properties")
     for key in ("machine_id", "chip", "run_id"):
         ET.SubElement(properties, "property", name=key, value=_safe(getattr(row, key)))
-    blocked = blocking(row, answer)
+    blocked = blocking(row, explained.excused)
     for check, word in verdict_words(row).items():
         case = ET.SubElement(suite, "testcase", name=_safe(check), classname=_safe(name.replace(".", "_")))
-        _judge(case, row, word, answer, texts, is_blocking=check in blocked)
+        finding = explained.findings.get((row.hostname, check, word))
+        is_noted = finding is not None and is_acknowledged(finding, explained.answer)
+        kind = "skipped" if is_noted else _kind(word, is_blocking=check in blocked)
+        _tell(case, kind, word, finding, texts, is_noted=is_noted)
     for kind, attribute in zip(KINDS, ("failures", "errors", "skipped"), strict=True):
         suite.set(attribute, str(len(suite.findall(f"testcase/{kind}"))))
     suite.set("tests", str(len(suite.findall("testcase"))))
     return suite
 
 
-def _judge(
+def _kind(word: str, *, is_blocking: bool) -> str:
+    """The element that says it; none for what works."""
+    if word in {"pass", "warn"}:
+        return ""
+    if word in {"skip", "unknown"} and not is_blocking:
+        return "skipped"
+    return "failure" if word == "fail" else "error"
+
+
+def _tell(
     case: ET.Element,
-    row: HealthRow,
+    kind: str,
     word: str,
-    answer: GetFleetReportResponse,
+    finding: FindingRow | None,
     texts: Texts,
     *,
-    is_blocking: bool,
+    is_noted: bool,
 ) -> None:
-    finding = _finding(row, case.get("name", ""), word, answer)
+    status = texts.say(f"status.{word}")
     reason = texts.sentence(finding.reason) if finding is not None else ""
+    if not kind or word in {"pass", "warn"}:
+        if reason:
+            ET.SubElement(case, "system-out").text = _safe(f"{status}: {reason}")
+        return
     if word == "unknown" and not reason:
         reason = texts.say("checks.never_ran")
-    if word in {"pass", "warn"}:
-        if reason:
-            ET.SubElement(case, "system-out").text = _safe(f"{texts.say(f'status.{word}')}: {reason}")
-        return
-    kind = "failure" if word == "fail" else "error"
-    if finding is not None and is_acknowledged(finding, answer):
-        kind, reason = "skipped", f"{reason} {_note(finding, texts)}".strip()
-    elif word in {"skip", "unknown"} and not is_blocking:
-        kind = "skipped"
-    told = ET.SubElement(case, kind, type=word, message=_safe(reason or texts.say(f"status.{word}")))
+    if finding is not None and is_noted:
+        reason = f"{reason} {_note(finding, texts)}".strip()
+    told = ET.SubElement(case, kind, type=word, message=_safe(reason or status))
     issue = known_issues.find(finding.remedy_id) if finding is not None else None
     if issue is not None:
         told.text = _safe(f"{issue.id}: {texts.pick(issue.remedy)}")
-
-
-def _finding(row: HealthRow, check: str, word: str, answer: GetFleetReportResponse) -> FindingRow | None:
-    """What explains a verdict; one that nobody took note of before one that somebody did."""
-    found = [
-        finding
-        for finding in answer.findings
-        if finding.check_name == check
-        and WORDS.get(finding.status, "unknown") == word
-        and row.hostname in finding.hostnames
-    ]
-    return min(found, key=lambda finding: is_acknowledged(finding, answer), default=None)
 
 
 def _note(finding: FindingRow, texts: Texts) -> str:

@@ -8,7 +8,7 @@ from llmenv.catalog import known_issues
 from llmenv.catalog.status import WORDS
 from llmenv.fleet.v1.fleet_report_pb2 import AXIS_UNSPECIFIED, JUDGEMENT_WORSE, VerdictEffectRow
 
-from llmenv_cli.fleet_verdict import blocking, failing
+from llmenv_cli.fleet_verdict import blocking, excused, failing
 from llmenv_cli.render.blocks import Bullets, Paragraph, Section
 from llmenv_cli.render.fleet import words
 from llmenv_cli.render.fleet.causes import explains, identity, supported
@@ -83,10 +83,11 @@ def _finding(row: FindingRow, texts: Texts) -> str:
 
 def _unproved(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
     """Core checks that never ran or were skipped: no failure says what to repair, and nothing is well."""
+    noted = excused(answer)
     for word, key in (("unknown", "never_ran"), ("skip", "skipped")):
         found: dict[tuple[str, ...], list[str]] = {}
         for row in answer.health:
-            checks = tuple(sorted(name for name, one in blocking(row, answer).items() if one == word))
+            checks = tuple(sorted(name for name, one in blocking(row, noted).items() if one == word))
             if checks:
                 found.setdefault(checks, []).append(words.place(row, texts))
         for checks, places in found.items():
