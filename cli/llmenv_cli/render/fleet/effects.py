@@ -10,13 +10,15 @@ from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv_cli.render.blocks import Paragraph, Section
 from llmenv_cli.render.fleet import words
 from llmenv_cli.render.fleet.difference import estimated, share
+from llmenv_cli.render.fleet.distinct import identity, names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from llmenv.catalog.texts import Texts
 
     from llmenv_cli.render.blocks import Block
+    from llmenv_cli.render.fleet.distinct import Identity
 
 
 def effects(rows: Sequence[messages.EffectRow], method: messages.Method, texts: Texts) -> Section:
@@ -47,7 +49,8 @@ def judged(rows: Sequence[messages.EffectRow], method: messages.Method, texts: T
         words.column("difference", texts, wraps=True),
         words.column("compared_on", texts, wraps=True),
     )
-    yield from words.table(columns, [_cells(row, texts) for row in real], texts)
+    named = names_of((row.series for row in rows), texts)
+    yield from words.table(columns, [_cells(row, named, texts) for row in real], texts)
     confounding = sorted({words.package_name(name) for row in real for name in row.confounded_with})
     if confounding:
         yield Paragraph(
@@ -56,10 +59,10 @@ def judged(rows: Sequence[messages.EffectRow], method: messages.Method, texts: T
     same = [row for row in rows if row.judgement == messages.JUDGEMENT_SAME]
     if same:
         percent = share(method.minimum_effect)
-        yield Paragraph(texts.say("fleet.effects_same", percent=percent, names=_measured(same, texts)))
-    others = [row for row in rows if row not in real and row not in same]
+        yield Paragraph(texts.say("fleet.effects_same", percent=percent, names=_names(same, named, texts)))
+    others = [row for row in rows if row.judgement not in {*words.REAL, messages.JUDGEMENT_SAME}]
     if others:
-        yield Paragraph(texts.say("fleet.effects_inconclusive", names=_measured(others, texts)))
+        yield Paragraph(texts.say("fleet.effects_inconclusive", names=_names(others, named, texts)))
 
 
 def compared_on(row: messages.EffectRow, texts: Texts) -> str:
@@ -74,14 +77,14 @@ def _urgency(rows: list[messages.EffectRow]) -> int:
     return next((rank for rank, given in enumerate(words.REAL) if given in judgements), len(words.REAL))
 
 
-def _cells(row: messages.EffectRow, texts: Texts) -> tuple[str, ...]:
+def _cells(row: messages.EffectRow, named: Mapping[Identity, str], texts: Texts) -> tuple[str, ...]:
     return (
         words.judgement(row.judgement, texts),
-        words.measured(row.series, texts),
+        named[identity(row.series)],
         estimated(row.ratio, row.series, texts),
         compared_on(row, texts),
     )
 
 
-def _measured(rows: Sequence[messages.EffectRow], texts: Texts) -> str:
-    return words.names((words.measured(row.series, texts) for row in rows), texts, most=4)
+def _names(rows: Sequence[messages.EffectRow], named: Mapping[Identity, str], texts: Texts) -> str:
+    return words.names((named[identity(row.series)] for row in rows), texts, most=4)

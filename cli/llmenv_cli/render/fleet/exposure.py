@@ -20,7 +20,7 @@ def exposures(rows: Sequence[ExposureRow], *, machines: int, texts: Texts) -> Se
     ranked = sorted(tried, key=lambda row: (not row.reproduced, is_refuted(row), -len(row.exposed)))
     between = texts.say("word.sentence_separator")
     items = [between.join(_sentences(row, machines, texts)) for row in ranked]
-    untried = _untried([row for row in rows if row not in tried], texts)
+    untried = _untried([row for row in rows if not (row.reproduced or row.not_reproduced)], texts)
     return Section(
         texts.say("fleet.exposures"),
         tuple(words.bullets(items, texts)),

@@ -58,14 +58,13 @@ def outlier_sentence(rows: Sequence[OutlierRow], texts: Texts) -> str:
 
 
 def _blocks(answer: GetFleetReportResponse, texts: Texts) -> Iterator[Block]:
-    real: list[OutlierRow] = []
-    items = []
-    for given in words.REAL:
-        rows = [row for row in answer.outliers if row.judgement == given]
-        real += rows
-        items += [_item(group, texts) for group in by_machine(rows)]
+    items = [
+        _item(group, texts)
+        for given in words.REAL
+        for group in by_machine(row for row in answer.outliers if row.judgement == given)
+    ]
     yield from words.bullets(items, texts)
-    others = [row for row in answer.outliers if row not in real]
+    others = [row for row in answer.outliers if row.judgement not in words.REAL]
     if others:
         machines = words.names((row.hostname for row in others), texts)
         yield Paragraph(texts.say("fleet.outliers_inconclusive", count=len(others), machines=machines))

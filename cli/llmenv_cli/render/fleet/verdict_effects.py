@@ -26,7 +26,7 @@ def verdict_blocks(rows: Sequence[messages.VerdictEffectRow], texts: Texts) -> I
     """Worse before better; what nothing can be said of is named."""
     real = [row for given in words.REAL for row in rows if row.judgement == given]
     yield from words.bullets([verdict_effect(row, texts) for row in real], texts)
-    others = [row for row in rows if row not in real]
+    others = [row for row in rows if row.judgement not in words.REAL]
     if others:
         checks = words.names(
             (
