@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-A_ROUND = 400
+A_ROUND = 2_000
 """Histories a round at most; the others follow in the next."""
-A_SLICE = 8
+A_SLICE = 32
 """Histories that are read, judged and written in one go."""
 LATE_MICROSECONDS = 600 * clock.MICROSECONDS
 """A record may be committed this long after it was received."""

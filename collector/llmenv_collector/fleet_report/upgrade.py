@@ -8,6 +8,7 @@ smallest effect that matters.  Otherwise there is not enough evidence, and the r
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,14 +21,15 @@ from llmenv_collector.errors import UsageError
 from llmenv_collector.fleet_report import method, period
 from llmenv_collector.fleet_report.cells import lay_out_contexts, read_cells
 from llmenv_collector.fleet_report.effects import judge_effects
+from llmenv_collector.fleet_report.exposure import Trial, join, rows_of
 from llmenv_collector.fleet_report.hypotheses import settle
+from llmenv_collector.fleet_report.inventory import read_inventory
 from llmenv_collector.fleet_report.question import release_of
 from llmenv_collector.fleet_report.steps import Wanted
 from llmenv_collector.fleet_report.verdict_effects import judge_verdict_effects, read_verdicts
-from llmenv_collector.fleet_report.versions import MACOS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import duckdb
 
@@ -49,17 +51,18 @@ SELECT DISTINCT chip, gpu_cores, memory_bytes FROM period_run EXCEPT
 SELECT DISTINCT chip, gpu_cores, memory_bytes FROM period_run JOIN run_with_release USING (machine_id, run_id)
 ORDER BY ALL
 """
-MACHINES_NOW = """
-SELECT hostname, chip, os_version, versions FROM (
-  SELECT machine_id, environment_id, hostname, chip, CASE WHEN os_name = 'macOS' THEN os_version ELSE '' END
-           AS os_version
-  FROM period_run QUALIFY row_number() OVER (PARTITION BY machine_id ORDER BY started_at DESC) = 1
-) JOIN versions_of_environment USING (environment_id) ORDER BY hostname
-"""
-SHOWN = """
-SELECT remedy_id, list_sort(list(DISTINCT hostname))
-FROM period_result JOIN run_with_release USING (machine_id, run_id)
-WHERE remedy_id <> '' AND status NOT IN ('pass', 'skip', 'unknown') GROUP BY remedy_id
+TRIED_WITH_IT = """
+WITH tried AS (
+  SELECT result.machine_id, result.result_id, result.status, result.remedy_id, run.hostname
+  FROM found_result AS result JOIN run_with_release USING (run_no) JOIN period_run AS run USING (run_no)
+  WHERE run.device <> 'cpu'
+)
+SELECT machine_id::VARCHAR, any_value(hostname), remedy_id, true FROM (
+  SELECT machine_id, hostname, status, remedy_id FROM tried
+  UNION ALL
+  SELECT machine_id, tried.hostname, part.status, part.remedy_id
+  FROM tried JOIN store.result_case AS part USING (machine_id, result_id)
+) WHERE remedy_id <> '' AND status NOT IN ('pass', 'skip', 'unknown') GROUP BY machine_id, remedy_id
 """
 
 
@@ -91,7 +94,7 @@ def check_upgrade(
         minimum_effect=question.minimum_effect,
         false_discovery_rate=question.false_discovery_rate,
     )
-    exposures = list(exposures_of(connection, release))
+    exposures = exposures_of(connection, looked_at, release)
     untried = [
         messages.Variant(chip=chip, gpu_cores=gpu_cores, memory_bytes=memory_bytes)
         for chip, gpu_cores, memory_bytes in connection.execute(UNTRIED).fetchall()
@@ -124,24 +127,23 @@ def judge_upgrade(
     return judge_effects(cells, wanted), judge_verdict_effects(verdicts, wanted)
 
 
-def exposures_of(connection: duckdb.DuckDBPyConnection, release: Release) -> Iterator[messages.ExposureRow]:
-    """Known issues of the version on the machines as they are now, had they moved to it."""
-    shown: Mapping[str, list[str]] = dict(connection.execute(SHOWN).fetchall())
-    exposed: dict[str, list[str]] = {}
-    for hostname, chip, os_version, versions in connection.execute(MACHINES_NOW).fetchall():
-        present = {one["name"]: one["version"] for one in versions}
-        if release.package != MACOS:
-            present[release.package] = release.version
-        for issue in known_issues.applying(package_versions=present, chip=chip, os_version=os_version):
-            if release.package in issue.versions:
-                exposed.setdefault(issue.id, []).append(hostname)
-    for issue_id, hostnames in exposed.items():
-        yield messages.ExposureRow(
-            issue_id=issue_id,
-            exposed=hostnames,
-            reproduced=shown.get(issue_id, []),
-            versions=[f"{release.package} {release.version}"],
-        )
+def exposures_of(
+    connection: duckdb.DuckDBPyConnection, looked_at: period.Period, release: Release
+) -> list[messages.ExposureRow]:
+    """Known issues of the version on the machines that have the package, had they all moved to it."""
+    packages = {name for issue in known_issues.catalogue().values() for name in issue.versions}
+    moved = [
+        dataclasses.replace(one, versions={**one.versions, release.package: release.version})
+        for one in read_inventory(connection, looked_at, packages=packages | {release.package})
+        if release.package in one.versions
+    ]
+    trials = [Trial(*row) for row in connection.execute(TRIED_WITH_IT).fetchall()]
+    of_it = {
+        issue_id: found
+        for issue_id, found in join(moved, trials).items()
+        if (issue := known_issues.find(issue_id)) is not None and release.package in issue.versions
+    }
+    return rows_of(of_it)
 
 
 def answered(

@@ -19,15 +19,23 @@ if TYPE_CHECKING:
     import duckdb
 
 LAST_CHANGES = """
-WITH judged AS (
+WITH mixed AS (
+  SELECT machine_id, check_name FROM found_result WHERE status NOT IN ('skip', 'unknown')
+  GROUP BY machine_id, check_name
+  HAVING bool_or(status IN ('pass', 'warn')) AND NOT bool_and(status IN ('pass', 'warn'))
+), judged AS (
   SELECT run.machine_id, run.environment_name, run.device, result.check_name, run.started_at, result.sequence,
          result.status, result.result_id, result.status IN ('pass', 'warn') AS ends_well
-  FROM found_result AS result JOIN period_run AS run USING (run_no)
+  FROM found_result AS result JOIN mixed USING (machine_id, check_name) JOIN period_run AS run USING (run_no)
   WHERE result.status NOT IN ('skip', 'unknown')
+), suspect AS (
+  -- few: what never changed need not be put in order
+  SELECT machine_id, environment_name, device, check_name FROM judged
+  GROUP BY ALL HAVING bool_or(ends_well) <> bool_and(ends_well)
 ), beside AS (
   SELECT *, lag(ends_well) OVER one AS ended_well, lag(status) OVER one AS former,
          lag(result_id) OVER one AS former_id
-  FROM judged
+  FROM judged SEMI JOIN suspect USING (machine_id, environment_name, device, check_name)
   WINDOW one AS (
     PARTITION BY machine_id, environment_name, device, check_name ORDER BY started_at, sequence)
 )

@@ -37,7 +37,7 @@ FROM (
   SELECT result.check_name, run.device, result.definition, place.machine, place.variant, place.context,
          {side} AS side, count(*) AS results,
          count(*) FILTER (result.status NOT IN ('pass', 'warn')) AS failing,
-         (arg_max(result.status, place.started_at) NOT IN ('pass', 'warn'))::INTEGER AS fails
+         arg_max(result.status NOT IN ('pass', 'warn'), place.started_at)::INTEGER AS fails
   FROM found_result AS result JOIN place USING (run_no) JOIN period_run AS run USING (run_no) {sides}
   WHERE result.status NOT IN ('skip', 'unknown') GROUP BY ALL
 )

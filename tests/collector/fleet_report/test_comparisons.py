@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv_collector.change_upkeep import ChangeUpkeep
-from llmenv_collector.fleet_report import comparisons, period
-from llmenv_collector.fleet_report.cells import lay_out_contexts, read_cells
+from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.hypotheses import settle
 
 from .built_fleet import Here
@@ -27,22 +26,7 @@ def reported(fleet: BuiltFleet, **question: Any) -> Any:
     fleet.deliver()
     asyncio.run(ChangeUpkeep(fleet.store, Here()).round())
 
-    def answer(connection: Any, looked_at: Any, question: Any, analysis: Any) -> Any:
-        period.lay_out(connection, looked_at)
-        period.lay_out_measurements(connection)
-        lay_out_contexts(connection)
-        response = messages.GetFleetReportResponse()
-        comparisons.add_comparisons(
-            response,
-            connection,
-            read_cells(connection),
-            looked_at=looked_at,
-            question=question,
-            analysis=analysis,
-        )
-        return response
-
-    return fleet.ask(answer, **question)
+    return fleet.ask(report.fleet_report, **question)
 
 
 def noisy(rng: np.random.Generator, middle: float, cv: float = 0.01) -> dict[str, float]:
@@ -118,8 +102,8 @@ def planted_changes(fleet: BuiltFleet) -> None:
 def test_a_change_is_dated_and_its_cause_is_the_one_with_evidence(fleet: BuiltFleet) -> None:
     """What changed on the machines that did not become slower is ranked below what did not."""
     planted_changes(fleet)
-    report = reported(fleet, by=messages.AXIS_MACHINE)
-    found = [row for row in report.changes if row.judgement == messages.JUDGEMENT_WORSE]
+    answer = reported(fleet, by=messages.AXIS_MACHINE)
+    found = [row for row in answer.changes if row.judgement == messages.JUDGEMENT_WORSE]
     assert sorted(row.hostname for row in found) == ["m0", "m1", "m2", "m3"]
     for row in found:
         assert row.ratio.low < 0.9 < row.ratio.high
@@ -128,8 +112,8 @@ def test_a_change_is_dated_and_its_cause_is_the_one_with_evidence(fleet: BuiltFl
         assert (first.machines_with, first.changed_with) == (4, 4)
         assert (first.machines_without, first.changed_without) == (2, 0)
         assert (second.name, second.machines_with, second.changed_with) == ("pandas", 6, 4)
-    assert report.method.tests >= 6
-    assert report.method.HasField("changes_analysed_at")
+    assert answer.method.tests >= 6
+    assert answer.method.HasField("changes_analysed_at")
 
 
 def test_variables_definitions_and_conditions_can_be_causes(fleet: BuiltFleet) -> None:
@@ -161,8 +145,8 @@ def test_a_young_change_is_suspected_and_not_judged(fleet: BuiltFleet) -> None:
     machine = fleet.machine("a")
     for day in range(25):
         fleet.run(machine, day, noisy(rng, 8 if day >= 20 else 10))
-    report = reported(fleet)
-    (row,) = report.changes
+    answer = reported(fleet)
+    (row,) = answer.changes
     assert (row.is_suspected, row.points) == (True, 5)
     assert (row.judgement, row.q_value) == (messages.JUDGEMENT_INCONCLUSIVE, 1.0)
 
@@ -191,11 +175,11 @@ def test_a_fleet_in_which_nothing_happens_has_no_real_difference(fleet: BuiltFle
         for day in range(24):
             values = {f"m{one}": float(10 * np.exp(rng.normal(0, 0.02))) for one in range(5)}
             fleet.run(machine, day, values, versions=NEWER if day >= 12 else None)
-    report = reported(fleet)
-    judged = [row.judgement for rows in (report.effects, report.outliers, report.changes) for row in rows]
+    answer = reported(fleet)
+    judged = [row.judgement for rows in (answer.effects, answer.outliers, answer.changes) for row in rows]
     assert not {messages.JUDGEMENT_BETTER, messages.JUDGEMENT_WORSE} & set(judged)
-    assert len(report.effects) == 5
-    assert report.method.tests >= 5 + 5 + 40
+    assert len(answer.effects) == 5
+    assert answer.method.tests >= 5 + 5 + 40
 
 
 def test_sections_that_were_not_asked_for_are_empty(fleet: BuiltFleet) -> None:

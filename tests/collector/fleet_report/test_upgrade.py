@@ -92,3 +92,20 @@ def test_an_older_version_can_be_asked_for(fleet: BuiltFleet) -> None:
     answer = asked(fleet, "torch==2.10.0")
     assert answer.verdict == messages.UPGRADE_VERDICT_NOT_SAFE
     assert [(row.baseline, row.candidate) for row in answer.effects] == [("2.11.0", "2.10.0")]
+
+
+def test_known_issues_of_the_version_are_named_and_where_it_showed_itself(fleet: BuiltFleet) -> None:
+    """KI003 is of torch 2.9 to 2.11 on macOS 13: moving from 2.8 exposes, and one machine has met it."""
+    a, b = (fleet.machine(name, os_version="13.6") for name in "ab")
+    for machine in (a, b):
+        fleet.run(machine, 1, {"steps_per_second": 10.0}, versions={"torch": "2.8.0"})
+    answer = asked(fleet)
+    (exposure,) = [row for row in answer.exposures if row.issue_id == "KI003"]
+    assert (list(exposure.exposed), list(exposure.reproduced)) == (["a", "b"], [])
+    assert answer.verdict == messages.UPGRADE_VERDICT_NOT_ENOUGH_EVIDENCE
+    fleet.run(a, 2, statuses={"ops": "fail"}, versions=NEWER, remedy_id="KI003")
+    answer = asked(fleet)
+    (exposure,) = [row for row in answer.exposures if row.issue_id == "KI003"]
+    assert list(exposure.reproduced) == ["a"]
+    assert answer.verdict == messages.UPGRADE_VERDICT_NOT_SAFE
+    assert any("KI003" in reason.text for reason in answer.reasons)
