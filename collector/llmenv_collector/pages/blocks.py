@@ -44,6 +44,8 @@ class Table:
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    is_caption_shown: bool = True
+    """Not where the section's title says the same; a screen reader hears it anyway."""
 
     @property
     def is_narrow(self) -> bool:
@@ -53,7 +55,7 @@ class Table:
     @property
     def is_filtered(self) -> bool:
         """Whether it is long enough for a filter to help."""
-        return len(self.rows) > LONGEST_UNFILTERED
+        return len(self.rows) > LONGEST_UNFILTERED and not self.is_narrow
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ def run_table(runs: ListRunsResponse, wording: Wording) -> Table:
     return Table(
         identity="runs-table",
         caption=wording.say("pages_machine.runs"),
+        is_caption_shown=False,
         columns=(
             Column(wording.say("pages_machine.run")),
             Column(wording.column("ready")),
@@ -81,7 +82,7 @@ def run_row(run: RunSummary, wording: Wording) -> tuple[Cell, ...]:
     state = wording.say(f"outcome.{run.outcome}") if ended else wording.say("pages_run.running")
     return (
         Cell(
-            wording.moment(run.started_at),
+            wording.moment_in_column(run.started_at),
             key=float(run.started_at.seconds),
             href=f"/runs/{run.run_id}?lang={wording.language}",
         ),
@@ -103,6 +104,7 @@ def facts_table(known: FleetMachine, wording: Wording) -> Table:
     return Table(
         identity="machine-facts",
         caption=wording.say("pages_machine.facts"),
+        is_caption_shown=False,
         columns=(Column(wording.say("pages_run.fact")), Column(wording.say("pages_run.value"))),
         rows=tuple((Cell(name), Cell(value or "—")) for name, value in facts(known, wording)),
     )

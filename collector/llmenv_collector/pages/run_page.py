@@ -8,7 +8,7 @@ from llmenv.catalog.status import CORE_CHECKS, WORDS, blocking_checks
 from llmenv.fleet.v1.run_pb2 import RUN_OUTCOME_UNSPECIFIED
 
 from llmenv_collector.pages import figures
-from llmenv_collector.pages.blocks import Cell, Column, Fold, Section, Table, Tile, Tiles
+from llmenv_collector.pages.blocks import Cell, Column, Section, Table, Tile, Tiles
 from llmenv_collector.pages.live_page import Content
 from llmenv_collector.pages.wording import SEVERITY, Wording
 
@@ -46,8 +46,7 @@ def sections(run: Run, running: Collection[str], wording: Wording) -> Iterator[S
     yield Section("checks", wording.say("pages_run.checks"), shown)
     measured = tuple(measured_rows(run, wording))
     if measured:
-        fold = Fold(wording.say("pages_run.figures"), (measured_table(measured, wording),), is_open=True)
-        yield Section("figures", wording.say("pages_run.figures"), fold.blocks)
+        yield Section("figures", wording.say("pages_run.figures"), (measured_table(measured, wording),))
     yield Section("facts", wording.say("pages_run.facts"), (facts_table(run, wording),))
 
 
@@ -93,6 +92,7 @@ def check_table(rows: tuple[tuple[Cell, ...], ...], wording: Wording) -> Table:
     return Table(
         identity="checks-table",
         caption=wording.say("pages_run.checks"),
+        is_caption_shown=False,
         columns=(
             Column(wording.column("check")),
             Column(wording.column("status")),
@@ -132,6 +132,7 @@ def measured_table(rows: tuple[tuple[Cell, ...], ...], wording: Wording) -> Tabl
     return Table(
         identity="measured",
         caption=wording.say("pages_run.figures"),
+        is_caption_shown=False,
         columns=(
             Column(wording.column("check")),
             Column(wording.column("measurement")),
@@ -155,6 +156,7 @@ def facts_table(run: Run, wording: Wording) -> Table:
     return Table(
         identity="run-facts",
         caption=wording.say("pages_run.facts"),
+        is_caption_shown=False,
         columns=(Column(wording.say("pages_run.fact")), Column(wording.say("pages_run.value"))),
         rows=tuple((Cell(name), cell) for name, cell in rows),
     )

@@ -114,7 +114,15 @@ class Wording:
         return self.listed([name, series.case_name] if series.case_name else [name])
 
     def series_of_check(self, series: Series) -> str:
-        return f"{self.check(series.check_name)}: {self.series(series)} ({series.device})"
+        return self.say(
+            "pages.measured_on",
+            check=self.check(series.check_name),
+            series=self.series(series),
+            device=series.device,
+        )
+
+    def check_on(self, name: str, device: str) -> str:
+        return self.say("pages.checked_on", check=self.check(name), device=device)
 
     def quantity(self, value: float, series: Series) -> str:
         return figures.quantity(value, series.unit, self.texts)

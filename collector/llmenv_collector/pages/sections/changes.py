@@ -156,7 +156,7 @@ def verdict_table(rows: Sequence[messages.VerdictChangeRow], wording: Wording) -
         rows=tuple(
             (
                 wording.machine(row.machine_id, row.hostname),
-                Cell(f"{wording.check(row.check_name)} ({row.device})"),
+                Cell(wording.check_on(row.check_name, row.device)),
                 wording.status(row.before),
                 wording.status(row.after),
                 wording.when(row.changed_at),

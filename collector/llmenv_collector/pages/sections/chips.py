@@ -147,7 +147,13 @@ def table_row(row: messages.ChipRow, wording: Wording) -> tuple[Cell, ...]:
     ratio = row.ratio
     has_ratio = row.HasField("ratio")
     return (
-        Cell(f"{wording.check(row.series.check_name)}: {wording.series(row.series)}"),
+        Cell(
+            wording.say(
+                "pages.measured",
+                check=wording.check(row.series.check_name),
+                series=wording.series(row.series),
+            )
+        ),
         Cell(wording.variant(row.variant)),
         Cell(row.series.device),
         Cell(wording.quantity(row.median.value, row.series), key=row.median.value),

@@ -202,7 +202,7 @@ def verdict_row(row: messages.VerdictEffectRow, wording: Wording) -> tuple[Cell,
         )
 
     return (
-        Cell(f"{wording.check(row.check_name)} ({row.device})"),
+        Cell(wording.check_on(row.check_name, row.device)),
         Cell(wording.package(row.package)),
         Cell(row.baseline),
         Cell(row.candidate),
