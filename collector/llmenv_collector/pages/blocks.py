@@ -48,6 +48,11 @@ class Table:
     """Not where the section's title says the same; a screen reader hears it anyway."""
 
     @property
+    def shown(self) -> tuple[tuple[Cell, ...], ...]:
+        """The rows that are on the page; how many are not is said there."""
+        return self.rows[:MOST_ROWS]
+
+    @property
     def is_narrow(self) -> bool:
         """Whether stretching it over the page would only tear its rows apart."""
         return len(self.columns) <= NARROWEST
@@ -139,5 +144,7 @@ class Section:
     blocks: Sequence[Block] = field(default_factory=tuple)
 
 
+MOST_ROWS = 200
+"""Of a table or a matrix, so that a page of any fleet stays quick."""
 LONGEST_UNFILTERED = 7
 NARROWEST = 2

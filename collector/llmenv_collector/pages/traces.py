@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import duckdb
     from llmenv.fleet.v1.fleet_report_pb2 import ChangeRow
 
-MOST_POINTS = 400
+MOST_POINTS = 200
 TRACE = """
 SELECT epoch(started_at), value FROM compared
 WHERE machine_id::VARCHAR = $machine_id AND environment_name = $environment_name AND device = $device

@@ -64,10 +64,7 @@ def render(series: TimeSeries) -> str:
         *axes(across, up, series.axis),
         *(drawn_change(across, change) for change in series.changes),
         svg.element("path", d=path_of(across, up, series.points), class_="trace"),
-        *(
-            svg.element("circle", cx=across(point.time), cy=up(point.value), r=2.2, class_="point")
-            for point in series.points
-        ),
+        svg.element("path", d=dots_of(across, up, series.points), class_="point"),
         *(
             svg.line(
                 x1=across(level.begin),
@@ -116,3 +113,8 @@ def path_of(across: Time, up: Linear, points: Sequence[Point]) -> str:
     return "M" + "L".join(
         f"{svg.number(across(point.time))} {svg.number(up(point.value))}" for point in points
     )
+
+
+def dots_of(across: Time, up: Linear, points: Sequence[Point]) -> str:
+    """Strokes without length, whose round ends are discs: a tenth of the bytes of circles."""
+    return "".join(f"M{svg.number(across(point.time))} {svg.number(up(point.value))}h0" for point in points)

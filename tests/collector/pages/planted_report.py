@@ -349,7 +349,7 @@ def change_rows(names: list[str], chance: random.Random) -> Iterator[messages.Ch
         is_worse = (ratio < 1) == is_higher
         yield messages.ChangeRow(
             machine_id=new_id(),
-            hostname=names[number],
+            hostname=names[number % len(names)],
             environment_name="training",
             series=one,
             changed_at=moment(2 + number % 19),

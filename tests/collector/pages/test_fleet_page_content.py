@@ -115,6 +115,17 @@ def test_a_hundred_machines_fit_into_a_megabyte() -> None:
         assert len(page.encode()) < 1_000_000
 
 
+def test_a_fleet_of_any_size_is_a_page_of_a_megabyte() -> None:
+    """What is left out is counted, in each table that is cut."""
+    report = planted_report(1_000, checks=30)
+    for _ in range(40):
+        report.effects.extend(planted_report(3).effects)
+    page = page_of(report, traces=planted_traces(report, points=200))
+    assert len(page.encode()) < 1_000_000
+    assert "The first 200 of 1000 rows" in page
+    assert f"The first 200 of {len(report.effects)} rows" in page
+
+
 def test_a_report_of_nothing_is_a_page() -> None:
     """A fleet without a machine: no empty table and no chart, and no zero that looks like health."""
     for language in LANGUAGES:

@@ -94,7 +94,8 @@ def test_a_time_series_is_sound(data: st.DataObject) -> None:
         levels=(level,),
     )
     drawing = require_sound(time_series.render(series))
-    assert len(list(drawing.iter("circle"))) == len(points)
+    dots = next(one for one in drawing.iter("path") if one.attrib["class"] == "point")
+    assert len(list(places(dots))) == len(points)
 
 
 VERDICTS = {

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 from llmenv.catalog.status import APPLE_SILICON_CORE_CHECKS, WORDS
 from markupsafe import Markup
 
-from llmenv_collector.pages.blocks import Block, Cell, Column, Legend, Paragraph, Section, Table, Wide
+from llmenv_collector.pages.blocks import (
+    MOST_ROWS,
+    Block,
+    Cell,
+    Column,
+    Legend,
+    Paragraph,
+    Section,
+    Table,
+    Wide,
+)
 from llmenv_collector.pages.wording import SEVERITY, SIGNS
 from llmenv_collector.plot import matrix
 
@@ -26,7 +36,7 @@ def section(rows: Sequence[messages.HealthRow], wording: Wording) -> Section:
     ranked = sorted(rows, key=rank)
     blocks: list[Block] = [Paragraph(wording.say("pages_health.lead"), "lead")]
     if ranked:
-        blocks += [picture(ranked, wording), table(ranked, wording)]
+        blocks += [picture(ranked[:MOST_ROWS], wording), table(ranked, wording)]
     else:
         blocks.append(Paragraph(wording.say("pages.nothing"), "note"))
     return Section("health", wording.say("pages_section.health"), tuple(blocks))
