@@ -176,6 +176,26 @@ class FleetClient:
         with self._translated():
             yield from self._stub.WatchCommand(request, metadata=self._metadata)
 
+    def acknowledge(self, request: messages.AcknowledgeFindingRequest) -> messages.AcknowledgeFindingResponse:
+        """The note as it was stored, and the machines that it covers now."""
+        with self._translated():
+            return self._stub.AcknowledgeFinding(request, timeout=self._timeout, metadata=self._metadata)
+
+    def withdraw(self, acknowledgement_id: str) -> messages.KnownFailure:
+        """By its id or a unique prefix."""
+        request = messages.WithdrawAcknowledgementRequest(acknowledgement_id=acknowledgement_id)
+        with self._translated():
+            answer = self._stub.WithdrawAcknowledgement(
+                request, timeout=self._timeout, metadata=self._metadata
+            )
+        return answer.known_failure
+
+    def acknowledgements(self, *, limit: int) -> messages.ListAcknowledgementsResponse:
+        """Newest first."""
+        request = messages.ListAcknowledgementsRequest(limit=limit)
+        with self._translated():
+            return self._stub.ListAcknowledgements(request, timeout=self._timeout, metadata=self._metadata)
+
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         try:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 
 from llmenv_collector import clock, delivery, labels, queries
+from llmenv_collector.acknowledgement_desk import AcknowledgementDesk
+from llmenv_collector.acknowledgement_servicer import AcknowledgementServicer
 from llmenv_collector.command_servicer import CommandServicer
 from llmenv_collector.fleet_report.answers import Answers
 from llmenv_collector.gate import PERSON
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 # mypy: disable-error-code="override"
 
 
-class FleetServicer(CommandServicer, ReportServicer):
+class FleetServicer(CommandServicer, ReportServicer, AcknowledgementServicer):
     def __init__(
         self,
         *,
@@ -57,6 +59,7 @@ class FleetServicer(CommandServicer, ReportServicer):
         self._selector = selector
         self._analysis = analysis
         self._answers = Answers()
+        self._acknowledgements = AcknowledgementDesk(store=store, identity=identity, selector=selector)
 
     async def WhoAmI(self, request: fleet.WhoAmIRequest, context: Context) -> fleet.WhoAmIResponse:
         token = PERSON.get()

@@ -41,9 +41,12 @@ POLICY: dict[str, frozenset[Caller]] = {
     FLEET + "GetDelivery": VIEWERS,
     FLEET + "ListCommands": VIEWERS,
     FLEET + "WatchCommand": VIEWERS,
+    FLEET + "ListAcknowledgements": VIEWERS,
     FLEET + "Query": ANALYSTS,
     FLEET + "IssueCommand": ADMINS,
     FLEET + "CancelCommand": ADMINS,
+    FLEET + "AcknowledgeFinding": ADMINS,
+    FLEET + "WithdrawAcknowledgement": ADMINS,
     "/llmenv.fleet.v1.CollectorService/TakeSnapshot": ADMINS,
     # Load balancers and service managers ask these without a token.
     "/grpc.health.v1.Health/Check": ANYONE,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceServicer
 
+from llmenv_collector import acknowledgement_store
 from llmenv_collector.fleet_report import compare, report, self_test, upgrade
 from llmenv_collector.fleet_report.question import period_of, question_of
 from llmenv_collector.pages import fleet_page
@@ -118,5 +119,8 @@ class ReportServicer(FleetServiceServicer):
 
         if answers is None:
             return made()
-        asked = (request.SerializeToString(deterministic=True), period.machines, period.revoked)
+        # Who takes note of a failure sees it apart at once, and one that expires is not held back.
+        with self._store.reader() as connection:
+            noted = acknowledgement_store.in_force(connection)
+        asked = (request.SerializeToString(deterministic=True), period.machines, period.revoked, noted)
         return answers.get(asked, lambda: self._store.commits, made)

@@ -153,6 +153,7 @@ class FleetServicer(services.FleetServiceServicer):
         self.query_parts: list[messages.QueryResponse] = []
         self.commands: list[messages.IssuedCommand] = []
         self.steps: list[messages.WatchCommandResponse] = []
+        self.known_failures: list[messages.KnownFailure] = []
         self.times_lost = 0
         self.requests: list[Any] = []
 
@@ -254,6 +255,28 @@ class FleetServicer(services.FleetServiceServicer):
     def ListCommands(self, request: Any, context: grpc.ServicerContext) -> messages.ListCommandsResponse:  # noqa: N802
         self._admit(request, context)
         return messages.ListCommandsResponse(commands=self.commands[: request.limit])
+
+    def AcknowledgeFinding(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> messages.AcknowledgeFindingResponse:
+        self._admit(request, context)
+        return messages.AcknowledgeFindingResponse(
+            known_failure=self.known_failures[0], hostnames=["air-7", "studio-3"]
+        )
+
+    def WithdrawAcknowledgement(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> messages.WithdrawAcknowledgementResponse:
+        self._admit(request, context)
+        return messages.WithdrawAcknowledgementResponse(known_failure=self.known_failures[-1])
+
+    def ListAcknowledgements(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> messages.ListAcknowledgementsResponse:
+        self._admit(request, context)
+        return messages.ListAcknowledgementsResponse(
+            known_failures=self.known_failures[: request.limit], total=len(self.known_failures)
+        )
 
     def WatchCommand(  # noqa: N802
         self, request: Any, context: grpc.ServicerContext

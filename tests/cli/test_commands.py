@@ -40,6 +40,7 @@ def test_the_commands_are_these() -> None:
         "llmenv",
         "llmenv check",
         "llmenv fleet",
+        "llmenv fleet acknowledge",
         "llmenv fleet cancel",
         "llmenv fleet commands",
         "llmenv fleet compare",

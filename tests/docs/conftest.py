@@ -1,4 +1,4 @@
-"""The generator of the pages, and a store with real runs, a wait, a quarantine, a refusal and a command."""
+"""The generator of the pages, and a store with real runs, a wait, a quarantine, a refusal, a command and a note."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf import json_format
-from llmenv.fleet.v1 import agent_service_pb2, record_pb2, run_pb2
+from llmenv.fleet.v1 import agent_service_pb2, record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
-from llmenv_collector import clock, command_store
+from llmenv_collector import acknowledgement_store, clock, command_store
 from llmenv_collector.group import Sighting
 from llmenv_collector.ingest import Arrival
 from llmenv_collector.store import Store
@@ -73,7 +73,19 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         issued_by="laptop",
         expires_at=clock.now() + 86_400 * clock.MICROSECONDS,
     )
+    note = acknowledgement_store.Note(
+        acknowledgement_id=new_id(),
+        check_name="packages",
+        statuses=["fail"],
+        cause="{name} is missing.",
+        finding=result_pb2.Sentence(text="mlx is missing."),
+        reason="It is installed with the next image.",
+        acknowledged_at=clock.now(),
+        acknowledged_by="laptop",
+        expires_at=clock.now() + 86_400 * clock.MICROSECONDS,
+    )
     store.request(lambda connection: command_store.issue(connection, batch)).result()
+    store.request(lambda connection: acknowledgement_store.add(connection, note)).result()
     delivered = store.deliver(arrivals).result()
     assert [one.sequence for one in delivered.rejections] == [len(arrivals)]
     store.close()

@@ -81,9 +81,21 @@ PACKAGES = """, now_used AS (
 SELECT name, version, coalesce(any_value(machines), 0) AS machines, status,
        coalesce(any_value(results), 0) AS results
 FROM now_used FULL JOIN tried USING (name, version) GROUP BY ALL ORDER BY ALL"""
-FINDINGS = """SELECT check_name, status, remedy_id, cause, count(DISTINCT machine_id) AS machines,
+FINDINGS = """, noted AS (
+  SELECT latest.machine_id, latest.result_id, max(known.expires_at) AS acknowledged_until
+  FROM latest JOIN v1.acknowledgements AS known ON known.check_name = latest.check_name
+    AND list_contains(known.statuses, latest.status)
+    AND (known.remedy_id IS NULL OR known.remedy_id = latest.remedy_id)
+    AND (known.cause IS NULL OR known.cause = latest.cause)
+    AND (len(known.machine_ids) = 0 OR list_contains(known.machine_ids, latest.machine_id))
+  WHERE known.acknowledged_at <= {at} AND known.expires_at > {at}
+    AND (known.withdrawn_at IS NULL OR known.withdrawn_at > {at})
+  GROUP BY ALL
+)
+SELECT check_name, status, remedy_id, cause, acknowledged_until, count(DISTINCT machine_id) AS machines,
        list_sort(list(DISTINCT hostname)) AS hostnames, any_value(reason) AS a_reason
-FROM latest WHERE status <> 'pass' GROUP BY ALL ORDER BY machines DESC, check_name, status, cause"""
+FROM latest LEFT JOIN noted USING (machine_id, result_id)
+WHERE status <> 'pass' GROUP BY ALL ORDER BY machines DESC, check_name, status, cause, acknowledged_until"""
 FLAKY = """, step AS (
   SELECT *, status <> lag(status) OVER same AS is_change,
          min(status) OVER whole <> max(status) OVER whole AS is_suspect
@@ -177,7 +189,7 @@ def sections(period: Period, question: Question) -> dict[str, str]:
         "health": f"{runs}, {LATEST}\n{HEALTH}",
         "chips": f"{runs}, {COMPARED}{CHIPS.format(units=listed(sorted(NOT_OF_THE_CHIP)))}",
         "packages": f"{inventory}{PACKAGES.format(watched=listed(WATCHED))}",
-        "findings": f"{runs}, {LATEST}\n{FINDINGS}",
+        "findings": f"{runs}, {LATEST}{FINDINGS.format(at=time(period.as_of))}",
         "flaky": f"{runs}{FLAKY}",
         "exposures": f"{inventory}, {LATEST}{exposures()}",
         "drifts": f"{inventory}\n{DRIFTS.format(packages=listed(packages))}",

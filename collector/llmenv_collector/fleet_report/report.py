@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
@@ -26,6 +27,7 @@ from llmenv_collector.fleet_report import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     import duckdb
 
@@ -42,17 +44,19 @@ def fleet_report(
     """Sections that nothing was observed for, or that were not asked for, are empty."""
     coverage.require_known(connection, looked_at.checks)
     period.lay_out(connection, looked_at)
+    period.lay_out_measurements(connection)
+    # Other processes judge measurements while this one reads what needs none.
+    begun = begin(connection, question, analysis) if question.needs_measurements else None
     response = messages.GetFleetReportResponse(
         generated_at=clock.to_timestamp(clock.now()), coverage=coverage.coverage(connection, looked_at)
     )
-    add_verdicts(response, connection, looked_at, question)
-    period.lay_out_measurements(connection)
     response.method.CopyFrom(method.method(connection, question))
-    if question.needs_measurements:
-        measured = add_measurements(response, connection, question, analysis)
+    add_verdicts(response, connection, looked_at, question)
+    if begun is not None:
         comparisons.add_comparisons(
-            response, connection, measured, looked_at=looked_at, question=question, analysis=analysis
+            response, connection, begun.comparisons, looked_at=looked_at, question=question
         )
+        add_chips(response, begun)
     response.method.limits.extend(limits.limits_of(looked_at))
     if question.explain:
         response.explanations.extend(explain.explanations(looked_at, question))
@@ -70,7 +74,7 @@ def add_verdicts(
     sections: dict[str, Callable[[], Sequence[object]]] = {
         "health": lambda: health.health(connection),
         "packages": lambda: packages.packages(connection, looked_at),
-        "findings": lambda: findings.findings(connection),
+        "findings": lambda: findings.findings(connection, looked_at),
         "flaky": lambda: flaky.flaky(connection),
         "exposures": lambda: exposure.exposures(connection, looked_at),
         "drifts": lambda: drift.drifts(connection, looked_at, question.pins),
@@ -80,27 +84,39 @@ def add_verdicts(
             getattr(response, name).extend(rows())
 
 
-def add_measurements(
-    response: messages.GetFleetReportResponse,
-    connection: duckdb.DuckDBPyConnection,
-    question: Question,
-    analysis: Analysis,
-) -> cells.Cells:
-    """Cells are read once for every section that compares measurements, and returned."""
+@dataclass(frozen=True)
+class Begun:
+    """What is judged meanwhile."""
+
+    comparisons: comparisons.Begun
+    chips: Future[chips.Chips] | None
+    other_definitions: int
+
+
+def begin(connection: duckdb.DuckDBPyConnection, question: Question, analysis: Analysis) -> Begun:
+    """Cells are read once for every section that compares measurements."""
     cells.lay_out_contexts(connection)
     measured = cells.read_cells(connection)
-    if "chips" in question.sections:
-        definitions = chips.read_definitions(connection)
-        judged = analysis.judge(
-            chips.judge_chips,
-            measured,
-            definitions,
-            reference_chip=question.reference_chip,
-            confidence=question.confidence,
-        )
-        response.chips.extend(judged.rows)
-        if judged.reference is not None:
-            response.method.reference.CopyFrom(judged.reference)
-        if definitions.other_results:
-            response.method.set_aside.add(reason="other_definition", results=definitions.other_results)
-    return measured
+    compared = comparisons.begin(connection, measured, question=question, analysis=analysis)
+    if "chips" not in question.sections:
+        return Begun(compared, None, 0)
+    definitions = chips.read_definitions(connection)
+    judged = analysis.begin(
+        chips.judge_chips,
+        measured,
+        definitions,
+        reference_chip=question.reference_chip,
+        confidence=question.confidence,
+    )
+    return Begun(compared, judged, definitions.other_results)
+
+
+def add_chips(response: messages.GetFleetReportResponse, begun: Begun) -> None:
+    if begun.chips is None:
+        return
+    judged = begun.chips.result()
+    response.chips.extend(judged.rows)
+    if judged.reference is not None:
+        response.method.reference.CopyFrom(judged.reference)
+    if begun.other_definitions:
+        response.method.set_aside.add(reason="other_definition", results=begun.other_definitions)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from llmenv.fleet.v1 import agent_service_pb2 as _agent_service_pb2
 from llmenv.fleet.v1 import fleet_report_pb2 as _fleet_report_pb2
 from llmenv.fleet.v1 import machine_pb2 as _machine_pb2
@@ -1020,3 +1021,278 @@ class DayDelivery(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DayDelivery: _TypeAlias = DayDelivery  # noqa: Y015
+
+@_typing.final
+class AcknowledgeFindingRequest(_message.Message):
+    """Take note of what a check finds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_NAME_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    REMEDY_ID_FIELD_NUMBER: _builtins.int
+    MACHINES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_SECONDS_FIELD_NUMBER: _builtins.int
+    check_name: _builtins.str
+    """File name of the check without its ending."""
+    cause: _builtins.str
+    """Words of the finding's sentence or cause, whatever their case; empty where
+    the check has one finding only.
+    """
+    remedy_id: _builtins.str
+    """Key in the catalogue: every cause with this remedy; may be empty."""
+    reason: _builtins.str
+    """Why it may stand."""
+    expires_in_seconds: _builtins.float
+    """From now until it counts no more, seconds."""
+    @_builtins.property
+    def machines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only on these, by id or hostname; empty for every machine, also those that
+        get it later.
+        """
+
+    def __init__(
+        self,
+        *,
+        check_name: _builtins.str = ...,
+        cause: _builtins.str = ...,
+        remedy_id: _builtins.str = ...,
+        machines: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _builtins.str = ...,
+        expires_in_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "check_name", b"check_name", "expires_in_seconds", b"expires_in_seconds", "machines", b"machines", "reason", b"reason", "remedy_id", b"remedy_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeFindingRequest: _TypeAlias = AcknowledgeFindingRequest  # noqa: Y015
+
+@_typing.final
+class AcknowledgeFindingResponse(_message.Message):
+    """The note, and whom it concerns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FAILURE_FIELD_NUMBER: _builtins.int
+    HOSTNAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def known_failure(self) -> Global___KnownFailure:
+        """As it was stored."""
+
+    @_builtins.property
+    def hostnames(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Machines that have the finding now and are covered."""
+
+    def __init__(
+        self,
+        *,
+        known_failure: Global___KnownFailure | None = ...,
+        hostnames: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_failure", b"known_failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hostnames", b"hostnames", "known_failure", b"known_failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeFindingResponse: _TypeAlias = AcknowledgeFindingResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawAcknowledgementRequest(_message.Message):
+    """Which note to take back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACKNOWLEDGEMENT_ID_FIELD_NUMBER: _builtins.int
+    acknowledgement_id: _builtins.str
+    """UUID of the acknowledgement, or a unique prefix of at least 8 characters."""
+    def __init__(
+        self,
+        *,
+        acknowledgement_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement_id", b"acknowledgement_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawAcknowledgementRequest: _TypeAlias = WithdrawAcknowledgementRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawAcknowledgementResponse(_message.Message):
+    """The note as it is then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FAILURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def known_failure(self) -> Global___KnownFailure:
+        """The first to withdraw it is the one who is noted."""
+
+    def __init__(
+        self,
+        *,
+        known_failure: Global___KnownFailure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_failure", b"known_failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_failure", b"known_failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawAcknowledgementResponse: _TypeAlias = WithdrawAcknowledgementResponse  # noqa: Y015
+
+@_typing.final
+class ListAcknowledgementsRequest(_message.Message):
+    """Which notes to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """At most this many; 0 for the default of 50."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAcknowledgementsRequest: _TypeAlias = ListAcknowledgementsRequest  # noqa: Y015
+
+@_typing.final
+class ListAcknowledgementsResponse(_message.Message):
+    """Newest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FAILURES_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """Notes that were ever taken, a count."""
+    @_builtins.property
+    def known_failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownFailure]:
+        """The page asked for."""
+
+    def __init__(
+        self,
+        *,
+        known_failures: _abc.Iterable[Global___KnownFailure] | None = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_failures", b"known_failures", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAcknowledgementsResponse: _TypeAlias = ListAcknowledgementsResponse  # noqa: Y015
+
+@_typing.final
+class KnownFailure(_message.Message):
+    """A finding that somebody took note of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[KnownFailure._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: KnownFailure._State.ValueType  # 0
+        """Not said."""
+        STATE_IN_FORCE: KnownFailure._State.ValueType  # 1
+        """What it names is shown apart."""
+        STATE_EXPIRED: KnownFailure._State.ValueType  # 2
+        """Its time is over."""
+        STATE_WITHDRAWN: KnownFailure._State.ValueType  # 3
+        """Somebody took it back."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether it counts."""
+
+    STATE_UNSPECIFIED: KnownFailure.State.ValueType  # 0
+    """Not said."""
+    STATE_IN_FORCE: KnownFailure.State.ValueType  # 1
+    """What it names is shown apart."""
+    STATE_EXPIRED: KnownFailure.State.ValueType  # 2
+    """Its time is over."""
+    STATE_WITHDRAWN: KnownFailure.State.ValueType  # 3
+    """Somebody took it back."""
+
+    ACKNOWLEDGEMENT_ID_FIELD_NUMBER: _builtins.int
+    CHECK_NAME_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
+    REMEDY_ID_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    HOSTNAMES_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGEMENT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_AT_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_BY_FIELD_NUMBER: _builtins.int
+    acknowledgement_id: _builtins.str
+    """UUIDv7."""
+    check_name: _builtins.str
+    """File name of the check without its ending."""
+    remedy_id: _builtins.str
+    """Key in the catalogue; empty for whatever the remedy is."""
+    cause: _builtins.str
+    """The finding's reason with names in place of values; empty for every cause
+    with the remedy.
+    """
+    state: Global___KnownFailure.State.ValueType
+    """Whether it counts now."""
+    withdrawn_by: _builtins.str
+    """Label of the token that it was taken back with."""
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[_result_pb2.Status.ValueType]:
+        """Verdicts that it holds for: those there were when the note was taken."""
+
+    @_builtins.property
+    def finding(self) -> _result_pb2.Sentence:
+        """What the newest result said when the note was taken."""
+
+    @_builtins.property
+    def hostnames(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Machines that it is confined to, as they are called now; empty for all."""
+
+    @_builtins.property
+    def acknowledgement(self) -> _fleet_report_pb2.Acknowledgement:
+        """By whom, why and until when."""
+
+    @_builtins.property
+    def withdrawn_at(self) -> _timestamp_pb2.Timestamp:
+        """Collector's clock; absent unless it was taken back."""
+
+    def __init__(
+        self,
+        *,
+        acknowledgement_id: _builtins.str = ...,
+        check_name: _builtins.str = ...,
+        statuses: _abc.Iterable[_result_pb2.Status.ValueType] | None = ...,
+        remedy_id: _builtins.str = ...,
+        cause: _builtins.str = ...,
+        finding: _result_pb2.Sentence | None = ...,
+        hostnames: _abc.Iterable[_builtins.str] | None = ...,
+        acknowledgement: _fleet_report_pb2.Acknowledgement | None = ...,
+        state: Global___KnownFailure.State.ValueType = ...,
+        withdrawn_at: _timestamp_pb2.Timestamp | None = ...,
+        withdrawn_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "finding", b"finding", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "acknowledgement_id", b"acknowledgement_id", "cause", b"cause", "check_name", b"check_name", "finding", b"finding", "hostnames", b"hostnames", "remedy_id", b"remedy_id", "state", b"state", "statuses", b"statuses", "withdrawn_at", b"withdrawn_at", "withdrawn_by", b"withdrawn_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownFailure: _TypeAlias = KnownFailure  # noqa: Y015

@@ -111,6 +111,21 @@ class FleetServiceStub(object):
                 request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetDeliveryRequest.SerializeToString,
                 response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetDeliveryResponse.FromString,
                 _registered_method=True)
+        self.AcknowledgeFinding = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/AcknowledgeFinding',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.AcknowledgeFindingRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.AcknowledgeFindingResponse.FromString,
+                _registered_method=True)
+        self.WithdrawAcknowledgement = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/WithdrawAcknowledgement',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WithdrawAcknowledgementRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WithdrawAcknowledgementResponse.FromString,
+                _registered_method=True)
+        self.ListAcknowledgements = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/ListAcknowledgements',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListAcknowledgementsRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListAcknowledgementsResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer(object):
@@ -229,6 +244,28 @@ class FleetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AcknowledgeFinding(self, request, context):
+        """Takes note of a finding of the fleet report, which is then shown apart until
+        that expires. admin. NOT_FOUND: no such finding; INVALID_ARGUMENT: several.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawAcknowledgement(self, request, context):
+        """Has a note count no more. admin. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAcknowledgements(self, request, context):
+        """All notes that were ever taken, newest first. viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -306,6 +343,21 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.GetDelivery,
                     request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetDeliveryRequest.FromString,
                     response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetDeliveryResponse.SerializeToString,
+            ),
+            'AcknowledgeFinding': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeFinding,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.AcknowledgeFindingRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.AcknowledgeFindingResponse.SerializeToString,
+            ),
+            'WithdrawAcknowledgement': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawAcknowledgement,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WithdrawAcknowledgementRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WithdrawAcknowledgementResponse.SerializeToString,
+            ),
+            'ListAcknowledgements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAcknowledgements,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListAcknowledgementsRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListAcknowledgementsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -714,6 +766,87 @@ class FleetService(object):
             '/llmenv.fleet.v1.FleetService/GetDelivery',
             llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetDeliveryRequest.SerializeToString,
             llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetDeliveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeFinding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/AcknowledgeFinding',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.AcknowledgeFindingRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.AcknowledgeFindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawAcknowledgement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/WithdrawAcknowledgement',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WithdrawAcknowledgementRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WithdrawAcknowledgementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAcknowledgements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/ListAcknowledgements',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListAcknowledgementsRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListAcknowledgementsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,6 +78,14 @@ class FleetServiceStub:
     """
     GetDelivery: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetDeliveryRequest, _fleet_service_pb2.GetDeliveryResponse]
     """The ledger of delivery: every record that a machine ever minted. viewer."""
+    AcknowledgeFinding: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.AcknowledgeFindingRequest, _fleet_service_pb2.AcknowledgeFindingResponse]
+    """Takes note of a finding of the fleet report, which is then shown apart until
+    that expires. admin. NOT_FOUND: no such finding; INVALID_ARGUMENT: several.
+    """
+    WithdrawAcknowledgement: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.WithdrawAcknowledgementRequest, _fleet_service_pb2.WithdrawAcknowledgementResponse]
+    """Has a note count no more. admin. NOT_FOUND."""
+    ListAcknowledgements: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ListAcknowledgementsRequest, _fleet_service_pb2.ListAcknowledgementsResponse]
+    """All notes that were ever taken, newest first. viewer."""
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -128,6 +136,14 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """
     GetDelivery: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetDeliveryRequest, _fleet_service_pb2.GetDeliveryResponse]  # type: ignore[assignment]
     """The ledger of delivery: every record that a machine ever minted. viewer."""
+    AcknowledgeFinding: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.AcknowledgeFindingRequest, _fleet_service_pb2.AcknowledgeFindingResponse]  # type: ignore[assignment]
+    """Takes note of a finding of the fleet report, which is then shown apart until
+    that expires. admin. NOT_FOUND: no such finding; INVALID_ARGUMENT: several.
+    """
+    WithdrawAcknowledgement: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.WithdrawAcknowledgementRequest, _fleet_service_pb2.WithdrawAcknowledgementResponse]  # type: ignore[assignment]
+    """Has a note count no more. admin. NOT_FOUND."""
+    ListAcknowledgements: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ListAcknowledgementsRequest, _fleet_service_pb2.ListAcknowledgementsResponse]  # type: ignore[assignment]
+    """All notes that were ever taken, newest first. viewer."""
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     """TLS; metadata "authorization: Bearer <token>" carries a role."""
@@ -265,5 +281,31 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_service_pb2.GetDeliveryResponse, _abc.Awaitable[_fleet_service_pb2.GetDeliveryResponse]]:
         """The ledger of delivery: every record that a machine ever minted. viewer."""
+
+    @_abc_1.abstractmethod
+    def AcknowledgeFinding(
+        self,
+        request: _fleet_service_pb2.AcknowledgeFindingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.AcknowledgeFindingResponse, _abc.Awaitable[_fleet_service_pb2.AcknowledgeFindingResponse]]:
+        """Takes note of a finding of the fleet report, which is then shown apart until
+        that expires. admin. NOT_FOUND: no such finding; INVALID_ARGUMENT: several.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawAcknowledgement(
+        self,
+        request: _fleet_service_pb2.WithdrawAcknowledgementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.WithdrawAcknowledgementResponse, _abc.Awaitable[_fleet_service_pb2.WithdrawAcknowledgementResponse]]:
+        """Has a note count no more. admin. NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListAcknowledgements(
+        self,
+        request: _fleet_service_pb2.ListAcknowledgementsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.ListAcknowledgementsResponse, _abc.Awaitable[_fleet_service_pb2.ListAcknowledgementsResponse]]:
+        """All notes that were ever taken, newest first. viewer."""
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
