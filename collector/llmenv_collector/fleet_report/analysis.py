@@ -1,8 +1,8 @@
-"""The process of its own in which statistics run, so that whoever delivers never waits for numpy.
+"""The processes of their own in which statistics run, so that whoever delivers never waits for numpy.
 
-One process, started when it is first needed and kept, for importing numpy takes longer than most answers.
-It is started anew when it died, and ended when it took more memory or time than it may.  It ends with the
-collector, however that ends, since its socket closes then.
+At most two, started when they are first needed and kept, for importing numpy takes longer than most answers.
+One is started anew when it died, and ended when it took more memory or time than it may.  They end with the
+collector, however that ends, since their sockets close then.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import socket
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -32,6 +34,7 @@ R = TypeVar("R")
 MEMORY_BYTES = 1_000_000_000
 SECONDS = 60.0
 END_SECONDS = 5.0
+PROCESSES = 2
 MEMORY_EXIT = 3
 """Exit code of a process that ended itself, since it took more memory than it may."""
 
@@ -54,21 +57,41 @@ class Failure:
 
 
 class Analysis:
-    """Every method may be called from any thread; one answer is worked out at a time."""
+    """Every method may be called from any thread; a process works out one answer at a time."""
 
     def __init__(self, bounds: Bounds | None = None) -> None:
         self._bounds = bounds or Bounds()
-        self._worker: Worker | None = None
-        self._lock = threading.Lock()
+        self._seats = [Seat() for _ in range(PROCESSES)]
+        # The last one first: who asks for one thing after the other has one process.
+        self._free: queue.LifoQueue[Seat] = queue.LifoQueue()
+        for seat in self._seats:
+            self._free.put(seat)
         self._is_closed = False
 
     def start(self) -> None:
-        """Has the process import what it needs, while the caller reads."""
-        if self._lock.acquire(blocking=False):
+        """Has the processes import what they need, while the caller reads."""
+        taken: list[Seat] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                taken.append(self._free.get_nowait())
+        for seat in reversed(taken):
             try:
-                self._ready_worker()
+                self._ready_worker(seat)
             finally:
-                self._lock.release()
+                self._free.put(seat)
+
+    def begin(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """As judge, while the caller does something else."""
+        answer: Future[R] = Future()
+
+        def work() -> None:
+            try:
+                answer.set_result(self.judge(function, *args, **kwargs))
+            except Exception as error:  # noqa: BLE001 (whoever waits for the answer is told)
+                answer.set_exception(error)
+
+        threading.Thread(target=work, name="analysis", daemon=True).start()
+        return answer
 
     def judge(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """What `function` returns there.
@@ -78,23 +101,25 @@ class Analysis:
         raises, and AnalysisError when it fails otherwise.
         """
         deadline = time.monotonic() + self._bounds.seconds
-        if not self._lock.acquire(timeout=self._bounds.seconds):
-            raise self._late()
         try:
-            answer: R = self._answer(deadline, (function, args, kwargs))
+            seat = self._free.get(timeout=self._bounds.seconds)
+        except queue.Empty:
+            raise self._late() from None
+        try:
+            answer: R = self._answer(seat, deadline, (function, args, kwargs))
         finally:
-            self._lock.release()
+            self._free.put(seat)
         return answer
 
     def close(self) -> None:
-        """Ends the process, also while it works."""
+        """Ends the processes, also while they work."""
         self._is_closed = True
-        worker = self._worker
-        if worker is not None:
-            worker.end()
+        for seat in self._seats:
+            if seat.worker is not None:
+                seat.worker.end()
 
-    def _answer(self, deadline: float, request: tuple[Any, ...]) -> Any:
-        worker = self._ready_worker()
+    def _answer(self, seat: Seat, deadline: float, request: tuple[Any, ...]) -> Any:
+        worker = self._ready_worker(seat)
         try:
             answer = worker.ask(request, seconds=deadline - time.monotonic())
         except TimeoutError as error:
@@ -111,12 +136,12 @@ class Analysis:
         logger.error("statistics failed: %s\n%s", answer.sentence, answer.traceback)
         raise AnalysisError(f"The statistics of this report failed: {answer.sentence}")
 
-    def _ready_worker(self) -> Worker:
+    def _ready_worker(self, seat: Seat) -> Worker:
         if self._is_closed:
             raise AnalysisError("The collector is about to end.")
-        if self._worker is None or not self._worker.is_alive():
-            self._worker = Worker(self._bounds)
-        return self._worker
+        if seat.worker is None or not seat.worker.is_alive():
+            seat.worker = Worker(self._bounds)
+        return seat.worker
 
     def _late(self) -> AnalysisLimitError:
         return AnalysisLimitError(
@@ -135,6 +160,13 @@ class Analysis:
             return self._too_big()
         how = f"by signal {-returncode}" if returncode < 0 else f"with exit code {returncode}"
         return AnalysisError(f"The process of the statistics ended {how}: ask again.")
+
+
+@dataclass
+class Seat:
+    """Room for one process."""
+
+    worker: Worker | None = None
 
 
 class Worker:

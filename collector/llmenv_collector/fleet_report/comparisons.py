@@ -17,6 +17,8 @@ from llmenv_collector.fleet_report.verdict_effects import judge_verdict_effects,
 from llmenv_collector.fleet_report.versions import MACOS
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import duckdb
 
     from llmenv_collector.fleet_report.analysis import Analysis
@@ -40,25 +42,37 @@ class Judged:
     outliers: Outliers = NONE
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What other processes work out meanwhile."""
+
+    effects: Future[Judged]
+    outliers: Future[Judged]
+
+
+def begin(
+    connection: duckdb.DuckDBPyConnection, cells: Cells, *, question: Question, analysis: Analysis
+) -> Begun:
+    """After cells.read_cells."""
+    sections, wanted, least = question.sections, wanted_of(question), question.minimum_effect
+    verdicts = read_verdicts(connection) if "verdict_effects" in sections else None
+    return Begun(
+        effects=analysis.begin(judge, cells, verdicts, wanted, sections - {"outliers"}, minimum_effect=least),
+        outliers=analysis.begin(judge, cells, None, wanted, sections & {"outliers"}, minimum_effect=least),
+    )
+
+
 def add_comparisons(
     response: messages.GetFleetReportResponse,
     connection: duckdb.DuckDBPyConnection,
-    cells: Cells,
+    begun: Begun,
     *,
     looked_at: Period,
     question: Question,
-    analysis: Analysis,
 ) -> None:
-    """Fills in what was asked for, and Method.tests; after cells.read_cells."""
+    """Fills in what was asked for, and Method.tests."""
     sections = question.sections
-    verdicts = read_verdicts(connection) if "verdict_effects" in sections else None
-    judged: Judged = analysis.judge(
-        judge, cells, verdicts, wanted_of(question), sections, minimum_effect=question.minimum_effect
-    )
-    response.effects.extend(judged.effects)
-    response.verdict_effects.extend(judged.verdict_effects)
-    response.outliers.extend(judged.outliers.rows)
-    untold = judged.outliers.untold
+    untold = 0
     if "changes" in sections:
         changed = changes.read_changes(connection, looked_at, minimum_effect=question.minimum_effect)
         response.changes.extend(changed.rows)
@@ -69,6 +83,11 @@ def add_comparisons(
         response.unsteady.extend(unsteady.unsteady(connection))
     if "verdict_changes" in sections:
         response.verdict_changes.extend(verdict_changes.verdict_changes(connection))
+    judged, outliers = begun.effects.result(), begun.outliers.result().outliers
+    response.effects.extend(judged.effects)
+    response.verdict_effects.extend(judged.verdict_effects)
+    response.outliers.extend(outliers.rows)
+    untold += outliers.untold
     response.method.tests = settle(
         [
             *response.effects,
