@@ -74,7 +74,7 @@ def add_verdicts(
     sections: dict[str, Callable[[], Sequence[object]]] = {
         "health": lambda: health.health(connection),
         "packages": lambda: packages.packages(connection, looked_at),
-        "findings": lambda: findings.findings(connection),
+        "findings": lambda: findings.findings(connection, looked_at),
         "flaky": lambda: flaky.flaky(connection),
         "exposures": lambda: exposure.exposures(connection, looked_at),
         "drifts": lambda: drift.drifts(connection, looked_at, question.pins),
