@@ -1,7 +1,8 @@
 """Acknowledgements as people make them: taken, withdrawn and listed.
 
-What is acknowledged has to be a finding of the report now, so that a slip of the hand covers nothing, and one
-cause or one known issue, so that nobody covers what they did not read.  The audit row comes before the change.
+What is acknowledged has to be a finding of the report now, so that a slip of the hand covers nothing, and
+one cause or one known issue, so that nobody covers what they did not read.  The audit row comes before the
+change.
 """
 
 from __future__ import annotations

@@ -43,7 +43,8 @@ WHERE acknowledgement_id = $acknowledgement_id::UUID AND withdrawn_at IS NULL
 KNOWN = """
 SELECT acknowledgement_id::VARCHAR, known.check_name, known.statuses, coalesce(known.remedy_id, ''),
        coalesce(known.cause, ''), stored.finding, (
-         SELECT coalesce(list(coalesce(machine.hostname, one.id::VARCHAR) ORDER BY machine.hostname, one.id), [])
+         SELECT coalesce(list(coalesce(machine.hostname, one.id::VARCHAR)
+                              ORDER BY machine.hostname, one.id), [])
          FROM unnest(known.machine_ids) AS one(id) LEFT JOIN store.machine AS machine ON machine_id = one.id
        ) AS hostnames,
        known.reason, epoch_us(known.acknowledged_at), known.acknowledged_by, epoch_us(known.expires_at),

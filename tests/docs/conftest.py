@@ -1,4 +1,4 @@
-"""The generator of the pages, and a store with real runs, a wait, a quarantine, a refusal, a command and a note."""
+"""The generator of the pages, and a store with real runs and one row of whatever else happens."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
 RUNS = REPOSITORY / "tests" / "cli" / "runs"
+# As change_store keeps it: a rate that fell by a tenth.
+SLOWER = """
+INSERT INTO store.change_point BY NAME
+SELECT $machine::UUID AS machine_id, 'train' AS environment_name, 'mps' AS device,
+       'torch_training' AS check_name, '{}' AS parameters_json, '' AS case_name,
+       'steps_per_second' AS measurement, 'step/s' AS unit, 1 AS direction, 'd1' AS definition_hash,
+       now() AS changed_at, false AS is_suspected, 10 AS points, 20.0 AS median_before, 18.0 AS median_after,
+       0.89 AS ratio_low, 0.91 AS ratio_high, 0.001 AS p_value, uuid() AS from_result_id,
+       uuid() AS to_result_id
+"""
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +96,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     store.request(lambda connection: command_store.issue(connection, batch)).result()
     store.request(lambda connection: acknowledgement_store.add(connection, note)).result()
+    store.request(lambda connection: connection.execute(SLOWER, {"machine": machine_id})).result()
     delivered = store.deliver(arrivals).result()
     assert [one.sequence for one in delivered.rejections] == [len(arrivals)]
     store.close()

@@ -70,7 +70,9 @@ def acknowledge(
     output_format: str,
     language: str,
 ) -> None:
-    request = _request(check, cause, remedy, reason, lasting, machines)
+    request = _request(
+        lasting, check_name=check, cause=cause, remedy_id=remedy, reason=reason, machines=machines
+    )
     _require_one(is_list=is_list, withdraw=withdraw, request=request)
     with _client() as client:
         if is_list:
@@ -87,19 +89,11 @@ def acknowledge(
     _print(known, output_format=output_format, language=language)
 
 
-def _request(
-    check: str, cause: str, remedy: str, reason: str, lasting: dt.timedelta | None, machines: tuple[str, ...]
-) -> AcknowledgeFindingRequest:
+def _request(lasting: dt.timedelta | None, **asked: object) -> AcknowledgeFindingRequest:
     from llmenv.fleet.v1 import fleet_service_pb2
 
-    return fleet_service_pb2.AcknowledgeFindingRequest(
-        check_name=check,
-        cause=cause,
-        remedy_id=remedy,
-        machines=machines,
-        reason=reason,
-        expires_in_seconds=lasting.total_seconds() if lasting else 0.0,
-    )
+    seconds = lasting.total_seconds() if lasting else 0.0
+    return fleet_service_pb2.AcknowledgeFindingRequest(expires_in_seconds=seconds, **asked)  # type: ignore[arg-type]
 
 
 def _require_one(*, is_list: bool, withdraw: str, request: AcknowledgeFindingRequest) -> None:
