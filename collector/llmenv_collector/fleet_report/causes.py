@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llmenv.catalog.packages import WATCHED
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
+from llmenv_collector.fleet_report.versions import without_companions
 from llmenv_collector.statistics.proportions import fisher_exact_p
 
 if TYPE_CHECKING:
@@ -186,10 +187,15 @@ def what_differs(states: Mapping[tuple[str, str], State], one: Changed) -> Itera
     )
     if before is None or after is None:
         return
-    for kind, name in sorted(before.values.keys() | after.values.keys()):
-        values = before.values.get((kind, name), ""), after.values.get((kind, name), "")
-        if values[0] != values[1]:
-            yield Cause(kind, name, *values)
+    differing = {
+        key
+        for key in before.values.keys() | after.values.keys()
+        if before.values.get(key, "") != after.values.get(key, "")
+    }
+    packages = without_companions({name for kind, name in differing if kind == "package"})
+    for kind, name in sorted(differing):
+        if kind != "package" or name in packages:
+            yield Cause(kind, name, before.values.get((kind, name), ""), after.values.get((kind, name), ""))
 
 
 def weighed(cause: Cause, got: set[str], *, changed: set[str], having: Collection[str]) -> messages.CauseRow:

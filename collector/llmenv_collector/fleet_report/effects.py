@@ -3,8 +3,9 @@
 Each version of a watched package, and each build of macOS, is compared with the one
 before it in the fleet, or with the baseline that was asked for.  Equal has to be all else
 of the context: the other watched packages, Python and macOS; torchvision and torchaudio
-go with torch.  Where no machine, and no cohort of three a side, has both with all else equal, machines
-are compared with themselves whatever else changed, and the row names what did.
+go with torch, and have no row where torch changed as well.  Where no machine, and no cohort
+of three a side, has both with all else equal, machines are compared with themselves whatever
+else changed, and the row names what did.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from llmenv_collector.fleet_report import rows
 from llmenv_collector.fleet_report.contexts import equal_but_for, what_else
 from llmenv_collector.fleet_report.sides import Sides, compare, compare_pairs, paired_rows
 from llmenv_collector.fleet_report.steps import Step, Wanted, steps, versions_by_context
+from llmenv_collector.fleet_report.versions import is_companion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +65,7 @@ def step_effects(
         if not sides.baseline.size or not sides.candidate.size:
             continue
         difference = compare(cells, sides, rng=rng, confidence=confidence)
-        if difference is None or is_powerless(cells, difference):
+        if (difference is None or is_powerless(cells, difference)) and not is_companion(step.package):
             along = confounded(cells, sides, step.package, rng=rng, confidence=confidence)
             if along is not None:
                 yield effect_row(cells, step, series, *along)

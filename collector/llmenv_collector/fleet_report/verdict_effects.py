@@ -18,6 +18,7 @@ from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv_collector.fleet_report.cells import integers, read_contexts
 from llmenv_collector.fleet_report.contexts import equal_but_for, what_else
 from llmenv_collector.fleet_report.steps import Step, Wanted, steps, versions_by_context
+from llmenv_collector.fleet_report.versions import is_companion
 from llmenv_collector.statistics.beta import regularised_beta
 from llmenv_collector.statistics.proportions import stratified_exact_p
 
@@ -106,7 +107,7 @@ def step_verdicts(
         candidate, baseline = np.flatnonzero(of_kind & is_candidate), np.flatnonzero(of_kind & is_baseline)
         row = compare_verdicts(verdicts, candidate, baseline, strata)
         confounders: tuple[str, ...] = ()
-        if row is None:
+        if row is None and not is_companion(step.package):
             row = compare_verdicts(verdicts, candidate, baseline, verdicts.stratum, paired_only=True)
             confounders = what_else(
                 verdicts.contexts, verdicts.context[candidate], verdicts.context[baseline], step.package
