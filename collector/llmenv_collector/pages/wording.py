@@ -121,6 +121,17 @@ class Wording:
             device=series.device,
         )
 
+    def told_apart(self, several: Sequence[Series]) -> list[str]:
+        """The same of each, with what distinguishes those that would be called alike."""
+        names = [self.series_of_check(series) for series in several]
+        variants: dict[str, set[tuple[str, str]]] = {}
+        for name, series in zip(names, several, strict=True):
+            variants.setdefault(name, set()).add((series.parameters_json, series.definition_hash))
+        return [
+            name if len(variants[name]) == 1 else self.listed([name, distinction(series, variants[name])])
+            for name, series in zip(names, several, strict=True)
+        ]
+
     def check_on(self, name: str, device: str) -> str:
         return self.say("pages.checked_on", check=self.check(name), device=device)
 
@@ -185,10 +196,19 @@ def moment_of(timestamp: Timestamp) -> dt.datetime:
         return dt.datetime(1970, 1, 1)  # noqa: DTZ001 (naive as ToDatetime's, in UTC)
 
 
+def distinction(series: Series, variants: set[tuple[str, str]]) -> str:
+    """The parameters where they differ, else the definition."""
+    if len({parameters_json for parameters_json, _ in variants}) == 1:
+        return series.definition_hash[:8]
+    return parameters(series)
+
+
 def parameters(series: Series) -> str:
     """In one line, names sorted."""
     try:
         values = json.loads(series.parameters_json or "{}")
     except ValueError:
+        return series.parameters_json
+    if not isinstance(values, dict):
         return series.parameters_json
     return ", ".join(f"{name}={value}" for name, value in sorted(values.items()))

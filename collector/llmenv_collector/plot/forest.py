@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from llmenv_collector.plot import rows, svg
@@ -39,14 +40,21 @@ class ForestPlot:
 
 
 FARTHEST = 4.0
-"""An end beyond this ratio is drawn there with an arrow: one wide interval must not flatten the others."""
+LEAST_REACH = 1.15
+
+
+def reach_of(plot: ForestPlot) -> float:
+    """The largest ratio of the scale: twice as far as any effect, so that one wide interval does not flatten
+    the others; what goes on beyond is drawn there with an arrow.
+    """
+    effects = [abs(math.log(row.ratio)) for row in plot.rows]
+    reach = min(max(2 * max(effects, default=0.0), math.log(LEAST_REACH)), math.log(FARTHEST))
+    ends = [abs(math.log(end)) for row in plot.rows for end in (row.low, row.high)]
+    return math.exp(max(min(reach, max(ends, default=0.0)), math.log1p(plot.minimum_effect)))
 
 
 def render(plot: ForestPlot) -> str:
-    shown = [
-        min(max(end, 1 / FARTHEST), FARTHEST) for row in plot.rows for end in (row.ratio, row.low, row.high)
-    ]
-    low, high = spanning_ratios([*shown, 1 + plot.minimum_effect])
+    low, high = spanning_ratios([reach_of(plot)])
     scale = Log(low, high, rows.MARGIN, rows.WIDTH - rows.MARGIN)
     return svg.figure(
         band(scale, plot),

@@ -30,7 +30,7 @@ DIRECTIONS = {DIRECTION_HIGHER_IS_BETTER: "higher", DIRECTION_LOWER_IS_BETTER: "
 def section(rows: Sequence[messages.ChipRow], method: messages.Method, wording: Wording) -> Section:
     confidence = figures.share(method.confidence)
     blocks: list[Block] = [Paragraph(wording.say("pages_chips.lead", confidence=confidence), "lead")]
-    groups = grouped([row for row in rows if rates_a_chip(row)])
+    groups = [group for group in grouped([row for row in rows if rates_a_chip(row)]) if is_telling(group)]
     if groups:
         shown = sorted(groups, key=lambda group: -len(group))[:MOST_CHARTS]
         charts = (chart(number, group, wording) for number, group in enumerate(shown))
@@ -42,10 +42,15 @@ def section(rows: Sequence[messages.ChipRow], method: messages.Method, wording: 
         if method.HasField("reference"):
             chip = wording.variant(method.reference)
             blocks.append(Paragraph(wording.say("pages_chips.reference", chip=chip), "note"))
-        blocks.append(Fold(wording.say("pages_chips.table"), (table(rows, wording),)))
+        blocks.append(Fold(wording.say("pages_chips.table"), (table(rows, wording),), is_open=not groups))
     else:
         blocks.append(Paragraph(wording.say("pages.nothing"), "note"))
     return Section("chips", wording.say("pages_section.chips"), tuple(blocks))
+
+
+def is_telling(rows: Sequence[messages.ChipRow]) -> bool:
+    """Whether there is something to compare with: another variant, or what the chip can do."""
+    return len(rows) > 1 or any(row.HasField("share_of_limit") for row in rows)
 
 
 def rates_a_chip(row: messages.ChipRow) -> bool:

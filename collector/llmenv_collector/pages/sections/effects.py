@@ -108,13 +108,19 @@ def plot(number: int, rows: Sequence[messages.EffectRow], method: messages.Metho
         ),
         axis=wording.say("pages_effects.axis", baseline=first.baseline),
         minimum_effect=method.minimum_effect,
-        rows=tuple(plot_row(row, wording) for row in drawable[:MOST_ROWS]),
+        rows=tuple(
+            plot_row(row, label, wording)
+            for row, label in zip(drawable, labels_of(drawable, wording), strict=True)
+        )[:MOST_ROWS],
     )
     return Chart(drawn.title, Markup(forest.render(drawn)))  # noqa: S704 (escaped by plot)
 
 
-def plot_row(row: messages.EffectRow, wording: Wording) -> forest.ForestRow:
-    label = wording.series_of_check(row.series)
+def labels_of(rows: Sequence[messages.EffectRow], wording: Wording) -> list[str]:
+    return wording.told_apart([row.series for row in rows])
+
+
+def plot_row(row: messages.EffectRow, label: str, wording: Wording) -> forest.ForestRow:
     ratio = figures.percent(row.ratio.value)
     judgement = wording.judgement(row.judgement).text
     return forest.ForestRow(
@@ -153,13 +159,15 @@ def table(rows: Sequence[messages.EffectRow], wording: Wording) -> Table:
             *(Column(wording.column(name), is_number=True) for name in numbers),
             *(Column(wording.column(name)) for name in last),
         ),
-        rows=tuple(table_row(row, wording) for row in rows),
+        rows=tuple(
+            table_row(row, label, wording) for row, label in zip(rows, labels_of(rows, wording), strict=True)
+        ),
     )
 
 
-def table_row(row: messages.EffectRow, wording: Wording) -> tuple[Cell, ...]:
+def table_row(row: messages.EffectRow, label: str, wording: Wording) -> tuple[Cell, ...]:
     return (
-        Cell(wording.series_of_check(row.series)),
+        Cell(label),
         Cell(wording.package(row.package)),
         Cell(row.baseline),
         Cell(row.candidate),

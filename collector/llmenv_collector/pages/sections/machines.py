@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from llmenv_collector.pages.wording import Wording
 
+FIRST_VERSIONS = ("macos", "mlx", "torch")
+"""Of those that a cohort has in common, what is shown before the others unfold."""
+
 
 def section(
     outliers: Sequence[messages.OutlierRow], unsteady: Sequence[messages.UnsteadyRow], wording: Wording
@@ -46,9 +49,8 @@ def outlier_table(rows: Sequence[messages.OutlierRow], wording: Wording) -> Tabl
 
 
 def outlier_row(row: messages.OutlierRow, wording: Wording) -> tuple[Cell, ...]:
-    versions = wording.listed(
-        f"{wording.package(name)} {version}" for name, version in sorted(row.versions.items())
-    )
+    ranked = sorted(row.versions.items(), key=lambda pair: (pair[0] not in FIRST_VERSIONS, pair[0]))
+    versions = [f"{wording.package(name)} {version}" for name, version in ranked]
     return (
         wording.machine(row.machine_id, row.hostname),
         Cell(
@@ -59,7 +61,7 @@ def outlier_row(row: messages.OutlierRow, wording: Wording) -> tuple[Cell, ...]:
         Cell(wording.series_of_check(row.series)),
         Cell(wording.variant(row.variant)),
         Cell(figures.probability(row.q_value), key=row.q_value),
-        Cell(versions or "—"),
+        wording.names(versions) if versions else Cell("—", key=0.0),
     )
 
 
