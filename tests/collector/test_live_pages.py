@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-from typing import TYPE_CHECKING
+import ssl
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
 from llmenv.ids import new_id
 from llmenv.printed_token import PrintedToken
+from llmenv_collector.authority import Authority
+from llmenv_collector.data_folder import DataFolder
 from llmenv_collector.errors import UsageError
+from llmenv_collector.live import server as live_server
 from llmenv_collector.live.attempts import MOST_FAILURES, WITHIN_SECONDS, Attempts
 from llmenv_collector.live.door import Door
 from llmenv_collector.live.handlers import place_of
-from llmenv_collector.settings import load
+from llmenv_collector.live.server import LivePages
+from llmenv_collector.server_certificate import ServerCertificate
+from llmenv_collector.settings import Address, load
 
 from .conftest import RunningCollector, run_command
 from .visitor import Visitor
@@ -200,6 +206,52 @@ def test_an_address_that_fails_too_often_waits(tmp_path: Path) -> None:
         assert "Too many failed attempts" in refused.text
     finally:
         running.stop()
+
+
+def test_a_stop_ends_open_streams(tmp_path: Path) -> None:
+    """Whoever watches does not hold the collector up, and hears the end of the stream."""
+    running = RunningCollector(tmp_path / "data", "--http-listen", "127.0.0.1:0")
+    machine = running.enrol()
+    visitor = Visitor(running)
+    visitor.log_in(running.admin_secret)
+    connection = visitor.connect()
+    events = f"/machines/{machine.machine_id}/events"
+    connection.request("GET", events, headers={"Cookie": f"__Host-llmenv={visitor.cookie}"})
+    stream = connection.getresponse()
+    assert stream.status == 200
+    assert stream.readline() == b"event: state\n"
+    assert running.stop() == 0
+    assert b"data: " in stream.read()
+    connection.close()
+
+
+def test_the_next_certificate_is_shown_without_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New connections see it."""
+    monkeypatch.setattr(live_server, "RENEWAL_SECONDS", 0.05)
+    folder = DataFolder(tmp_path)
+    certificate = ServerCertificate(folder, Authority.create(folder))
+
+    async def shown(port: int) -> bytes:
+        context = ssl.create_default_context(cafile=str(folder.ca_certificate))
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return found
+
+    async def both() -> tuple[bytes, bytes]:
+        pages = LivePages(Any, folder, certificate.current)
+        async with pages.open(Address("127.0.0.1", 0)) as port:
+            first = await shown(port)
+            certificate.with_names({"pages.example"})
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (second := await shown(port)) == first:
+                    pass
+            return first, second
+
+    first, second = asyncio.run(both())
+    assert first != second
 
 
 def test_failures_are_forgotten_one_by_one() -> None:

@@ -123,6 +123,10 @@
   if (live) {
     const events = new EventSource(live.dataset.events);
     events.addEventListener("state", (event) => renew(live, event.data).catch(() => {}));
+    // The browser comes back by itself after a cut, but not after a refusal: then the page says why.
+    events.addEventListener("error", () => {
+      if (events.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 30000);
+    });
   }
 
   addEventListener("beforeprint", () => each("details", (part) => { part.open = true; }));
