@@ -297,7 +297,7 @@ def test_no_port_is_open_that_nobody_asked_for(tmp_path: Path) -> None:
         load(tmp_path / "collector.toml", flags={"http_listen": "everywhere"}, environment={})
 
 
-async def door_answers(sent: bytes, *, most: int = 8, others: int = 0) -> bytes:
+async def door_answers(sent: bytes, *, seconds: float = 600.0, most: int = 8, others: int = 0) -> bytes:
     """All that a small server behind the door answers to one connection beside others, until it is closed."""
 
     async def hello(request: web.BaseRequest) -> web.Response:
@@ -305,7 +305,7 @@ async def door_answers(sent: bytes, *, most: int = 8, others: int = 0) -> bytes:
         return web.Response(text="hello")
 
     server = web.Server(hello)
-    doors = [Door(server, most=most, first_request_seconds=0.3)]
+    doors = [Door(server, most=most, first_request_seconds=seconds)]
     listening = await asyncio.get_running_loop().create_server(doors[0], "127.0.0.1", 0)
     host, port = listening.sockets[0].getsockname()
     beside = [await asyncio.open_connection(host, port) for _ in range(others)]
@@ -328,8 +328,9 @@ async def door_answers(sent: bytes, *, most: int = 8, others: int = 0) -> bytes:
 
 def test_a_connection_that_says_nothing_is_closed() -> None:
     """Nothing, or the begin of a request and never its end."""
-    assert asyncio.run(door_answers(b"")) == b""
-    assert asyncio.run(door_answers(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ")) == b""
+    assert asyncio.run(door_answers(b"", seconds=0.1)) == b""
+    slow = b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: "
+    assert asyncio.run(door_answers(slow, seconds=0.1)) == b""
 
 
 def test_a_connection_that_asks_is_answered() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MOST_CONNECTIONS = 256
 FIRST_REQUEST_SECONDS = 15.0
+TURNING_AWAY_SECONDS = 0.05
 
 
 class Door:
@@ -35,12 +36,18 @@ class Door:
     def __call__(self) -> RequestHandler:
         protocol: RequestHandler = self._server()
         loop = asyncio.get_running_loop()
-        if len(self._server.connections) >= self._most:
-            # It is not connected yet; there is nothing to close before.
-            loop.call_later(0.1, protocol.force_close)
         self._silent.add(protocol)
+        if len(self._server.connections) >= self._most:
+            self._turn_away(protocol)
         loop.call_later(self._seconds, self._close_if_silent, protocol)
         return protocol
+
+    def _turn_away(self, protocol: RequestHandler) -> None:
+        """As soon as it is connected, which takes a TLS handshake; before there is nothing to close."""
+        if protocol.transport is not None:
+            protocol.force_close()
+        elif protocol in self._silent:
+            asyncio.get_running_loop().call_later(TURNING_AWAY_SECONDS, self._turn_away, protocol)
 
     def hear(self, request: web.BaseRequest) -> None:
         """A whole request has come: what follows is bound by its own time."""

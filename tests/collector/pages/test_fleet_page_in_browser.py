@@ -123,10 +123,13 @@ def test_whoever_points_at_a_cell_is_told_whose_it_is(browser: Browser, files: d
         page = watched.page
         matrix = page.locator("svg.matrix")
         matrix.scroll_into_view_if_needed()
+        # A scroll that is still under way would take away what the pointer brings.
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         box = matrix.bounding_box()
         left, top, cell = (float(matrix.get_attribute(f"data-{name}")) for name in ("left", "top", "cell"))
         page.mouse.move(box["x"] + left + cell / 2, box["y"] + top + cell / 2)
         first = page.locator("svg.matrix .machine").first.get_attribute("data-name")
+        page.locator("#tip").wait_for()
         said = page.locator("#tip").inner_text()
         assert said.startswith(f"{first} · PyTorch basics: ")
 

@@ -122,7 +122,12 @@
   const live = document.querySelector("main[data-events]");
   if (live) {
     const events = new EventSource(live.dataset.events);
-    events.addEventListener("state", (event) => renew(live, event.data).catch(() => {}));
+    // One after the other, so that what was asked for later is what stays.
+    let turn = Promise.resolve();
+    let newest = live.dataset.version;
+    const follow = () => { turn = turn.then(() => renew(live, newest)).catch(() => {}); };
+    events.addEventListener("state", (event) => { newest = event.data; follow(); });
+    live.addEventListener("focusout", follow);
     // The browser comes back by itself after a cut, but not after a refusal: then the page says why.
     events.addEventListener("error", () => {
       if (events.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 30000);
