@@ -46,6 +46,10 @@ class Migration:
     statements: str
 
 
+MEMORY_LIMIT = "512MiB"
+"""Of DuckDB's pages and tables; what needs more is put on disk meanwhile."""
+
+
 def connect(path: Path) -> duckdb.DuckDBPyConnection:
     """The one connection that may write, with checkpoints left to the store."""
     try:
@@ -54,6 +58,7 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
             config={
                 "storage_compatibility_version": STORAGE_VERSION,
                 "checkpoint_threshold": "1TB",
+                "memory_limit": MEMORY_LIMIT,
                 "python_enable_replacements": False,
                 "autoinstall_known_extensions": False,
             },

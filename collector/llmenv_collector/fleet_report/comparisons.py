@@ -31,6 +31,8 @@ REAL = {messages.JUDGEMENT_BETTER, messages.JUDGEMENT_WORSE}
 
 
 NONE = Outliers((), 0)
+EVEN, ODD = slice(0, None, 2), slice(1, None, 2)
+"""Effects take longest, so each of two processes judges half of the steps."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Judged:
 class Begun:
     """What other processes work out meanwhile."""
 
-    effects: Future[Judged]
+    effects: tuple[Future[Judged], ...]
     outliers: Future[Judged]
 
 
@@ -57,7 +59,14 @@ def begin(
     sections, wanted, least = question.sections, wanted_of(question), question.minimum_effect
     verdicts = read_verdicts(connection) if "verdict_effects" in sections else None
     return Begun(
-        effects=analysis.begin(judge, cells, verdicts, wanted, sections - {"outliers"}, minimum_effect=least),
+        effects=(
+            analysis.begin(
+                judge, cells, verdicts, wanted, sections - {"outliers"}, minimum_effect=least, part=EVEN
+            ),
+            analysis.begin(
+                judge, cells, None, wanted, sections & {"effects"}, minimum_effect=least, part=ODD
+            ),
+        ),
         outliers=analysis.begin(judge, cells, None, wanted, sections & {"outliers"}, minimum_effect=least),
     )
 
@@ -83,9 +92,11 @@ def add_comparisons(
         response.unsteady.extend(unsteady.unsteady(connection))
     if "verdict_changes" in sections:
         response.verdict_changes.extend(verdict_changes.verdict_changes(connection))
-    judged, outliers = begun.effects.result(), begun.outliers.result().outliers
-    response.effects.extend(judged.effects)
-    response.verdict_effects.extend(judged.verdict_effects)
+    for part in begun.effects:
+        judged = part.result()
+        response.effects.extend(judged.effects)
+        response.verdict_effects.extend(judged.verdict_effects)
+    outliers = begun.outliers.result().outliers
     response.outliers.extend(outliers.rows)
     untold += outliers.untold
     response.method.tests = settle(
@@ -121,9 +132,10 @@ def judge(
     sections: frozenset[str],
     *,
     minimum_effect: float,
+    part: slice = slice(None),
 ) -> Judged:
     return Judged(
-        effects=tuple(judge_effects(cells, wanted)) if "effects" in sections else (),
+        effects=tuple(judge_effects(cells, wanted, part=part)) if "effects" in sections else (),
         verdict_effects=() if verdicts is None else tuple(judge_verdict_effects(verdicts, wanted)),
         outliers=judge_outliers(cells, minimum_effect=minimum_effect) if "outliers" in sections else NONE,
     )

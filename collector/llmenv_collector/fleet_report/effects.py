@@ -35,14 +35,20 @@ FEWEST_OF_A_COHORT = 3
 """Machines a side, without which the same machines are preferred, whatever else changed on them."""
 
 
-def judge_effects(cells: Cells, wanted: Wanted) -> list[messages.EffectRow]:
-    """Without q-values and judgements: those are of the whole report."""
-    found: list[messages.EffectRow] = []
-    for package in wanted.axes:
-        versions = versions_by_context(cells.contexts, package)
-        for step in steps(package, {versions[context] for context in np.unique(cells.context_of)}, wanted):
-            found += step_effects(cells, step, versions, confidence=wanted.confidence)
-    return found
+def judge_effects(cells: Cells, wanted: Wanted, *, part: slice = slice(None)) -> list[messages.EffectRow]:
+    """Without q-values and judgements: those are of the whole report.  Of all steps those of the part."""
+    contexts = np.unique(cells.context_of)
+    versions = {package: versions_by_context(cells.contexts, package) for package in wanted.axes}
+    every = [
+        step
+        for package in wanted.axes
+        for step in steps(package, {versions[package][context] for context in contexts}, wanted)
+    ]
+    return [
+        row
+        for step in every[part]
+        for row in step_effects(cells, step, versions[step.package], confidence=wanted.confidence)
+    ]
 
 
 def step_effects(

@@ -15,7 +15,8 @@ import numpy as np
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
 from llmenv_collector.fleet_report import rows
-from llmenv_collector.statistics.outliers import FEWEST_OTHERS, LARGEST_SHARE, outliers
+from llmenv_collector.statistics.nested import middle_of_segments
+from llmenv_collector.statistics.outliers import FEWEST_OTHERS, LARGEST_SHARE, Cohort, cohort_outliers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,11 +40,26 @@ def judge_outliers(cells: Cells, *, minimum_effect: float) -> Outliers:
     """Without q-values and judgements: those are of the whole report."""
     found: list[messages.OutlierRow] = []
     untold = 0
+    known = summary_of(cells)
     for cohort in cohorts(cells):
-        told = list(cohort_outliers(cells, cohort, minimum_effect))
+        told = list(rows_of(cells, known, cohort, minimum_effect))
         found += told
         untold += not told
     return Outliers(tuple(found), untold)
+
+
+def summary_of(cells: Cells) -> Cohort:
+    """Of every cell at once."""
+    counts = np.diff(cells.starts)
+    if not counts.size:
+        return Cohort(np.empty(0), np.empty(0), counts)
+    logarithms, cell_of = np.log(cells.values), np.repeat(np.arange(len(counts)), counts)
+    if (np.diff(logarithms)[np.diff(cell_of) == 0] < 0).any():
+        logarithms = logarithms[np.lexsort((logarithms, cell_of))]
+    begins = cells.starts[:-1]
+    means = np.add.reduceat(logarithms, begins) / counts
+    squares = np.add.reduceat((logarithms - means[cell_of]) ** 2, begins)
+    return Cohort(middle_of_segments(logarithms, counts), squares, counts)
 
 
 def cohorts(cells: Cells) -> Iterator[NDArray[np.int64]]:
@@ -58,13 +74,13 @@ def cohorts(cells: Cells) -> Iterator[NDArray[np.int64]]:
             yield cohort
 
 
-def cohort_outliers(
-    cells: Cells, cohort: NDArray[np.int64], minimum_effect: float
+def rows_of(
+    cells: Cells, known: Cohort, cohort: NDArray[np.int64], minimum_effect: float
 ) -> Iterator[messages.OutlierRow]:
-    if not stands_out(np.sort(np.log(cells.middles[cohort])), math.log1p(minimum_effect)):
+    if not stands_out(np.sort(known.middles[cohort]), math.log1p(minimum_effect)):
         return
-    values = [cells.values_of(cell) for cell in cohort]
-    for one in outliers(values, level=LISTED_BELOW, minimum_effect=minimum_effect):
+    summary = Cohort(known.middles[cohort], known.squares[cohort], known.runs[cohort])
+    for one in cohort_outliers(summary, level=LISTED_BELOW, minimum_effect=minimum_effect):
         cell = cohort[one.index]
         yield messages.OutlierRow(
             machine_id=cells.machines[cells.machine_of[cell]].machine_id,

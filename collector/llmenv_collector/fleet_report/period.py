@@ -178,8 +178,8 @@ SELECT reason, sum(results)::BIGINT FROM (
 """
 
 
-def lay_out(connection: duckdb.DuckDBPyConnection, period: Period) -> None:
-    """Makes the tables of runs and results."""
+def lay_out(connection: duckdb.DuckDBPyConnection, period: Period, *, latest_later: bool = False) -> None:
+    """Makes the tables of runs and results; `latest_result` unless lay_out_latest follows."""
     known = {
         "since": period.since,
         "as_of": period.as_of,
@@ -193,8 +193,15 @@ def lay_out(connection: duckdb.DuckDBPyConnection, period: Period) -> None:
     else:
         connection.execute(RUN + RECEIVED.format(record="run"), known)
         connection.execute(RESULT + RECEIVED.format(record="result"), chosen | {"as_of": period.as_of})
-    for statement in (DEFINITION, PERIOD_RESULT, LATEST):
+    for statement in (DEFINITION, PERIOD_RESULT):
         connection.execute(statement)
+    if not latest_later:
+        lay_out_latest(connection)
+
+
+def lay_out_latest(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes `latest_result`, after lay_out."""
+    connection.execute(LATEST)
 
 
 def lay_out_measurements(connection: duckdb.DuckDBPyConnection) -> None:

@@ -19,6 +19,7 @@ from llmenv_collector.fleet_report import (
     findings,
     flaky,
     health,
+    imported,
     limits,
     method,
     packages,
@@ -43,10 +44,11 @@ def fleet_report(
 ) -> messages.GetFleetReportResponse:
     """Sections that nothing was observed for, or that were not asked for, are empty."""
     coverage.require_known(connection, looked_at.checks)
-    period.lay_out(connection, looked_at)
+    period.lay_out(connection, looked_at, latest_later=True)
     period.lay_out_measurements(connection)
     # Other processes judge measurements while this one reads what needs none.
     begun = begin(connection, question, analysis) if question.needs_measurements else None
+    period.lay_out_latest(connection)
     response = messages.GetFleetReportResponse(
         generated_at=clock.to_timestamp(clock.now()), coverage=coverage.coverage(connection, looked_at)
     )

@@ -64,19 +64,55 @@ def outliers(
     `minimum_effect` 0 lists as many as could be outliers.  Fewer than FEWEST_OTHERS others: none is
     found.  ValueError: a machine without value or a value that is not positive and finite.
     """
-    runs = [_logarithms(values) for values in values_by_machine]
-    values = np.array([np.median(machine) for machine in runs])
-    most = min(math.ceil(LARGEST_SHARE * len(runs)), len(runs) - FEWEST_OTHERS)
+    return cohort_outliers(Cohort.of(values_by_machine), level=level, minimum_effect=minimum_effect)
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """What is known of each machine's runs, as logarithms, each of shape (machines,).
+
+    `middles`: medians.  `squares`: sums of squared deviations from the runs' mean.  `runs`: counts.
+    """
+
+    middles: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    runs: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, values_by_machine: Sequence[ArrayLike]) -> Cohort:
+        """ValueError: a machine without value or a value that is not positive and finite."""
+        machines = [_logarithms(values) for values in values_by_machine]
+        return cls(
+            np.array([np.median(machine) for machine in machines]),
+            np.array([np.sum((machine - machine.mean()) ** 2) for machine in machines]),
+            np.array([machine.size for machine in machines], dtype=np.int64),
+        )
+
+    def noise(self) -> NDArray[np.float64]:
+        """Variance of each machine's median by its runs, pooled over machines; 0 where none has two."""
+        degrees = int(self.runs.sum()) - len(self.runs)
+        variance = float(self.squares.sum()) / degrees if degrees else 0.0
+        return variance * MEDIAN_VARIANCE / self.runs
+
+
+def cohort_outliers(cohort: Cohort, *, level: float, minimum_effect: float) -> list[Outlier]:
+    """As `outliers`, of what is known of the runs already."""
+    values, machines = cohort.middles, len(cohort.middles)
+    most = min(math.ceil(LARGEST_SHARE * machines), machines - FEWEST_OTHERS)
     if most < 1:
         return []
-    noise = _run_variance(runs) * MEDIAN_VARIANCE / np.array([machine.size for machine in runs])
+    noise = cohort.noise()
     suspects = _most_extreme(values, most)
+    is_other = np.ones(machines, dtype=bool)
+    is_other[suspects] = False
     for count in range(most, 0, -1):
-        others = np.setdiff1d(np.arange(len(runs)), suspects[:count])
-        tests = (len(others) + 1) * _steps(count, most)
-        if _compare(values, suspects[count - 1], others, noise, tests).p_value <= level:
-            found = [_compare(values, suspect, others, noise, tests) for suspect in suspects[:count]]
+        others = _Others.of(values[is_other], noise[is_other])
+        tests = (len(others.values) + 1) * _steps(count, most)
+        suspect = suspects[count - 1]
+        if others.p_value(values[suspect], noise[suspect], tests) <= level:
+            found = [others.compared(one, values[one], noise[one], tests) for one in suspects[:count]]
             return [each for each in found if abs(math.log(each.ratio)) >= math.log1p(minimum_effect)]
+        is_other[suspect] = True
     return []
 
 
@@ -89,42 +125,58 @@ def _steps(count: int, most: int) -> float:
 
 def _most_extreme(values: NDArray[np.float64], count: int) -> list[int]:
     """Indexes of the machines that are removed one after the other, each the farthest from what is left."""
-    left = list(range(len(values)))
+    order = np.argsort(values, kind="stable").tolist()
+    ordered = values[order].tolist()
+    low, high = 0, len(ordered) - 1
     removed = []
     for _ in range(count):
-        distances = np.abs(values[left] - np.median(values[left]))
-        farthest = left[int(np.argmax(distances))]
-        left.remove(farthest)
-        removed.append(farthest)
+        middle = (ordered[(low + high) // 2] + ordered[(low + high + 1) // 2]) / 2
+        below, above = middle - ordered[low], ordered[high] - middle
+        if below > above or (below == above and order[low] < order[high]):
+            removed.append(order[low])
+            low += 1
+        else:
+            removed.append(order[high])
+            high -= 1
     return removed
 
 
-def _compare(
-    values: NDArray[np.float64],
-    suspect: int,
-    others: NDArray[np.int64],
-    noise: NDArray[np.float64],
-    tests: float,
-) -> Outlier:
-    others_values = values[others]
-    middle = float(np.median(others_values))
-    deviation = float(values[suspect]) - middle
-    more_noise = max(0.0, float(noise[suspect] - noise[others].mean()))
-    variance = float(others_values.var(ddof=1)) * (1 + MEDIAN_VARIANCE / len(others)) + more_noise
-    p_value = student_p(_over(deviation, math.sqrt(variance)), len(others) - 1)
-    robust = NORMAL_DEVIATION * float(np.median(np.abs(others_values - middle)))
-    return Outlier(suspect, math.exp(deviation), _over(deviation, robust), min(1.0, p_value * tests))
+@dataclass(frozen=True, eq=False)
+class _Others:
+    """The machines that one is compared with: logarithms in ascending order, and what they come to."""
+
+    values: NDArray[np.float64]
+    middle: float
+    variance: float
+    noise: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], noise: NDArray[np.float64]) -> _Others:
+        ordered = np.sort(values)
+        count = len(ordered)
+        deviations = ordered - ordered.sum() / count
+        return cls(
+            ordered,
+            float(ordered[(count - 1) // 2] + ordered[count // 2]) / 2,
+            float(deviations @ deviations) / (count - 1),
+            float(noise.sum()) / count,
+        )
+
+    def p_value(self, value: float, noise: float, tests: float) -> float:
+        count = len(self.values)
+        variance = self.variance * (1 + MEDIAN_VARIANCE / count) + max(0.0, float(noise) - self.noise)
+        single = student_p(_over(float(value) - self.middle, math.sqrt(variance)), count - 1)
+        return min(1.0, single * tests)
+
+    def compared(self, index: int, value: float, noise: float, tests: float) -> Outlier:
+        deviation = float(value) - self.middle
+        robust = NORMAL_DEVIATION * float(np.median(np.abs(self.values - self.middle)))
+        p_value = self.p_value(value, noise, tests)
+        return Outlier(index, math.exp(deviation), _over(deviation, robust), p_value)
 
 
 def _over(deviation: float, spread: float) -> float:
     return deviation / spread if spread else math.copysign(math.inf, deviation) if deviation else 0.0
-
-
-def _run_variance(runs: Sequence[NDArray[np.float64]]) -> float:
-    """Of the runs of a machine, pooled over machines; 0 where none has two."""
-    squares = sum(float(np.sum((machine - machine.mean()) ** 2)) for machine in runs)
-    degrees = sum(machine.size - 1 for machine in runs)
-    return squares / degrees if degrees else 0.0
 
 
 def _logarithms(values: ArrayLike) -> NDArray[np.float64]:
