@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 """For what takes a moment on a machine that has nothing else to do."""
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 SERIOUS = {"serious", "critical"}
