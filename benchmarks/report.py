@@ -74,7 +74,7 @@ def measured(path: Path, machines: int) -> dict[str, float]:
 
 
 def drop_from_memory(path: Path) -> None:
-    """As after a restart of the machine; where the system offers that to no one, the first report is a warm one."""
+    """As after a restart of the machine; where there is no such call, the first report is a warm one."""
     if hasattr(os, "posix_fadvise"):
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
@@ -138,8 +138,8 @@ def show(rows: list[dict[str, float]]) -> None:
         print(
             f"{row['machines']:>8,.0f} {row['measurements']:>13,.0f} {row['file_bytes'] / 1e9:>5.2f} GB"
             f" | {row['cold_wall']:>6.2f} s {row['cold_cpu']:>5.2f} s | {row['anew_wall']:>6.2f} s"
-            f" {row['anew_cpu']:>5.2f} s | {row['kept_wall'] * 1e3:>5.2f} ms | {row['peak_bytes'] / 1e6:>5.0f} MB"
-            f" {row['anew_answer_bytes'] / 1e6:>5.2f} MB"
+            f" {row['anew_cpu']:>5.2f} s | {row['kept_wall'] * 1e3:>5.2f} ms"
+            f" | {row['peak_bytes'] / 1e6:>5.0f} MB {row['anew_answer_bytes'] / 1e6:>5.2f} MB"
         )
     load = os.getloadavg()[0]
     print(f"{CORES} cores of {os.cpu_count()}; load of the machine now: {load:.1f} processes")
