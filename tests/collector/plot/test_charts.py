@@ -170,3 +170,17 @@ def test_shapes_differ_where_colours_do() -> None:
 
     shapes = {drawn(mark, x=10.0, y=10.0).replace(mark.value, "") for mark in Mark if mark is not Mark.PLAIN}
     assert len(shapes) == 4
+
+
+def test_one_wide_interval_does_not_flatten_the_others() -> None:
+    """It ends in an arrow at the plot's edge; the narrow one keeps its width."""
+    narrow = forest.ForestRow(label="a", figures="", ratio=0.93, low=0.91, high=0.95, mark=Mark.WORSE)
+    wide = forest.ForestRow(label="b", figures="", ratio=0.97, low=0.3, high=3.0, mark=Mark.INCONCLUSIVE)
+    plot = forest.ForestPlot(
+        identity="e", title="t", description="d", axis="x", minimum_effect=0.03, rows=(narrow, wide)
+    )
+    drawing = require_sound(forest.render(plot))
+    assert len([one for one in drawing.iter("path") if one.attrib["class"] == "beyond"]) == 2
+    whisker = next(one for one in drawing.iter("path") if one.attrib["class"] == "whisker worse")
+    across = [x for x, _ in places(whisker)]
+    assert max(across) - min(across) > 30
