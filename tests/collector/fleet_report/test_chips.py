@@ -1,4 +1,4 @@
-"""Chips are compared by their machines' medians, within one definition and its parameters, and never pooled."""
+"""Chips are compared by their machines' medians, within one definition and its parameters, never pooled."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_variants_differ_by_cores_and_memory(fleet: Any, report_of: Callable[...
 def test_another_definition_is_set_aside_and_said(
     fleet: Any, mac: Any, finding: Any, report_of: Callable[..., Any]
 ) -> None:
-    """What most machines of the variant have is compared; a ratio is to the same definition or there is none."""
+    """What most machines of the variant have is compared; a ratio is to the same definition or is not."""
     fleet("Apple M1", [10.0, 10.1, 10.2])
     for number in range(2):
         odd = finding("bench", steps_per_second=99.0)
@@ -107,7 +107,7 @@ def test_the_reference_is_compared_by_the_variants_own_definition(
 
 
 def test_shares_of_a_limit(mac: Any, finding: Any, report_of: Callable[..., Any]) -> None:
-    """A share that the check measured of the chip, before one of what it measured itself, before the catalogue."""
+    """A measured share of the chip before one of a measured peak, and that before the catalogue."""
     bandwidth = catalogue.variants("Apple M2 Ultra")[0].bandwidth_gb_per_s
     made = finding("bench", decode_rate=7.0, prefill_rate=9.0)
     made.measurements.add(name="share_of_measured_peak", unit="1", value=0.8, direction=1)
