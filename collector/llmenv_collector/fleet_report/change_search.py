@@ -1,20 +1,23 @@
 """When did each series of a history change: pure, and run in the process of the statistics.
 
-Change points are those of `statistics.change_points`.  Its p cannot be smaller than the
-number of permutations allows, which would hide every change among a fleet's series; so
-where it is at that floor, it is refined by ranks: the rank sum of what lies on both sides,
-in blocks of neighbours as long as the series is alike, times the points that might have
-been chosen (Bonferroni), if that is smaller.
+Change points are those of `statistics.change_points`.  Their p cannot be smaller than the
+number of permutations allows, which would hide every change among a fleet's series, and is too
+small where neighbouring results are more alike than so few of them show.  So a second p is
+taken of the level alone: Student's t of the medians of blocks of at least BLOCK neighbours on
+both sides, times the points that might have been chosen (Bonferroni).  It takes the place of a p
+at the floor of the permutations, and of any p that is smaller than itself.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmenv_collector.statistics.beta import student_p
 from llmenv_collector.statistics.change_points import (
     MIN_POINTS,
     PERMUTATIONS,
@@ -23,7 +26,6 @@ from llmenv_collector.statistics.change_points import (
 )
 from llmenv_collector.statistics.energy import block_length
 from llmenv_collector.statistics.grouped import paired_results_ratio_interval
-from llmenv_collector.statistics.stratified_ranks import stratified_rank_sum_p
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
+FLOOR = 1.5 / (PERMUTATIONS + 1)
+"""A p below has not been exceeded by any permutation."""
+BLOCK = 5
+"""Results: of the simulated noise (docs/simulation.md) the medians of so many are hardly alike any more."""
 RESAMPLES = 500
 CONFIDENCE = 0.95
 MARGIN = 2
@@ -97,12 +103,23 @@ def search(series: SeriesOfHistory) -> Iterator[Change]:
 
 def refined_p(values: NDArray[np.float64], point: int, p_value: float) -> float:
     """See above; `values` is what lies between the neighbouring changes, `point` the index in it."""
-    if p_value > 1.5 / (PERMUTATIONS + 1):
-        return p_value
-    block = block_length(values, point)
+    of_level = level_p(values, point)
+    return of_level if p_value <= FLOOR else max(p_value, of_level)
+
+
+def level_p(values: NDArray[np.float64], point: int) -> float:
+    """That the level is the same on both sides of the best of all points."""
+    block = max(BLOCK, block_length(values, point))
     sides = [block_medians(side, block) for side in (values[:point], values[point:])]
-    candidates = len(values) - 2 * MIN_POINTS + 1
-    return min(p_value, candidates * stratified_rank_sum_p([(sides[0], sides[1])]))
+    degrees = sum(map(len, sides)) - 2
+    if degrees < 1:
+        return 1.0
+    squares = sum(float(np.sum((side - side.mean()) ** 2)) for side in sides)
+    error = math.sqrt(squares / degrees * sum(1 / len(side) for side in sides))
+    distance = abs(float(sides[0].mean() - sides[1].mean()))
+    t = distance / error if error else math.inf if distance else 0.0
+    candidates = max(1, len(values) - 2 * MIN_POINTS + 1)
+    return min(1.0, candidates * student_p(t, degrees))
 
 
 def block_medians(values: NDArray[np.float64], block: int) -> NDArray[np.float64]:

@@ -146,3 +146,17 @@ def test_a_plain_change_has_a_p_that_a_whole_fleet_does_not_hide() -> None:
     assert found.p_value < 1e-6
     assert found.low < 1.1 < found.high
     assert (found.first, found.last) == (found.index - 2, found.index + 1)
+
+
+def test_what_is_alike_from_day_to_day_is_seldom_called_changed() -> None:
+    """Noise with a slow part: none of 100 such series has a p that a report would take notice of."""
+    rng = np.random.default_rng(11)
+    smallest = 1.0
+    for number in range(100):
+        slow, values = float(rng.normal(0, 0.01)), []
+        for _ in range(60):
+            values.append(slow + float(rng.normal(0, 0.006)))
+            slow = 0.6 * slow + float(rng.normal(0, 0.008))
+        found = search(SeriesOfHistory(str(number), np.exp(values)))
+        smallest = min([smallest, *(one.p_value for one in found if not one.is_suspected)])
+    assert smallest > 0.0005
