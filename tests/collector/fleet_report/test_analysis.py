@@ -37,7 +37,11 @@ def test_it_takes_and_returns_arrays_in_one_lasting_process(analysis: Analysis) 
 
 def test_it_loads_neither_grpc_nor_duckdb(analysis: Analysis) -> None:
     """It has numpy and the statistics before the first question."""
-    assert analysis.judge(eval, "__import__('sys').modules.keys() & {'grpc', 'duckdb', 'torch'}") == set()
+    heavy = "__import__('sys').modules.keys() & {'grpc', 'duckdb', 'torch'}"
+    assert analysis.judge(eval, heavy) == set()
+    for module in ("chips", "comparisons", "compare", "upgrade", "self_test"):
+        analysis.judge(exec, f"import llmenv_collector.fleet_report.{module}")
+    assert analysis.judge(eval, heavy) == set()
     wanted = "{'numpy', 'llmenv_collector.statistics.bootstrap'} <= __import__('sys').modules.keys()"
     assert analysis.judge(eval, wanted)
 
