@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import TYPE_CHECKING, Self
 
 import grpc
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from llmenv_cli.credentials import Credentials
 
+IMPORT_PART = 256 << 10
 CHANNEL_OPTIONS = (
     # A collector is a machine of the lab, which a web proxy does not know.
     ("grpc.enable_http_proxy", 0),
@@ -195,6 +197,21 @@ class FleetClient:
         request = messages.ListAcknowledgementsRequest(limit=limit)
         with self._translated():
             return self._stub.ListAcknowledgements(request, timeout=self._timeout, metadata=self._metadata)
+
+    def import_measurements(
+        self, asked: messages.ImportMeasurementsRequest, content: bytes
+    ) -> messages.ImportMeasurementsResponse:
+        """`asked` says what the file is; its content goes in parts."""
+        starts = range(0, max(len(content), 1), IMPORT_PART)
+        parts = (
+            messages.ImportMeasurementsRequest(content=content[start : start + IMPORT_PART])
+            for start in starts
+        )
+        with self._translated():
+            # Twice the patience: a large file takes its time to be sent and to be stored.
+            return self._stub.ImportMeasurements(
+                itertools.chain([asked], parts), timeout=2 * self._timeout, metadata=self._metadata
+            )
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

@@ -17,13 +17,15 @@ class ExitCode(IntEnum):
     crashes, without a valid acknowledgement; or an effect of a version, an outlier or a confirmed change
     is judged worse. `fleet compare`: the candidate is worse in something; `fleet upgrade-check`: no."""
     USAGE = 2
-    """A flag, a name, a file, a statement or the settings are wrong."""
+    """A flag, a name, a file, a statement or the settings are wrong; `import`: rows are, and nothing was
+    imported."""
     UNREACHABLE = 3
     """No collector answered, or it could not answer now."""
     PARTIAL = 4
     """What was printed is not all there is; stderr says what is missing. `fleet report`, where 1 does
     not apply: a machine is silent, a limit cut a section, or changes were asked for and never analysed yet.
-    `fleet compare`: nothing of the two could be compared; `fleet upgrade-check`: not enough evidence."""
+    `fleet compare`: nothing of the two could be compared; `fleet upgrade-check`: not enough evidence.
+    `import --skip-bad`: rows were left out."""
     REFUSED = 5
     """The collector knows no such token, or the token has no right to this."""
     NOT_INSTALLED = 6

@@ -23,6 +23,7 @@ COMMANDS = {
     "login": "llmenv_cli.commands.login:login",
     "fleet": "llmenv_cli.commands.fleet:fleet",
     "run": "llmenv_cli.commands.run:runs",
+    "import": "llmenv_cli.commands.import_file:import_file",
     "sql": "llmenv_cli.commands.sql:sql",
     "plan": "llmenv_cli.commands.plan:plan",
     "stats": "llmenv_cli.commands.stats:stats",

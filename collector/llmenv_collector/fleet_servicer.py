@@ -14,6 +14,8 @@ from llmenv_collector.acknowledgement_servicer import AcknowledgementServicer
 from llmenv_collector.command_servicer import CommandServicer
 from llmenv_collector.fleet_report.answers import Answers
 from llmenv_collector.gate import PERSON
+from llmenv_collector.import_desk import ImportDesk
+from llmenv_collector.import_servicer import ImportServicer
 from llmenv_collector.report_servicer import ReportServicer
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 # mypy: disable-error-code="override"
 
 
-class FleetServicer(CommandServicer, ReportServicer, AcknowledgementServicer):
+class FleetServicer(CommandServicer, ReportServicer, AcknowledgementServicer, ImportServicer):
     def __init__(
         self,
         *,
@@ -60,6 +62,7 @@ class FleetServicer(CommandServicer, ReportServicer, AcknowledgementServicer):
         self._analysis = analysis
         self._answers = Answers()
         self._acknowledgements = AcknowledgementDesk(store=store, identity=identity, selector=selector)
+        self._imports = ImportDesk(store=store, identity=identity)
 
     async def WhoAmI(self, request: fleet.WhoAmIRequest, context: Context) -> fleet.WhoAmIResponse:
         token = PERSON.get()

@@ -47,6 +47,7 @@ POLICY: dict[str, frozenset[Caller]] = {
     FLEET + "CancelCommand": ADMINS,
     FLEET + "AcknowledgeFinding": ADMINS,
     FLEET + "WithdrawAcknowledgement": ADMINS,
+    FLEET + "ImportMeasurements": ADMINS,
     "/llmenv.fleet.v1.CollectorService/TakeSnapshot": ADMINS,
     # Load balancers and service managers ask these without a token.
     "/grpc.health.v1.Health/Check": ANYONE,

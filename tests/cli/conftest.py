@@ -153,6 +153,7 @@ class FleetServicer(services.FleetServiceServicer):
         self.query_parts: list[messages.QueryResponse] = []
         self.commands: list[messages.IssuedCommand] = []
         self.steps: list[messages.WatchCommandResponse] = []
+        self.imported = messages.ImportMeasurementsResponse()
         self.known_failures: list[messages.KnownFailure] = []
         self.times_lost = 0
         self.requests: list[Any] = []
@@ -255,6 +256,12 @@ class FleetServicer(services.FleetServiceServicer):
     def ListCommands(self, request: Any, context: grpc.ServicerContext) -> messages.ListCommandsResponse:  # noqa: N802
         self._admit(request, context)
         return messages.ListCommandsResponse(commands=self.commands[: request.limit])
+
+    def ImportMeasurements(  # noqa: N802
+        self, request_iterator: Any, context: grpc.ServicerContext
+    ) -> messages.ImportMeasurementsResponse:
+        self._admit(list(request_iterator), context)
+        return self.imported
 
     def AcknowledgeFinding(  # noqa: N802
         self, request: Any, context: grpc.ServicerContext

@@ -50,6 +50,7 @@ def test_the_commands_are_these() -> None:
         "llmenv fleet run",
         "llmenv fleet upgrade-check",
         "llmenv fleet watch",
+        "llmenv import",
         "llmenv login",
         "llmenv plan",
         "llmenv run",

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf import json_format
 from llmenv.fleet.v1 import agent_service_pb2, record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
-from llmenv_collector import acknowledgement_store, clock, command_store
+from llmenv_collector import acknowledgement_store, clock, command_store, import_store, measurement_file
 from llmenv_collector.group import Sighting
 from llmenv_collector.ingest import Arrival
 from llmenv_collector.store import Store
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
 RUNS = REPOSITORY / "tests" / "cli" / "runs"
+END_OF_2026 = 1_798_700_000_000_000
 # As change_store keeps it: a rate that fell by a tenth.
 SLOWER = """
 INSERT INTO store.change_point BY NAME
@@ -96,11 +97,29 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     store.request(lambda connection: command_store.issue(connection, batch)).result()
     store.request(lambda connection: acknowledgement_store.add(connection, note)).result()
+    store.request(lambda connection: import_store.add(connection, example_import())).result()
     store.request(lambda connection: connection.execute(SLOWER, {"machine": machine_id})).result()
     delivered = store.deliver(arrivals).result()
     assert [one.sequence for one in delivered.rejections] == [len(arrivals)]
     store.close()
     return path
+
+
+def example_import() -> import_store.ImportedFile:
+    """The example of docs/import.md, of which every row is good."""
+    content, name = (DOCS / "import-example.csv").read_bytes(), "import-example.csv"
+    rows = measurement_file.read_file(content, file_name=name, now=END_OF_2026)
+    assert rows.refusals == ()
+    return import_store.ImportedFile(
+        import_id=new_id(),
+        source="public",
+        file_name=name,
+        content_hash="",
+        rows=rows.good,
+        refused_rows=0,
+        imported_at=clock.now(),
+        imported_by="laptop",
+    )
 
 
 def records_of(run: run_pb2.Run) -> Iterator[record_pb2.Record]:

@@ -146,6 +146,14 @@ def judge_chips(
     if not len(cells.series_of):
         return Chips([], None)
     reference = reference_of(cells, reference_chip)
+    rows = chip_rows(cells, definitions, reference=reference, confidence=confidence)
+    return Chips(rows, variant_message(cells.variants[reference]))
+
+
+def chip_rows(
+    cells: Cells, definitions: Definitions, *, reference: int, confidence: float
+) -> list[messages.ChipRow]:
+    """`reference` is the number of a variant; of -1 nothing is a ratio."""
     sides = sides_of(cells)
     shares = shares_of(cells.series, sides)
     rng = np.random.default_rng(SEED)
@@ -164,7 +172,7 @@ def judge_chips(
             row.share_of_limit = share
         rows.append(row)
     rows.sort(key=order)
-    return Chips(rows, variant_message(cells.variants[reference]))
+    return rows
 
 
 def is_of_the_chip(series: Series) -> bool:

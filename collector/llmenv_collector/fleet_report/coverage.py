@@ -35,15 +35,16 @@ RUNS = """
 SELECT count(*), epoch_us(max(started_at)), epoch_us(min(started_at)), (SELECT count(*) FROM found_result)
 FROM period_run
 """
+KNOWN = """
+SELECT check_name FROM store.result UNION SELECT benchmark FROM store.imported_measurement ORDER BY ALL
+"""
 
 
 def require_known(connection: duckdb.DuckDBPyConnection, checks: Collection[str]) -> None:
-    """Raises NotFoundError for a check of which there never was a result."""
+    """Raises NotFoundError for a check of which there never was a result, here or in an imported file."""
     if not checks:
         return
-    known = [
-        name for (name,) in connection.execute("SELECT DISTINCT check_name FROM store.result").fetchall()
-    ]
+    known = [name for (name,) in connection.execute(KNOWN).fetchall()]
     for name in sorted(checks):
         if name not in known:
             near = closest(name, known, kind="there are results of")

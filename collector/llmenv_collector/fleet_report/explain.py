@@ -69,6 +69,19 @@ FROM by_machine WHERE EXISTS (
     AND chosen.check_name = by_machine.check_name AND chosen.definition_hash = by_machine.definition_hash
     AND chosen.parameters_json = by_machine.parameters_json)
 GROUP BY ALL ORDER BY check_name, case_name, measurement, device, median DESC"""
+OF_IMPORTED = "imported "
+IMPORTED = """WITH by_machine AS (
+  SELECT source, chip, gpu_cores, memory_bytes, device, check_name, definition_hash, case_name, measurement,
+         unit, better, machine, median(value) AS middle, count(*) AS results
+  FROM v1.imported_measurements
+  WHERE imported_at <= {at} AND measured_at <= {at} AND (withdrawn_at IS NULL OR withdrawn_at > {at}){checks}
+  GROUP BY ALL
+)
+SELECT source, chip, gpu_cores, memory_bytes, device, check_name, case_name, measurement, unit, better,
+       median(middle) AS median, min(middle) AS lowest, max(middle) AS highest, count(*) AS machines,
+       sum(results)::BIGINT AS results
+FROM by_machine WHERE unit NOT IN ({units})
+GROUP BY ALL ORDER BY source, check_name, case_name, measurement, device, median DESC"""
 PACKAGES = """, now_used AS (
   SELECT package.name, package.version, count(DISTINCT holding.machine_id) AS machines
   FROM holding JOIN v1.environment_packages AS package USING (environment_id)
@@ -172,13 +185,19 @@ def explanations(period: Period, question: Question) -> list[messages.Explanatio
     return [
         messages.Explanation(section=section, sql=sql)
         for section, sql in statements.items()
-        if section == "coverage" or section in question.sections
+        if section == "coverage" or section.removeprefix(OF_IMPORTED) in question.sections
     ]
 
 
 def coverage(period: Period) -> str:
     filled = COVERAGE.format(machines=machines(period, "machine_id"), until=time(period.as_of))
     return f"WITH {results(period)}\n{filled}"
+
+
+def imported(period: Period) -> str:
+    checks = f" AND check_name IN ({listed(sorted(period.checks))})" if period.checks else ""
+    units = listed(sorted(NOT_OF_THE_CHIP))
+    return IMPORTED.format(at=time(period.as_of), checks=checks, units=units)
 
 
 def sections(period: Period, question: Question) -> dict[str, str]:
@@ -188,6 +207,7 @@ def sections(period: Period, question: Question) -> dict[str, str]:
     return {
         "health": f"{runs}, {LATEST}\n{HEALTH}",
         "chips": f"{runs}, {COMPARED}{CHIPS.format(units=listed(sorted(NOT_OF_THE_CHIP)))}",
+        **({} if period.where else {OF_IMPORTED + "chips": imported(period)}),
         "packages": f"{inventory}{PACKAGES.format(watched=listed(WATCHED))}",
         "findings": f"{runs}, {LATEST}{FINDINGS.format(at=time(period.as_of))}",
         "flaky": f"{runs}{FLAKY}",

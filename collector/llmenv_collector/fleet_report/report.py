@@ -59,6 +59,8 @@ def fleet_report(
             response, connection, begun.comparisons, looked_at=looked_at, question=question
         )
         add_chips(response, begun)
+        if "chips" in question.sections:
+            imported.add_imported(response, connection, analysis, period=looked_at, question=question)
     response.method.limits.extend(limits.limits_of(looked_at))
     if question.explain:
         response.explanations.extend(explain.explanations(looked_at, question))

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from llmenv.catalog import known_issues
+from llmenv.catalog.sources import source_of
 from llmenv.catalog.status import WORDS
 from llmenv.catalog.texts import texts as texts_in
 
@@ -114,12 +115,18 @@ class Wording:
         return self.listed([name, series.case_name] if series.case_name else [name])
 
     def series_of_check(self, series: Series) -> str:
-        return self.say(
+        said = self.say(
             "pages.measured_on",
             check=self.check(series.check_name),
             series=self.series(series),
             device=series.device,
         )
+        return self.with_source(said, series)
+
+    def with_source(self, said: str, series: Series) -> str:
+        """What was imported says from where."""
+        source = source_of(series.definition_hash)
+        return self.say("imports.measured_by", what=said, source=source) if source else said
 
     def told_apart(self, several: Sequence[Series]) -> list[str]:
         """The same of each, with what distinguishes those that would be called alike."""

@@ -67,8 +67,7 @@ def rates_a_chip(row: ChipRow) -> bool:
 
 
 def _question(row: ChipRow) -> tuple[str, ...]:
-    series = row.series
-    return series.check_name, series.case_name, series.measurement, series.device
+    return words.series_key(row.series)
 
 
 def _place(row: ChipRow) -> tuple[object, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmenv.catalog import known_issues
+from llmenv.catalog.sources import source_of
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
 from llmenv_cli.render import numbers
@@ -70,12 +71,15 @@ def measured(series: messages.Series, texts: Texts, *, with_device: bool = True)
         case=series.case_name,
         measurement=texts.name_of("name", series.measurement),
     )
-    return texts.say("word.on_device", what=said, device=series.device) if with_device else said
+    said = texts.say("word.on_device", what=said, device=series.device) if with_device else said
+    source = source_of(series.definition_hash)
+    return texts.say("imports.measured_by", what=said, source=source) if source else said
 
 
 def series_key(series: messages.Series) -> tuple[str, ...]:
     """What people take for the same series."""
-    return series.check_name, series.case_name, series.measurement, series.device
+    source = source_of(series.definition_hash)
+    return series.check_name, series.case_name, series.measurement, series.device, source
 
 
 def figure(series: messages.Series, ratio: float, texts: Texts) -> str:

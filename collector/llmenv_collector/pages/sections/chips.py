@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+from llmenv.catalog.sources import source_of
 from llmenv.fleet.v1.result_pb2 import (
     DIRECTION_HIGHER_IS_BETTER,
     DIRECTION_LOWER_IS_BETTER,
@@ -65,7 +66,16 @@ def grouped(rows: Sequence[messages.ChipRow]) -> list[list[messages.ChipRow]]:
 
     def series(row: messages.ChipRow) -> tuple[str, ...]:
         one = row.series
-        return one.check_name, one.measurement, one.case_name, one.device, one.parameters_json, one.unit
+        source = source_of(one.definition_hash)
+        return (
+            one.check_name,
+            one.measurement,
+            one.case_name,
+            one.device,
+            one.parameters_json,
+            one.unit,
+            source,
+        )
 
     ordered = sorted(rows, key=series)
     groups = (list(group) for _, group in itertools.groupby(ordered, key=series))
@@ -151,14 +161,11 @@ def table_row(row: messages.ChipRow, wording: Wording) -> tuple[Cell, ...]:
     share = figures.share(row.share_of_limit) + " %" if row.HasField("share_of_limit") else "—"
     ratio = row.ratio
     has_ratio = row.HasField("ratio")
+    measured = wording.say(
+        "pages.measured", check=wording.check(row.series.check_name), series=wording.series(row.series)
+    )
     return (
-        Cell(
-            wording.say(
-                "pages.measured",
-                check=wording.check(row.series.check_name),
-                series=wording.series(row.series),
-            )
-        ),
+        Cell(wording.with_source(measured, row.series)),
         Cell(wording.variant(row.variant)),
         Cell(row.series.device),
         Cell(wording.quantity(row.median.value, row.series), key=row.median.value),

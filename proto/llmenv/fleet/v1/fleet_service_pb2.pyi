@@ -1296,3 +1296,121 @@ class KnownFailure(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KnownFailure: _TypeAlias = KnownFailure  # noqa: Y015
+
+@_typing.final
+class ImportMeasurementsRequest(_message.Message):
+    """Parts of a file, in order. What is said of it counts in the first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    IS_DRY_RUN_FIELD_NUMBER: _builtins.int
+    IS_REPLACEMENT_FIELD_NUMBER: _builtins.int
+    SKIPS_BAD_ROWS_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """Bytes of the file."""
+    source: _builtins.str
+    """Where the measurements are from: letters, digits, "-", "_" and "."."""
+    file_name: _builtins.str
+    """Without folders; its ending says how it is written: "csv" or "jsonl"."""
+    is_dry_run: _builtins.bool
+    """Only say what would happen."""
+    is_replacement: _builtins.bool
+    """Withdraw what was imported from a file of this source and name."""
+    skips_bad_rows: _builtins.bool
+    """Import the rest where rows are refused."""
+    def __init__(
+        self,
+        *,
+        content: _builtins.bytes = ...,
+        source: _builtins.str = ...,
+        file_name: _builtins.str = ...,
+        is_dry_run: _builtins.bool = ...,
+        is_replacement: _builtins.bool = ...,
+        skips_bad_rows: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "file_name", b"file_name", "is_dry_run", b"is_dry_run", "is_replacement", b"is_replacement", "skips_bad_rows", b"skips_bad_rows", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportMeasurementsRequest: _TypeAlias = ImportMeasurementsRequest  # noqa: Y015
+
+@_typing.final
+class ImportMeasurementsResponse(_message.Message):
+    """What became of the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    GOOD_ROWS_FIELD_NUMBER: _builtins.int
+    REFUSED_ROWS_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    IS_KNOWN_FIELD_NUMBER: _builtins.int
+    MACHINES_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_ROWS_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """UUIDv7; empty where nothing was imported."""
+    good_rows: _builtins.int
+    """Rows that are good, a count."""
+    refused_rows: _builtins.int
+    """Rows that are refused, a count."""
+    is_known: _builtins.bool
+    """Whether this very content was imported from this source before, so that
+    nothing is added.
+    """
+    machines: _builtins.int
+    """Machines of the good rows, a count."""
+    withdrawn_rows: _builtins.int
+    """Rows of former imports that are withdrawn, a count."""
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedRow]:
+        """Of them the first."""
+
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+        good_rows: _builtins.int = ...,
+        refused_rows: _builtins.int = ...,
+        refusals: _abc.Iterable[Global___RefusedRow] | None = ...,
+        is_known: _builtins.bool = ...,
+        machines: _builtins.int = ...,
+        withdrawn_rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["good_rows", b"good_rows", "import_id", b"import_id", "is_known", b"is_known", "machines", b"machines", "refusals", b"refusals", "refused_rows", b"refused_rows", "withdrawn_rows", b"withdrawn_rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportMeasurementsResponse: _TypeAlias = ImportMeasurementsResponse  # noqa: Y015
+
+@_typing.final
+class RefusedRow(_message.Message):
+    """A row that cannot be used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    line: _builtins.int
+    """The first is 1."""
+    reason: _builtins.str
+    """One sentence."""
+    def __init__(
+        self,
+        *,
+        line: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedRow: _TypeAlias = RefusedRow  # noqa: Y015

@@ -126,6 +126,11 @@ class FleetServiceStub(object):
                 request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListAcknowledgementsRequest.SerializeToString,
                 response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListAcknowledgementsResponse.FromString,
                 _registered_method=True)
+        self.ImportMeasurements = channel.stream_unary(
+                '/llmenv.fleet.v1.FleetService/ImportMeasurements',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ImportMeasurementsRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ImportMeasurementsResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer(object):
@@ -266,6 +271,14 @@ class FleetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportMeasurements(self, request_iterator, context):
+        """Takes in a file of measurements made elsewhere, whole or not at all. admin.
+        INVALID_ARGUMENT: the file as a whole, or a file of this name is there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -358,6 +371,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ListAcknowledgements,
                     request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListAcknowledgementsRequest.FromString,
                     response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListAcknowledgementsResponse.SerializeToString,
+            ),
+            'ImportMeasurements': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportMeasurements,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ImportMeasurementsRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ImportMeasurementsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -847,6 +865,33 @@ class FleetService(object):
             '/llmenv.fleet.v1.FleetService/ListAcknowledgements',
             llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListAcknowledgementsRequest.SerializeToString,
             llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListAcknowledgementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportMeasurements(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/llmenv.fleet.v1.FleetService/ImportMeasurements',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ImportMeasurementsRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ImportMeasurementsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -86,6 +86,10 @@ class FleetServiceStub:
     """Has a note count no more. admin. NOT_FOUND."""
     ListAcknowledgements: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ListAcknowledgementsRequest, _fleet_service_pb2.ListAcknowledgementsResponse]
     """All notes that were ever taken, newest first. viewer."""
+    ImportMeasurements: _grpc.StreamUnaryMultiCallable[_fleet_service_pb2.ImportMeasurementsRequest, _fleet_service_pb2.ImportMeasurementsResponse]
+    """Takes in a file of measurements made elsewhere, whole or not at all. admin.
+    INVALID_ARGUMENT: the file as a whole, or a file of this name is there.
+    """
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -144,6 +148,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """Has a note count no more. admin. NOT_FOUND."""
     ListAcknowledgements: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ListAcknowledgementsRequest, _fleet_service_pb2.ListAcknowledgementsResponse]  # type: ignore[assignment]
     """All notes that were ever taken, newest first. viewer."""
+    ImportMeasurements: _aio.StreamUnaryMultiCallable[_fleet_service_pb2.ImportMeasurementsRequest, _fleet_service_pb2.ImportMeasurementsResponse]  # type: ignore[assignment]
+    """Takes in a file of measurements made elsewhere, whole or not at all. admin.
+    INVALID_ARGUMENT: the file as a whole, or a file of this name is there.
+    """
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     """TLS; metadata "authorization: Bearer <token>" carries a role."""
@@ -307,5 +315,15 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_service_pb2.ListAcknowledgementsResponse, _abc.Awaitable[_fleet_service_pb2.ListAcknowledgementsResponse]]:
         """All notes that were ever taken, newest first. viewer."""
+
+    @_abc_1.abstractmethod
+    def ImportMeasurements(
+        self,
+        request_iterator: _MaybeAsyncIterator[_fleet_service_pb2.ImportMeasurementsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.ImportMeasurementsResponse, _abc.Awaitable[_fleet_service_pb2.ImportMeasurementsResponse]]:
+        """Takes in a file of measurements made elsewhere, whole or not at all. admin.
+        INVALID_ARGUMENT: the file as a whole, or a file of this name is there.
+        """
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,92 @@
+"""llmenv import: what is sent, what is said, what is listed and how it exits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from llmenv.fleet.v1 import fleet_service_pb2 as messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FINE, USAGE, PARTIAL = 0, 2, 4
+REFUSED = [
+    messages.RefusedRow(line=3, reason="value is no number: 'fast'."),
+    messages.RefusedRow(line=12, reason="better is one of higher, lower, not 'bigger'."),
+]
+
+
+@pytest.fixture
+def servicer(logged_in: Any) -> Any:
+    """A collector that imports whatever comes."""
+    logged_in.servicer.imported = messages.ImportMeasurementsResponse(
+        import_id="019c6120-0000-7000-8000-000000000401", good_rows=5, machines=2
+    )
+    return logged_in.servicer
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"machine,chip\n" + b"a,Apple M1\n" * 100_000)
+    return path
+
+
+def test_the_file_goes_in_parts(llmenv: Callable[..., Any], servicer: Any, table: Path) -> None:
+    """What it is comes first; nothing of it is lost or repeated."""
+    asked = llmenv("import", str(table), "--source", "lab", "--replace", "--skip-bad", "--dry-run")
+    first, *parts = servicer.requests[-1]
+    assert first == messages.ImportMeasurementsRequest(
+        source="lab", file_name="table.csv", is_replacement=True, skips_bad_rows=True, is_dry_run=True
+    )
+    assert len(parts) > 1
+    assert b"".join(part.content for part in parts) == table.read_bytes()
+    assert (asked.code, asked.out) == (FINE, "")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_became_of_it_is_said(
+    llmenv: Callable[..., Any], golden: Any, servicer: Any, table: Path, language: str
+) -> None:
+    """Imported, replaced, tried, known, refused in part and refused: on stderr, refusals on stdout."""
+    said = []
+    for changed, flags in (
+        ({}, ()),
+        ({"withdrawn_rows": 4}, ("--replace",)),
+        ({"withdrawn_rows": 4}, ("--replace", "--dry-run")),
+        ({"is_known": True}, ()),
+        ({"refused_rows": 2, "refusals": REFUSED}, ("--skip-bad",)),
+        ({"refused_rows": 250, "refusals": REFUSED}, ()),
+        ({"refused_rows": 2, "refusals": REFUSED, "good_rows": 0}, ("--skip-bad",)),
+    ):
+        servicer.imported = messages.ImportMeasurementsResponse(
+            import_id="019c6120-0000-7000-8000-000000000401", machines=2, **{"good_rows": 5, **changed}
+        )
+        ended = llmenv("import", str(table), "--source", "lab", "--lang", language, *flags)
+        said.append(f"exit {ended.code}\n{ended.err}{ended.out}")
+    assert "\n".join(said) == golden(name=f"said-{language}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "good", "code"), [((), 5, USAGE), (("--skip-bad",), 5, PARTIAL), (("--skip-bad",), 0, USAGE)]
+)
+def test_refused_rows_are_in_the_exit_code(
+    llmenv: Callable[..., Any], servicer: Any, table: Path, *, flags: tuple[str, ...], good: int, code: int
+) -> None:
+    """Nothing imported is 2, a part of it 4."""
+    servicer.imported = messages.ImportMeasurementsResponse(good_rows=good, refused_rows=2, refusals=REFUSED)
+    ended = llmenv("import", str(table), "--source", "lab", "--format", "csv", *flags)
+    assert (ended.code, ended.out.splitlines()[:2]) == (
+        code,
+        ["line,reason", "3,value is no number: 'fast'."],
+    )
+
+
+def test_a_file_that_is_not_there(llmenv: Callable[..., Any], servicer: Any, tmp_path: Path) -> None:
+    """One sentence, before anything is asked."""
+    asked_before = list(servicer.requests)
+    ended = llmenv("import", str(tmp_path / "none.csv"), "--source", "lab")
+    assert (ended.code, servicer.requests) == (USAGE, asked_before)
+    assert ended.err.strip().endswith("none.csv cannot be read: No such file or directory.")
