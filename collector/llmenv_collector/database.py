@@ -15,7 +15,7 @@ import duckdb
 from llmenv import failpoints
 
 from llmenv_collector import metrics, migrate, reingest
-from llmenv_collector.errors import StoreError
+from llmenv_collector.errors import AnalysisLimitError, StoreError
 from llmenv_collector.group import GroupWriter, first_line
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ class Database:
                 yield cursor
             finally:
                 cursor.close()
+        except duckdb.OutOfMemoryException as error:
+            raise AnalysisLimitError(
+                f"The answer needs more than the {migrate.MEMORY_LIMIT} of memory that reading may take:"
+                " ask for a shorter period, or for fewer machines or checks."
+            ) from error
         except duckdb.Error as error:
             raise StoreError(f"The database could not be read: {first_line(error)}") from error
         finally:

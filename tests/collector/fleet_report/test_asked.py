@@ -8,9 +8,12 @@ import grpc
 import pytest
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
+from llmenv_collector.errors import AnalysisLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from llmenv_collector.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +49,12 @@ def test_what_cannot_be_answered_is_said(ask: Any, question: Any, code: str, sen
     with pytest.raises(grpc.RpcError) as refused:
         ask(**question)
     assert (refused.value.code().name, refused.value.details().startswith(sentence)) == (code, True)
+
+
+def test_what_needs_too_much_memory_is_refused_with_advice(store: Store) -> None:
+    """It is no failure of the store."""
+    with pytest.raises(AnalysisLimitError, match="512MiB of memory that reading may take: ask for a shorter"):  # noqa: SIM117
+        with store.reader() as connection:
+            connection.execute(
+                "SELECT list(repeat('x', 1000) || i) FROM range(5_000_000) AS made(i)"
+            ).fetchall()
