@@ -51,11 +51,12 @@ class Verdict:
 
 
 def is_acknowledged(finding: FindingRow, answer: GetFleetReportResponse) -> bool:
-    """Whether somebody took note of it, and the note had not expired when the report was made."""
+    """Whether somebody took note of it, and the note had not expired at the report's time."""
     if not finding.HasField("acknowledgement"):
         return False
     until = finding.acknowledgement.expires_at
-    return until.ToNanoseconds() > answer.generated_at.ToNanoseconds()
+    at = answer.coverage.as_of if answer.coverage.HasField("as_of") else answer.generated_at
+    return until.ToNanoseconds() > at.ToNanoseconds()
 
 
 def open_findings(answer: GetFleetReportResponse) -> list[FindingRow]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from llmenv.fleet.v1 import fleet_report_pb2 as report_messages
 from llmenv.fleet.v1 import fleet_service_pb2 as messages
 from llmenv.fleet.v1 import result_pb2
+from llmenv_cli import fleet_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,3 +123,13 @@ def test_a_wrong_call_is_one_sentence(
     refused = llmenv("fleet", "acknowledge", *arguments)
     assert (refused.code, servicer.requests) == (USAGE, asked_before)
     assert sentence in refused.err
+
+
+def test_a_report_of_the_past_judges_notes_by_its_own_time() -> None:
+    """One that has expired since counted then."""
+    noted = report_messages.FindingRow(acknowledgement=IN_FORCE.acknowledgement)
+    report = report_messages.GetFleetReportResponse(findings=[noted])
+    report.generated_at.FromJsonString("2026-04-01T00:00:00Z")
+    assert fleet_verdict.acknowledged_findings(report) == []
+    report.coverage.as_of.FromJsonString("2026-02-20T00:00:00Z")
+    assert fleet_verdict.acknowledged_findings(report) == [noted]
