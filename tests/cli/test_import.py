@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from llmenv.fleet.v1 import fleet_service_pb2 as messages
+from llmenv.fleet.v1.fleet_report_pb2 import Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,3 +91,20 @@ def test_a_file_that_is_not_there(llmenv: Callable[..., Any], servicer: Any, tmp
     ended = llmenv("import", str(tmp_path / "none.csv"), "--source", "lab")
     assert (ended.code, servicer.requests) == (USAGE, asked_before)
     assert ended.err.strip().endswith("none.csv cannot be read: No such file or directory.")
+
+
+def test_the_report_says_from_where(llmenv: Callable[..., Any], logged_in: Any) -> None:
+    """In a table of its own beside what a check of that name measured; one value has no interval."""
+    report = logged_in.servicer.report
+    for definition, high in (("d1", 70.0), ("import:lab", float("inf"))):
+        row = report.chips.add(machines=1, results=1)
+        row.variant.chip = "Apple M1"
+        row.series.CopyFrom(
+            Series(check_name="memory_speed", measurement="rate", unit="GB/s", direction=1, device="mps")
+        )
+        row.series.definition_hash = definition
+        row.median.value, row.median.high = 68.25, high
+    shown = llmenv("fleet", "report", "--by", "chip").out
+    assert shown.count("memory speed: rate (mps)") == len(report.chips)
+    assert "memory speed: rate (mps), imported from lab" in shown
+    assert "inf" not in shown.replace("information", "")

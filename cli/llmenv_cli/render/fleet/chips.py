@@ -6,6 +6,7 @@ Losses, errors and counts judge a check and do not rate a chip: `--format json` 
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 from llmenv.fleet.v1.fleet_report_pb2 import AXIS_CHIP
@@ -118,7 +119,9 @@ def _cells(row: ChipRow, reference: Variant, texts: Texts) -> tuple[str, ...]:
 
 
 def _range(row: ChipRow, low: float, high: float, texts: Texts) -> str:
-    """Both ends; without the unit where it is that of the median beside them."""
+    """Both ends; without the unit where it is that of the median beside them.  Nothing of one value alone."""
+    if not math.isfinite(high):
+        return ""
     begin, end = (numbers.quantity(value, row.series.unit, texts) for value in (low, high))
     unit = numbers.quantity(row.median.value, row.series.unit, texts).partition(" ")[2]
     if unit and unit == begin.partition(" ")[2] == end.partition(" ")[2]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 from llmenv.catalog.sources import source_of
@@ -89,7 +90,7 @@ def better_first(row: messages.ChipRow) -> tuple[float, str]:
 
 def chart(number: int, rows: Sequence[messages.ChipRow], wording: Wording) -> Chart:
     series = rows[0].series
-    highest = max(max(row.median.high, row.median.value) for row in rows)
+    highest = max(ends(row.median)[1] for row in rows)
     factor, unit = figures.unit_of(highest, series.unit, wording.texts)
     direction = wording.say(f"pages_chips.{DIRECTIONS[series.direction]}")
     name = wording.series_of_check(series)
@@ -112,22 +113,35 @@ def chart(number: int, rows: Sequence[messages.ChipRow], wording: Wording) -> Ch
 
 def chart_row(row: messages.ChipRow, factor: float, wording: Wording) -> intervals.IntervalRow:
     value = row.median.value
+    low, high = ends(row.median)
     limit = value / row.share_of_limit if row.HasField("share_of_limit") and row.share_of_limit > 0 else None
     return intervals.IntervalRow(
         label=wording.variant_in_chart(row.variant),
         figures=wording.quantity(value, row.series),
         value=value / factor,
-        low=row.median.low / factor,
-        high=row.median.high / factor,
+        low=low / factor,
+        high=high / factor,
         limit=limit / factor if limit is not None else None,
         hint=wording.listed([in_words(row, wording), *of_limit(row, wording)]),
     )
 
 
+def has_interval(estimate: messages.Estimate) -> bool:
+    """One value alone says nothing of how far others would lie from it."""
+    return math.isfinite(estimate.high)
+
+
+def ends(estimate: messages.Estimate) -> tuple[float, float]:
+    """Where to draw them: without an interval at the value."""
+    if not has_interval(estimate):
+        return estimate.value, estimate.value
+    return estimate.low, max(estimate.high, estimate.value)
+
+
 def in_words(row: messages.ChipRow, wording: Wording) -> str:
     low, high = (wording.quantity(end, row.series) for end in (row.median.low, row.median.high))
     return wording.say(
-        "pages_chips.row",
+        "pages_chips.row" if has_interval(row.median) else "pages_chips.row_alone",
         variant=wording.variant(row.variant),
         median=wording.quantity(row.median.value, row.series),
         low=low,
@@ -169,12 +183,20 @@ def table_row(row: messages.ChipRow, wording: Wording) -> tuple[Cell, ...]:
         Cell(wording.variant(row.variant)),
         Cell(row.series.device),
         Cell(wording.quantity(row.median.value, row.series), key=row.median.value),
-        Cell(wording.interval(row.median, row.series), key=row.median.high - row.median.low),
-        Cell(
-            f"×{ratio.value:.3g} ({ratio.low:.3g}–{ratio.high:.3g})" if has_ratio else "—",  # noqa: RUF001
-            key=ratio.value if has_ratio else 0.0,
-        ),
+        interval_cell(row, wording),
+        Cell(ratio_text(ratio) if has_ratio else "—", key=ratio.value if has_ratio else 0.0),
         Cell(share, key=row.share_of_limit),
         Cell(f"{row.machines}", key=float(row.machines)),
         Cell(f"{row.results:,}", key=float(row.results)),
     )
+
+
+def interval_cell(row: messages.ChipRow, wording: Wording) -> Cell:
+    if not has_interval(row.median):
+        return Cell("—", key=0.0)
+    return Cell(wording.interval(row.median, row.series), key=row.median.high - row.median.low)
+
+
+def ratio_text(ratio: messages.Estimate) -> str:
+    said = f"×{ratio.value:.3g}"  # noqa: RUF001
+    return f"{said} ({ratio.low:.3g}–{ratio.high:.3g})" if has_interval(ratio) else said  # noqa: RUF001
