@@ -160,7 +160,7 @@ def test_exit_from_within_a_check_is_an_error(check: RunBody) -> None:
 
 
 def test_case_keeps_its_exception_to_itself(check: RunBody) -> None:
-    """A row that raises is an error row, the rows after it run, and the check fails."""
+    """A row that raises is an error row, the rows after it run, and the check did not pass."""
     result = check(
         'with probe.case("bad", dtype="fp16") as case:\n    raise NotImplementedError("aten::x")\n'
         'with probe.case("good") as case:\n    case.fact("seen", True)\n    case.passed("Fine.")\n'
@@ -172,7 +172,16 @@ def test_case_keeps_its_exception_to_itself(check: RunBody) -> None:
     ]
     assert json.loads(result.cases[0].parameters_json) == {"dtype": "fp16"}
     assert result.cases[0].reason.text == "NotImplementedError: aten::x"
-    assert words(result) == ("fail", "1 of 2 cases failed, first bad.")
+    assert words(result) == ("error", "1 of 2 cases could not be run, first bad.")
+
+
+def test_what_is_wrong_counts_before_what_could_not_be_run(check: RunBody) -> None:
+    """A failed row and one that raised are different things: the verdict is that of the failed one."""
+    result = check(
+        'with probe.case("raises") as case:\n    raise RuntimeError("no")\n'
+        'with probe.case("wrong") as case:\n    case.fail("Off.")'
+    )
+    assert words(result) == ("fail", "1 of 2 cases failed, first wrong.")
 
 
 def test_verdict_of_the_check_inside_a_case_ends_the_check(check: RunBody) -> None:

@@ -163,17 +163,23 @@ class Probe(Findings):
         return float(next(peak[key] for key in keys if peak.get(key)))
 
     def conclude(self) -> None:
-        """Settle the verdict after `run` has returned: nothing unmet or failed may end as a pass."""
-        failed = [name for name, word in self.case_statuses.items() if word in ("fail", "error")]
+        """Settle the verdict after `run` has returned: nothing unmet, failed or not run may end as a pass."""
         if self._first_unmet is not None:
             unmet = {key: self._first_unmet[key] for key in ("name", "expected", "observed")}
             self.settle("fail", "{name}: expected {expected}, observed {observed}.", unmet)
-        elif failed:
+        elif failed := self._cases_that("fail"):
             counts = {"failed": len(failed), "total": len(self.case_statuses), "first": failed[0]}
-            self.settle("fail", "{failed} of {total} cases failed, first {first}.", counts)
-            self.remedy = self._remedy_of(failed)
+            template = "{failed} of {total} cases failed, first {first}."
+            self.settle("fail", template, counts, remedy=self._remedy_of(failed))
+        elif stopped := self._cases_that("error"):
+            counts = {"stopped": len(stopped), "total": len(self.case_statuses), "first": stopped[0]}
+            template = "{stopped} of {total} cases could not be run, first {first}."
+            self.settle("error", template, counts, remedy=self._remedy_of(stopped))
         elif not self.status:
             self._conclude_unspoken()
+
+    def _cases_that(self, word: str) -> List[str]:
+        return [name for name, status in self.case_statuses.items() if status == word]
 
     def _remedy_of(self, names: List[str]) -> str:
         """The remedy of the first of these cases that has one; those of earlier processes are not known."""
@@ -181,7 +187,7 @@ class Probe(Findings):
 
     def _conclude_unspoken(self) -> None:
         met = sum(expectation["met"] for expectation in self.expectations)
-        limited = [name for name, word in self.case_statuses.items() if word == "warn"]
+        limited = self._cases_that("warn")
         if limited:
             counts = {"limited": len(limited), "total": len(self.case_statuses), "first": limited[0]}
             template = "{limited} of {total} cases work with a limitation, first {first}."
