@@ -1,9 +1,10 @@
 """May the fleet move to a version: safe, not safe, or not enough evidence, with the evidence.
 
-Not safe: a measurement or a verdict got worse, a check ceased to end well on a machine that
-took it, or a known issue of the version showed itself.  Safe: it was tried on every chip
-variant, at least one measurement could be compared, and none may be worse by more than the
-smallest effect that matters.  Otherwise there is not enough evidence, and the reasons say of what.
+Not safe: a measurement or a verdict got worse with all else equal, a check ceased to end well on
+a machine that took it and nothing else, or a known issue of the version showed itself.  Safe: it
+was tried on every chip variant, at least one measurement could be compared, and none may be worse by
+more than the smallest effect that matters.  Otherwise there is not enough evidence, and the reasons
+say of what: what got worse when other things changed as well may be due to those.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from llmenv_collector.fleet_report.inventory import read_inventory
 from llmenv_collector.fleet_report.question import release_of
 from llmenv_collector.fleet_report.steps import Wanted
 from llmenv_collector.fleet_report.verdict_effects import judge_verdict_effects, read_verdicts
+from llmenv_collector.fleet_report.versions import MACOS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -157,7 +159,10 @@ def answered(
     against = [*worse(effects, verdict_effects), *shown(exposures)]
     if against:
         return Answer(messages.UPGRADE_VERDICT_NOT_SAFE, tuple(against))
-    lacking = list(what_is_lacking(effects, untried=untried, minimum_effect=minimum_effect))
+    lacking = [
+        *what_is_lacking(effects, untried=untried, minimum_effect=minimum_effect),
+        *whose_is_open(effects, verdict_effects),
+    ]
     if lacking:
         return Answer(messages.UPGRADE_VERDICT_NOT_ENOUGH_EVIDENCE, tuple(lacking))
     return Answer(
@@ -176,14 +181,11 @@ def answered(
 def worse(
     effects: Sequence[messages.EffectRow], verdict_effects: Sequence[messages.VerdictEffectRow]
 ) -> Iterator[result_pb2.Sentence]:
-    slower = sum(row.judgement == messages.JUDGEMENT_WORSE for row in effects)
+    slower = sum(row.judgement == messages.JUDGEMENT_WORSE and not row.confounded_with for row in effects)
     if slower:
         yield sentence("{count} comparisons of measurements got worse.", count=slower)
     for row in verdict_effects:
-        newly = row.candidate_failing * row.baseline_machines > row.baseline_failing * row.candidate_machines
-        if row.judgement == messages.JUDGEMENT_WORSE or (
-            newly and row.pairing == messages.PAIRING_WITHIN_MACHINE
-        ):
+        if fails_more(row) and not row.confounded_with:
             yield sentence(
                 "{check} does not end well on {failing} of {machines} machines,"
                 " before on {before} of {others}.",
@@ -193,6 +195,13 @@ def worse(
                 before=row.baseline_failing,
                 others=row.baseline_machines,
             )
+
+
+def fails_more(row: messages.VerdictEffectRow) -> bool:
+    """One machine that a check ceased to end well on is enough, where it is compared with itself."""
+    newly = row.candidate_failing * row.baseline_machines > row.baseline_failing * row.candidate_machines
+    is_with_itself = row.pairing == messages.PAIRING_WITHIN_MACHINE
+    return row.judgement == messages.JUDGEMENT_WORSE or (newly and is_with_itself)
 
 
 def shown(exposures: Sequence[messages.ExposureRow]) -> Iterator[result_pb2.Sentence]:
@@ -219,6 +228,22 @@ def what_is_lacking(
             count=unclear,
             total=len(effects),
             percent=f"{minimum_effect * 100:g}",
+        )
+
+
+def whose_is_open(
+    effects: Sequence[messages.EffectRow], verdict_effects: Sequence[messages.VerdictEffectRow]
+) -> Iterator[result_pb2.Sentence]:
+    """What got worse on machines that took something else along with it."""
+    slower = [row.confounded_with for row in effects if row.judgement == messages.JUDGEMENT_WORSE]
+    failing = [row.confounded_with for row in verdict_effects if fails_more(row)]
+    along = [others for others in (*slower, *failing) if others]
+    if along:
+        names = sorted({name for others in along for name in others})
+        yield sentence(
+            "{count} comparisons got worse where {others} changed as well: it may be their effect.",
+            count=len(along),
+            others=", ".join("macOS" if name == MACOS else name for name in names),
         )
 
 

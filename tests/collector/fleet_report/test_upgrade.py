@@ -22,13 +22,14 @@ def asked(fleet: BuiltFleet, requirement: str = "torch==2.11.0") -> Any:
     return fleet.ask(functools.partial(upgrade.check_upgrade, request))
 
 
-def moved_fleet(fleet: BuiltFleet, *, change: float = 1.0, after: str = "pass") -> None:
-    """Two machines of each of two chips that moved, and a check of theirs."""
+def moved_fleet(fleet: BuiltFleet, *, change: float = 1.0, after: str = "pass", build: str = "") -> None:
+    """Two machines of each of two chips that moved, to a build of macOS as well where one is named."""
     rng = np.random.default_rng(1)
     for number in range(4):
         machine = fleet.machine(f"m{number}", ("Apple M1", "Apple M4")[number % 2])
         for day in range(16):
             moved = day >= 8
+            machine.os_build = build if moved and build else machine.os_build
             value = 10 * (change if moved else 1.0) * float(np.exp(rng.normal(0, 0.005)))
             fleet.run(
                 machine,
@@ -61,6 +62,15 @@ def test_it_is_not_safe_where_something_got_worse(
     answer = asked(fleet)
     assert answer.verdict == messages.UPGRADE_VERDICT_NOT_SAFE
     assert reason in answer.reasons[0].text
+
+
+@pytest.mark.parametrize("planted", [{"change": 0.9}, {"after": "fail"}])
+def test_what_changed_along_with_it_may_be_to_blame(fleet: BuiltFleet, planted: dict[str, Any]) -> None:
+    """Every machine took macOS in the same hour, so that nothing can be said of either alone."""
+    moved_fleet(fleet, build="25F71", **planted)
+    answer = asked(fleet)
+    assert answer.verdict == messages.UPGRADE_VERDICT_NOT_ENOUGH_EVIDENCE
+    assert "1 comparisons got worse where macOS changed as well" in answer.reasons[-1].text
 
 
 def test_a_variant_on_which_nobody_tried_it_leaves_it_open(fleet: BuiltFleet) -> None:
