@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NAMES = ("check", "case", "measurement", "device")
 COUNTS = ("machines", "comparisons")
 ENDS = ("false_alarms_low", "false_alarms_high")
+OPTIONAL = frozenset({"device", "machines", "comparisons", "called_better", "called_worse"})
 SHARES = ("false_alarms", "called_better", "called_worse")
 
 
@@ -34,7 +35,7 @@ def self_test_listing(answer: SelfTestStatisticsResponse, texts: Texts) -> Listi
                 key=key,
                 title=title(key, texts),
                 is_number=key not in NAMES,
-                is_optional=key in {"case", "called_better", "called_worse"},
+                is_optional=key in OPTIONAL,
             )
             for key in keys
         ],

@@ -84,3 +84,11 @@ def test_what_is_tried_can_be_chosen(llmenv: Callable[..., Any], tried: Any) -> 
     assert (asked.repetitions, asked.seed) == (50, 7)
     assert asked.within.HasField("since")
     assert llmenv("stats", "selftest", "--repetitions", "0").code == 2
+
+
+def test_where_nothing_can_be_tried_that_is_said(llmenv: Callable[..., Any], logged_in: Any) -> None:
+    """An empty table alone would look fine."""
+    logged_in.servicer.self_test = messages.SelfTestStatisticsResponse(too_short=3)
+    done = llmenv("stats", "selftest")
+    assert done.code == 4
+    assert "nothing is known" in done.err

@@ -48,10 +48,10 @@ def on_a_terminal(**environment: str) -> str:
     return written.decode()
 
 
-def grid_at(width: int, monkeypatch: pytest.MonkeyPatch) -> str:
+def grid_at(width: int, monkeypatch: pytest.MonkeyPatch, grid: Grid = GRID) -> str:
     monkeypatch.setenv("COLUMNS", str(width))
     stream = io.StringIO()
-    write_grid(GRID, stream)
+    write_grid(grid, stream)
     return stream.getvalue()
 
 
@@ -76,3 +76,18 @@ def test_optional_columns_go_first_where_room_is_short(monkeypatch: pytest.Monke
     assert shown.splitlines()[-1].strip() == "--format md: + Chip"
     assert "studio-3" in shown
     assert max(len(line) for line in shown.splitlines()) <= 40
+
+
+def test_names_are_folded_before_a_figure_loses_a_digit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 25 that is cut to a 2 is another figure."""
+    names = ("bench_memory_bandwidth", "share_of_bandwidth")
+    columns = (
+        Column("Check"),
+        Column("Measurement"),
+        *(Column(f"Figure {n}", is_number=True) for n in "abc"),
+    )
+    shown = grid_at(60, monkeypatch, Grid(columns=columns, rows=((*names, "12,345", "25", "98.5 %"),)))
+    assert max(len(line) for line in shown.splitlines()) <= 60
+    assert re.search(r"12,345 +25 +98\.5 %", shown)
+    folded = [line.split() for line in shown.splitlines()[2:]]
+    assert "".join(line[0] for line in folded).startswith("bench_memory")

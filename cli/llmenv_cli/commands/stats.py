@@ -59,7 +59,8 @@ def selftest(
 
     Compares consecutive results of one machine on the same versions with one another, as before and after
     an upgrade: whatever is called better or worse is false, and should be at most 5 %, in either direction
-    alike. Then plants shifts of 5 and 10 % in one half, and counts how many are found.
+    alike. Then plants shifts of 5 and 10 % in one half, and counts how many are found. Exits with 4 when no
+    measurement has a history that is long enough.
     """
     import datetime as dt
 
@@ -68,6 +69,7 @@ def selftest(
 
     from llmenv_cli.client import FleetClient
     from llmenv_cli.credentials import Credentials
+    from llmenv_cli.exit_codes import ExitCode
     from llmenv_cli.render.listing import write_listing
     from llmenv_cli.self_test_listing import self_test_listing
 
@@ -82,3 +84,6 @@ def selftest(
     write_listing(self_test_listing(answer, words), output_format=output_format, stream=sys.stdout)
     if answer.too_short:
         click.echo(words.say("stats.too_short", count=answer.too_short), err=True)
+    if not answer.false_positives:
+        click.echo(words.say("stats.nothing"), err=True)
+        sys.exit(ExitCode.PARTIAL)

@@ -31,6 +31,8 @@ INDENT = 2
 # Between two columns, and what a column of sentences needs at least.
 GAP = 3
 SENTENCE_WIDTH = 24
+# What is left of it where nothing else gives way.
+WORD_WIDTH = 6
 
 
 def write_report(report: Report, stream: TextIO) -> None:
@@ -94,6 +96,8 @@ def _bullets(block: Bullets) -> RenderableType:
 
 def _grid(grid: Grid, width: int) -> Table:
     shown = _fitting(grid, width)
+    # rich would cut cells that do not fit: a name is folded instead, so that no figure loses a digit.
+    folds = _least_total(grid, shown, sentence=WORD_WIDTH) > width
     has_header = any(column.title for column in grid.columns)
     left_out = [column.title for index, column in enumerate(grid.columns) if index not in shown]
     table = Table(
@@ -107,7 +111,8 @@ def _grid(grid: Grid, width: int) -> Table:
     for index in shown:
         column = grid.columns[index]
         justify: JustifyMethod = "right" if column.is_number else "left"
-        table.add_column(Text(column.title), justify=justify, no_wrap=not _may_wrap(column), overflow="fold")
+        may_wrap = _may_wrap(column) or (folds and not column.is_number)
+        table.add_column(Text(column.title), justify=justify, no_wrap=not may_wrap, overflow="fold")
     for row in grid.rows:
         table.add_row(*(_cell(row[index], grid.columns[index]) for index in shown))
     return table
@@ -122,15 +127,19 @@ def _fitting(grid: Grid, width: int) -> list[int]:
     """The columns to show: optional ones are left out from the right until the rest fits."""
     shown = list(range(len(grid.columns)))
     optional = [index for index in shown if grid.columns[index].is_optional]
-    while optional and sum(_least_width(grid, index) + GAP for index in shown) - GAP > width:
+    while optional and _least_total(grid, shown) > width:
         shown.remove(optional.pop())
     return shown
 
 
-def _least_width(grid: Grid, index: int) -> int:
+def _least_total(grid: Grid, shown: list[int], *, sentence: int = SENTENCE_WIDTH) -> int:
+    return sum(_least_width(grid, index, sentence) + GAP for index in shown) - GAP
+
+
+def _least_width(grid: Grid, index: int, sentence: int) -> int:
     column = grid.columns[index]
     widest = max(cell_len(harmless(text)) for text in (column.title, *(row[index] for row in grid.rows)))
-    return min(widest, SENTENCE_WIDTH) if _may_wrap(column) else widest
+    return min(widest, sentence) if _may_wrap(column) else widest
 
 
 def _cell(text: str, column: Column) -> RenderableType:

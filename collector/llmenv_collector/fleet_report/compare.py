@@ -10,7 +10,7 @@ import numpy as np
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
 from llmenv_collector import clock
-from llmenv_collector.fleet_report import compared_sides, method, period
+from llmenv_collector.fleet_report import compared_sides, coverage, method, period
 from llmenv_collector.fleet_report.cells import lay_out_contexts, read_cells
 from llmenv_collector.fleet_report.compared_sides import TwoSides, days_of
 from llmenv_collector.fleet_report.differences import differences
@@ -66,6 +66,7 @@ def compare_fleet(
     analysis: Analysis,
 ) -> messages.CompareFleetResponse:
     """Raises UsageError or NotFoundError for what cannot be compared."""
+    coverage.require_known(connection, looked_at.checks)
     period.lay_out(connection, looked_at)
     sides = compared_sides.understood(connection, request.baseline, request.candidate)
     compared_sides.lay_out(connection, sides)

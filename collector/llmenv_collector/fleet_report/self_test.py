@@ -22,7 +22,7 @@ from llmenv.fleet.v1 import result_pb2
 
 from llmenv_collector import clock
 from llmenv_collector.errors import UsageError
-from llmenv_collector.fleet_report import method, period
+from llmenv_collector.fleet_report import coverage, method, period
 from llmenv_collector.fleet_report.cells import lay_out_contexts, read_cells
 from llmenv_collector.fleet_report.hypotheses import measured_judgement
 from llmenv_collector.fleet_report.rows import estimate_message
@@ -99,6 +99,7 @@ def self_test(
     """Raises UsageError for more repetitions than are answered."""
     if request.repetitions > MOST_REPETITIONS:
         raise UsageError(f"At most {MOST_REPETITIONS} repetitions are answered, not {request.repetitions}.")
+    coverage.require_known(connection, looked_at.checks)
     period.lay_out(connection, looked_at)
     period.lay_out_measurements(connection)
     lay_out_contexts(connection)

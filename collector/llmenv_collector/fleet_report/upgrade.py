@@ -19,7 +19,7 @@ from llmenv.fleet.v1 import result_pb2
 
 from llmenv_collector import clock
 from llmenv_collector.errors import UsageError
-from llmenv_collector.fleet_report import method, period
+from llmenv_collector.fleet_report import coverage, method, period
 from llmenv_collector.fleet_report.cells import lay_out_contexts, read_cells
 from llmenv_collector.fleet_report.effects import judge_effects
 from llmenv_collector.fleet_report.exposure import Trial, join, rows_of
@@ -83,6 +83,7 @@ def check_upgrade(
 ) -> messages.CheckUpgradeResponse:
     """Raises UsageError for what is no version."""
     release = required(request.requirement)
+    coverage.require_known(connection, looked_at.checks)
     period.lay_out(connection, looked_at)
     period.lay_out_measurements(connection)
     lay_out_contexts(connection)

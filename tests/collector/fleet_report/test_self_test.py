@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
-from llmenv_collector.errors import UsageError
-from llmenv_collector.fleet_report import self_test
+from llmenv_collector.errors import NotFoundError, UsageError
+from llmenv_collector.fleet_report import compare, self_test, upgrade
+
+from .built_fleet import WHOLE_HISTORY
 
 if TYPE_CHECKING:
     from .built_fleet import BuiltFleet
@@ -70,3 +73,19 @@ def test_too_many_repetitions_are_refused(fleet: BuiltFleet) -> None:
     """One sentence, instead of minutes of work."""
     with pytest.raises(UsageError, match="At most 2000"):
         tried(fleet, repetitions=100_000)
+
+
+def test_a_check_that_nobody_ran_is_refused(fleet: BuiltFleet) -> None:
+    """In every question of a report's period: a wrong name would look like an empty history."""
+    fleet.run(fleet.machine("a"), 1, {"steps_per_second": 10.0})
+    fleet.deliver()
+    questions = (
+        functools.partial(self_test.self_test, messages.SelfTestStatisticsRequest()),
+        functools.partial(upgrade.check_upgrade, messages.CheckUpgradeRequest(requirement="torch==2.10.0")),
+        functools.partial(compare.compare_fleet, messages.CompareFleetRequest(baseline="a", candidate="b")),
+    )
+    for question in questions:
+        with pytest.raises(NotFoundError, match="No machine has ever run a check 'torch_trainin'"):
+            fleet.ask(
+                question, period=dataclasses.replace(WHOLE_HISTORY, checks=frozenset({"torch_trainin"}))
+            )
