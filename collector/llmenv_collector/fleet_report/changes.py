@@ -10,8 +10,11 @@ from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
 from llmenv_collector import clock
 from llmenv_collector.fleet_report.causes import Changed, causes
+from llmenv_collector.statistics.change_points import MIN_POINTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import duckdb
     from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -40,6 +43,16 @@ SELECT DISTINCT run.machine_id::VARCHAR, series.check_name, series.case_name, se
        series.device, series.parameters_json
 FROM (SELECT DISTINCT series, run_no FROM measured) JOIN series USING (series)
 JOIN period_run AS run USING (run_no)
+"""
+
+# Of the first result after each change: how many there were from then on, of those that the period knows.
+KNOWN_SINCE = """
+SELECT change.to_result_id::VARCHAR, count(*) FROM (
+  SELECT DISTINCT machine_id, environment_name, device, check_name, changed_at, to_result_id
+  FROM store.change_point
+) AS change JOIN period_result AS result USING (machine_id, environment_name, device, check_name)
+WHERE result.started_at >= change.changed_at
+GROUP BY ALL HAVING bool_or(result.result_id = change.to_result_id)
 """
 
 
@@ -74,6 +87,8 @@ def read_changes(
     ((searched, analysed_at),) = connection.execute(ANALYSED, asked).fetchall()
     chosen = {"since": looked_at.since, "as_of": looked_at.as_of, "minimum_effect": minimum_effect}
     found = [found_of(row) for row in connection.execute(POINTS, {**asked, **chosen}).fetchall()]
+    if not looked_at.is_now:
+        found = known_then(found, dict(connection.execute(KNOWN_SINCE).fetchall()))
     having: dict[tuple[Any, ...], set[str]] = defaultdict(set)
     if found:
         for machine_id, *thing in connection.execute(HAVING).fetchall():
@@ -85,6 +100,21 @@ def read_changes(
     confirmed = sum(not one.row.is_suspected for one in found)
     rows = tuple(one.row for one in found)
     return Changes(rows, max(0, searched - confirmed), clock.to_timestamp(analysed_at))
+
+
+def known_then(found: list[Found], results_since: Mapping[str, int]) -> list[Found]:
+    """Those of which a result after the change had been received; with few of them it was a suspicion."""
+    kept = [one for one in found if one.to_result_id in results_since]
+    for one in kept:
+        results = results_since[one.to_result_id]
+        if results < MIN_POINTS:
+            one.row.points = min(one.row.points, results)
+            suspect(one.row)
+    return kept
+
+
+def suspect(row: messages.ChangeRow) -> None:
+    row.is_suspected, row.q_value, row.judgement = True, 1.0, messages.JUDGEMENT_INCONCLUSIVE
 
 
 def changed_of(found: Found) -> Changed:
@@ -127,5 +157,5 @@ def found_of(row: tuple[Any, ...]) -> Found:
         points=points,
     )
     if is_suspected:
-        change.q_value, change.judgement = 1.0, messages.JUDGEMENT_INCONCLUSIVE
+        suspect(change)
     return Found(change, from_result_id, to_result_id)

@@ -76,7 +76,7 @@ def add_verdicts(
 ) -> None:
     """What needs no measurement."""
     sections: dict[str, Callable[[], Sequence[object]]] = {
-        "health": lambda: health.health(connection),
+        "health": lambda: health.health(connection, looked_at),
         "packages": lambda: packages.packages(connection, looked_at),
         "findings": lambda: findings.findings(connection, looked_at),
         "flaky": lambda: flaky.flaky(connection),

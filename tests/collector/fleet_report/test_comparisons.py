@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv_collector.change_upkeep import ChangeUpkeep
 from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.hypotheses import settle
+from llmenv_collector.fleet_report.period import DAY_MICROSECONDS, Period
 
-from .built_fleet import Here
+from .built_fleet import FIRST_DAY, Here
 
 if TYPE_CHECKING:
     from .built_fleet import BuiltFleet
@@ -149,6 +151,25 @@ def test_a_young_change_is_suspected_and_not_judged(fleet: BuiltFleet) -> None:
     (row,) = answer.changes
     assert (row.is_suspected, row.points) == (True, 5)
     assert (row.judgement, row.q_value) == (messages.JUDGEMENT_INCONCLUSIVE, 1.0)
+
+
+def test_a_report_of_an_earlier_time_knows_no_later_change(fleet: BuiltFleet) -> None:
+    """What had five results then was a suspicion, and of what had none nothing was known."""
+    rng = np.random.default_rng(5)
+    machine = fleet.machine("a")
+    then = (FIRST_DAY + 41) * DAY_MICROSECONDS
+    for days, received_at in ((range(20), 1), (range(20, 25), then), (range(25, 40), then + 1)):
+        for day in days:
+            fleet.run(machine, day, noisy(rng, 8 if day >= 20 else 10))
+        fleet.deliver(received_at=received_at)
+    (now,) = reported(fleet).changes
+    assert (now.is_suspected, now.judgement) == (False, messages.JUDGEMENT_WORSE)
+    period = Period(since=0, as_of=then, is_now=False)
+    (suspected,) = fleet.ask(report.fleet_report, period=period).changes
+    assert (suspected.is_suspected, suspected.points) == (True, 5)
+    assert suspected.judgement == messages.JUDGEMENT_INCONCLUSIVE
+    earlier = dataclasses.replace(period, as_of=then - 1)
+    assert list(fleet.ask(report.fleet_report, period=earlier).changes) == []
 
 
 def test_a_verdict_that_changed_is_shown_at_once(fleet: BuiltFleet) -> None:
