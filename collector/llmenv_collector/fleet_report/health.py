@@ -45,8 +45,17 @@ def health(connection: duckdb.DuckDBPyConnection, looked_at: Period) -> list[mes
         ).fetchall()
     )
     core = core_words(connection, looked_at) if looked_at.checks else words
-    rows = connection.execute(NEWEST_RUNS).fetchall()
-    return [health_row(row, words[row[0], row[1], row[2]], core[row[0], row[1], row[2]]) for row in rows]
+    rows = [
+        health_row(row, words[row[0], row[1], row[2]], core[row[0], row[1], row[2]])
+        for row in connection.execute(NEWEST_RUNS).fetchall()
+    ]
+    # What keeps one from being ready has a column, and in another it is not unknown.
+    shown = {check_name for row in rows for check_name in row.readiness.blocking}
+    for row in rows:
+        known = core[row.machine_id, row.environment_name, row.device]
+        for check_name in shown & known.keys():
+            row.statuses[check_name] = status_of(known[check_name])
+    return rows
 
 
 def core_words(connection: duckdb.DuckDBPyConnection, looked_at: Period) -> Words:

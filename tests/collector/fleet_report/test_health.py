@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from llmenv.catalog.status import core_checks
+from llmenv.fleet.v1.result_pb2 import STATUS_PASS
 from llmenv_collector.fleet_report import report
 
 from .built_fleet import FIRST_DAY, WHOLE_HISTORY
@@ -42,6 +43,8 @@ def test_what_keeps_it_from_being_ready_is_named_whatever_was_asked_for(fleet: B
     before = dataclasses.replace(NARROW, as_of=int((FIRST_DAY + 1.5) * DAY_MICROSECONDS), is_now=False)
     assert health(fleet, before).readiness.is_ready
     fleet.run(fleet.machine("b"), 1, statuses={"torch_basics": "pass"})
+    fleet.run(fleet.machine("c"), 1, statuses=ALL_PASS)
     fleet.deliver()
-    _, other = fleet.ask(report.fleet_report, period=NARROW).health
+    _, other, ready = fleet.ask(report.fleet_report, period=NARROW).health
+    assert dict(ready.statuses) == dict.fromkeys(ALL_PASS, STATUS_PASS)
     assert set(other.readiness.blocking) == set(ALL_PASS) - {"torch_basics"}
