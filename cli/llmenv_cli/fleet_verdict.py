@@ -106,7 +106,7 @@ def comparison_verdict(answer: CompareFleetResponse, *, sides: tuple[str, str], 
         if worse
         else ()
     )
-    nothing = not (answer.effects or answer.verdict_effects or answer.differences)
+    nothing = not (answer.effects or answer.verdict_effects)
     partial = [texts.say("partial.compare")] if nothing else []
     partial += list(_cuts(answer.method, texts))
     return _verdict(wrong, tuple(partial))

@@ -135,3 +135,14 @@ def test_what_cannot_be_asked(llmenv: Callable[..., Any], answering: Any, argume
     assert (refused.code, refused.out) == (USAGE, "")
     assert "Traceback" not in refused.err
     assert len(answering.requests) == asked_before
+
+
+def test_sides_that_differ_in_facts_alone_were_not_compared(
+    llmenv: Callable[..., Any], answering: Any
+) -> None:
+    """What is not compared is not found to be fine."""
+    answering.comparison.ClearField("effects")
+    answering.comparison.ClearField("verdict_effects")
+    assert answering.comparison.differences
+    done = llmenv(*COMPARE)
+    assert (done.code, "nothing of the two could be compared" in done.err) == (PARTIAL, True)

@@ -76,7 +76,7 @@ def understood(connection: duckdb.DuckDBPyConnection, baseline: str, candidate: 
         raise UsageError("Both sides are the same: there is nothing to compare.")
     days = days_of(baseline, candidate)
     if days is not None:
-        return TwoSides("date", *(day.isoformat() for day in days))
+        return dates(connection, *days)
     if "==" in baseline or "==" in candidate:
         return versions(connection, baseline, candidate)
     (kind, one), (other_kind, other) = (named(connection, text.strip()) for text in (baseline, candidate))
@@ -87,6 +87,14 @@ def understood(connection: duckdb.DuckDBPyConnection, baseline: str, candidate: 
     if one == other:
         raise UsageError(f"{baseline!r} and {candidate!r} are the same {kind}.")
     return TwoSides(kind, one, other)
+
+
+def dates(connection: duckdb.DuckDBPyConnection, *days: dt.date) -> TwoSides:
+    for day in days:
+        query = "SELECT count(*) FROM period_run WHERE started_at::DATE = $day"
+        if connection.execute(query, {"day": day}).fetchall() == [(0,)]:
+            raise NotFoundError(f"No machine ran anything on {day}, UTC.")
+    return TwoSides("date", *(day.isoformat() for day in days))
 
 
 def versions(connection: duckdb.DuckDBPyConnection, baseline: str, candidate: str) -> TwoSides:
@@ -102,8 +110,25 @@ def versions(connection: duckdb.DuckDBPyConnection, baseline: str, candidate: st
     return TwoSides("package", one.version, other.version, package=one.package)
 
 
+def require_build(connection: duckdb.DuckDBPyConnection, release: Release) -> None:
+    """Raises NotFoundError for a version of macOS, with its builds: these are what is compared."""
+    if release.package != MACOS:
+        return
+    query = (
+        "SELECT DISTINCT os_build FROM period_run"
+        " WHERE os_name = 'macOS' AND os_version = $version ORDER BY os_build"
+    )
+    builds = [build for (build,) in connection.execute(query, {"version": release.version}).fetchall()]
+    if builds:
+        raise NotFoundError(
+            f"Builds of macOS are compared, and {release.version} is a version of it:"
+            f" here it has {', '.join(builds)}, so ask for macos=={builds[-1]}."
+        )
+
+
 def require_seen(connection: duckdb.DuckDBPyConnection, release: Release) -> None:
     """Raises NotFoundError when no run of the period had it."""
+    require_build(connection, release)
     condition = MACOS_CONDITION if release.package == MACOS else CONDITIONS["package"]
     known = {"version": release.version} | ({} if release.package == MACOS else {"package": release.package})
     query = f"SELECT count(*) FROM period_run WHERE {condition.format(side='version')}"  # noqa: S608 (our own)

@@ -25,6 +25,7 @@ from llmenv_collector.fleet_report import (
     packages,
     period,
 )
+from llmenv_collector.fleet_report.compared_sides import require_seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,6 +46,7 @@ def fleet_report(
     """Sections that nothing was observed for, or that were not asked for, are empty."""
     coverage.require_known(connection, looked_at.checks)
     period.lay_out(connection, looked_at, latest_later=True)
+    require_versions(connection, question)
     period.lay_out_measurements(connection)
     # Other processes judge measurements while this one reads what needs none.
     begun = begin(connection, question, analysis) if question.needs_measurements else None
@@ -66,6 +68,18 @@ def fleet_report(
         response.explanations.extend(explain.explanations(looked_at, question))
     limits.cut(response)
     return response
+
+
+def require_versions(connection: duckdb.DuckDBPyConnection, question: Question) -> None:
+    """Raises NotFoundError for a version that no run had: the report would be silent of it.
+
+    Where nothing ran at all the report says that.
+    """
+    if connection.execute("SELECT count(*) FROM period_run").fetchall() == [(0,)]:
+        return
+    for release in (question.baseline, question.candidate):
+        if release is not None:
+            require_seen(connection, release)
 
 
 def add_verdicts(

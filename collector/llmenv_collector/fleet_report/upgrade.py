@@ -21,6 +21,7 @@ from llmenv_collector import clock
 from llmenv_collector.errors import UsageError
 from llmenv_collector.fleet_report import coverage, method, period
 from llmenv_collector.fleet_report.cells import lay_out_contexts, read_cells
+from llmenv_collector.fleet_report.compared_sides import require_build
 from llmenv_collector.fleet_report.effects import judge_effects
 from llmenv_collector.fleet_report.exposure import Trial, join, rows_of
 from llmenv_collector.fleet_report.hypotheses import settle
@@ -85,6 +86,7 @@ def check_upgrade(
     release = required(request.requirement)
     coverage.require_known(connection, looked_at.checks)
     period.lay_out(connection, looked_at)
+    require_build(connection, release)
     period.lay_out_measurements(connection)
     lay_out_contexts(connection)
     connection.execute(HAS_IT, {"package": release.package, "version": release.version})

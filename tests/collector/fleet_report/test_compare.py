@@ -118,6 +118,8 @@ def test_the_period_of_two_days_begins_with_the_first() -> None:
         ("2024-13-04", "2024-10-04", UsageError, "no date"),
         ("torch==2.10.0", "numpy==2.4.0", UsageError, "Two versions of one package"),
         ("torch==2.10.0", "torch==9.9.9", NotFoundError, r"torch 9\.9\.9"),
+        ("1970-01-02", "2024-10-04", NotFoundError, "No machine ran anything on 1970-01-02"),
+        ("macos==26.1", "macos==25B78", NotFoundError, "here it has 25B78, so ask for macos==25B78"),
         ("torch==2.10.0", "a", UsageError, "A version is compared with a version"),
         ("twin", "a", UsageError, "names 2 machines"),
     ],

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv_collector.change_upkeep import ChangeUpkeep
+from llmenv_collector.errors import NotFoundError
 from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.hypotheses import settle
 from llmenv_collector.fleet_report.period import DAY_MICROSECONDS, Period
+from llmenv_collector.fleet_report.question import Release
 
 from .built_fleet import FIRST_DAY, Here
 
@@ -244,3 +246,12 @@ def test_a_measurement_that_only_describes_is_never_better_or_worse() -> None:
         messages.JUDGEMENT_WORSE,
         messages.JUDGEMENT_BETTER,
     ]
+
+
+def test_a_version_that_nobody_had_is_refused(fleet: BuiltFleet) -> None:
+    """A report without a word of it would look as if nothing differed; of no run at all that is said."""
+    question = {"baseline": Release("torch", "9.9")}
+    assert fleet.ask(report.fleet_report, **question).coverage.runs == 0
+    fleet.run(fleet.machine("a"), 1, {"steps_per_second": 10.0})
+    with pytest.raises(NotFoundError, match=r"No run of the period had torch 9\.9"):
+        reported(fleet, **question)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
+from llmenv_collector.errors import NotFoundError
 from llmenv_collector.fleet_report import upgrade
 
 if TYPE_CHECKING:
@@ -102,6 +103,13 @@ def test_an_older_version_can_be_asked_for(fleet: BuiltFleet) -> None:
     answer = asked(fleet, "torch==2.10.0")
     assert answer.verdict == messages.UPGRADE_VERDICT_NOT_SAFE
     assert [(row.baseline, row.candidate) for row in answer.effects] == [("2.11.0", "2.10.0")]
+
+
+def test_a_version_of_macos_is_asked_for_by_its_build(fleet: BuiltFleet) -> None:
+    """Else it would be said that nobody has tried what everybody has."""
+    moved_fleet(fleet)
+    with pytest.raises(NotFoundError, match="ask for macos==25B78"):
+        asked(fleet, "macos==26.1")
 
 
 def test_known_issues_of_the_version_are_named_and_where_it_showed_itself(fleet: BuiltFleet) -> None:
