@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SUBJECTS = ("/", "/?lang=zh", f"/machines/{new_id()}", f"/runs/{new_id()}")
+SUBJECTS = (
+    "/",
+    "/?lang=zh",
+    "/machines/01900000-0000-7000-8000-000000000000",
+    "/runs/01900000-0000-7000-8000-000000000000",
+)
 PATIENCE_SECONDS = 60
 
 
