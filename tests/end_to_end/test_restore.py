@@ -99,6 +99,7 @@ def test_agents_deliver_again_what_a_restored_collector_lacks(fleet: Fleet) -> N
         until(fleet, lambda: is_delivered(fleet, "run_finished"))
         said = restore_meanwhile(fleet, backup)
         assert "agents are asked for them again" in said
+        assert "those of the backup, withdrawn ones too" in said
         until(fleet, lambda: delivery(fleet)[0]["stored"] == len(fleet.spooled()))
         (account,) = delivery(fleet)
         assert (account["lost_by_restore"], account["waiting"], account["unexplained"]) == (0, 0, 0)

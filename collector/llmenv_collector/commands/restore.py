@@ -51,6 +51,11 @@ def report(folder: DataFolder, restored: Restored) -> None:
     click.echo(f"In place: {contents.records} records of {len(contents.watermarks)} spools.", err=True)
     if restored.set_aside is not None:
         click.echo(f"The former database is {restored.set_aside}.", err=True)
+        click.echo(
+            "Acknowledgements, imports and commands are those of the backup, withdrawn ones too: nobody"
+            " delivers them again.",
+            err=True,
+        )
     if restored.behind is None:
         click.echo("What came later is asked for again from every agent that connects.", err=True)
     else:
