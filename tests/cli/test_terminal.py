@@ -91,3 +91,11 @@ def test_names_are_folded_before_a_figure_loses_a_digit(monkeypatch: pytest.Monk
     assert re.search(r"12,345 +25 +98\.5 %", shown)
     folded = [line.split() for line in shown.splitlines()[2:]]
     assert "".join(line[0] for line in folded).startswith("bench_memory")
+
+
+def test_a_table_that_cannot_fit_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No column vanishes and no figure is cut: the terminal wraps the lines."""
+    figures = [str(10**9 + number) for number in range(8)]
+    columns = (Column("Name"), *(Column(figure, is_number=True) for figure in figures))
+    shown = grid_at(60, monkeypatch, Grid(columns=columns, rows=(("studio-3", *figures),)))
+    assert shown.splitlines()[-1].split() == ["studio-3", *figures]

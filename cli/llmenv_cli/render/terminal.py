@@ -44,8 +44,11 @@ def write_report(report: Report, stream: TextIO) -> None:
 
 
 def write_grid(grid: Grid, stream: TextIO) -> None:
-    """One table and nothing else."""
+    """One table and nothing else; one that cannot fit has longer lines, and the terminal wraps them."""
     console = _console(stream)
+    shown = _fitting(grid, console.width)
+    if _least_total(grid, shown, sentence=WORD_WIDTH, name=WORD_WIDTH) > console.width:
+        console.width = _least_total(grid, shown, name=SENTENCE_WIDTH)
     console.print(_grid(grid, console.width))
 
 
@@ -132,14 +135,19 @@ def _fitting(grid: Grid, width: int) -> list[int]:
     return shown
 
 
-def _least_total(grid: Grid, shown: list[int], *, sentence: int = SENTENCE_WIDTH) -> int:
-    return sum(_least_width(grid, index, sentence) + GAP for index in shown) - GAP
+def _least_total(
+    grid: Grid, shown: list[int], *, sentence: int = SENTENCE_WIDTH, name: int | None = None
+) -> int:
+    """Of sentences and names in so much room; names are not folded where none is given, figures never."""
+    return sum(_least_width(grid, index, sentence, name) + GAP for index in shown) - GAP
 
 
-def _least_width(grid: Grid, index: int, sentence: int) -> int:
+def _least_width(grid: Grid, index: int, sentence: int, name: int | None) -> int:
     column = grid.columns[index]
     widest = max(cell_len(harmless(text)) for text in (column.title, *(row[index] for row in grid.rows)))
-    return min(widest, sentence) if _may_wrap(column) else widest
+    if _may_wrap(column):
+        return min(widest, sentence)
+    return widest if column.is_number or name is None else min(widest, name)
 
 
 def _cell(text: str, column: Column) -> RenderableType:
