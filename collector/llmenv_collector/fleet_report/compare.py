@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
     Rows = tuple[list[messages.EffectRow], list[messages.VerdictEffectRow]]
 
+# So that what is said to be set aside is of the two.
+NEITHER_SIDE = "DELETE FROM found_result WHERE run_no NOT IN (SELECT run_no FROM side_run)"
+
 
 def within(request: messages.CompareFleetRequest) -> messages.GetFleetReportRequest:
     """The rest of the question, its period wide enough for the days that are compared.  Raises UsageError."""
@@ -70,6 +73,7 @@ def compare_fleet(
     period.lay_out(connection, looked_at)
     sides = compared_sides.understood(connection, request.baseline, request.candidate)
     compared_sides.lay_out(connection, sides)
+    connection.execute(NEITHER_SIDE)
     period.lay_out_measurements(connection)
     lay_out_contexts(connection)
     has_sides = sides.kind != "package"

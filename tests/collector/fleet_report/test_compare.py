@@ -99,6 +99,15 @@ def test_two_days_are_compared_on_the_machines_that_ran_on_both(fleet: BuiltFlee
     assert (row.pairing, row.candidate_machines) == (messages.PAIRING_WITHIN_MACHINE, 15)
 
 
+@pytest.mark.parametrize("sides", [("a", "b"), ("torch==2.10.0", "torch==2.11.0")])
+def test_what_is_set_aside_is_of_the_two_sides(fleet: BuiltFleet, sides: tuple[str, str]) -> None:
+    """What others could not be compared in is no word about these."""
+    ten_days(fleet, fleet.machine("a"), 10, seed=1)
+    ten_days(fleet, fleet.machine("b"), 10, seed=2, versions={"torch": "2.11.0"})
+    fleet.run(fleet.machine("c"), 1, statuses={"ops": "fail"}, versions={"torch": "2.12.0"})
+    assert list(compared(fleet, *sides).method.set_aside) == []
+
+
 def test_the_period_of_two_days_begins_with_the_first() -> None:
     """Unless another one is asked for; the candidate may be the earlier day."""
     request = messages.CompareFleetRequest(baseline="2024-10-07", candidate="2024-10-04")
