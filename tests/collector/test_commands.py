@@ -121,11 +121,12 @@ def test_a_host_that_is_none_makes_no_collector(tmp_path: Path, host: str) -> No
 
 
 def test_serving_json_is_there_while_it_serves(own_collector: RunningCollector) -> None:
-    """It names both ports and the process, and goes when the collector ends."""
+    """It names the ports and the process, and goes when the collector ends; pages are served where asked."""
     path = own_collector.folder / "serving.json"
     assert json.loads(path.read_text()) == {
         "people_address": own_collector.people_address,
         "agents_address": own_collector.agents_address,
+        "pages_address": "",
         "pid": own_collector.process.pid,
     }
     assert own_collector.stop(signal.SIGINT) == 0
