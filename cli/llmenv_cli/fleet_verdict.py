@@ -179,7 +179,9 @@ def _partial(answer: GetFleetReportResponse, by: Axis.ValueType, texts: Texts) -
     from llmenv_cli.render.fleet.words import names
 
     silent = [machine.hostname for machine in answer.coverage.silent]
-    if not answer.coverage.reporting:
+    if not (answer.coverage.machines or answer.coverage.reporting):
+        yield texts.say("partial.no_machine")
+    elif not answer.coverage.reporting:
         yield texts.say("partial.nobody")
     elif silent:
         yield texts.say("partial.silent", count=len(silent), machines=names(silent, texts))

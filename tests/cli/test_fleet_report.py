@@ -292,6 +292,8 @@ def test_an_empty_fleet_is_not_called_healthy(llmenv: Callable[..., Any], logged
     assert reported.code == PARTIAL
     assert "0 of 0 machines report" in reported.out
     assert "nothing is known" in reported.out
+    assert "none satisfies the condition" in " ".join(reported.out.split())
+    assert "about no machine" in reported.err
     assert "no check that ran" not in reported.out
 
 

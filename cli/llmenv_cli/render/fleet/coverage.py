@@ -37,7 +37,9 @@ def _blocks(answer: GetFleetReportResponse, texts: Texts) -> Iterator[Block]:
     if answer.health:
         ready = sum(row.readiness.is_ready for row in answer.health)
         yield Paragraph(texts.say("fleet.ready", ready=ready, total=len(answer.health)))
-    if not based_on.reporting:
+    if not (based_on.machines or based_on.reporting):
+        yield Paragraph(texts.say("fleet.no_machine"))
+    elif not based_on.reporting:
         yield Paragraph(texts.say("fleet.nobody"))
     if based_on.silent:
         silent = words.names((_silent(one, texts) for one in based_on.silent), texts, most=words.MOST_ROWS)

@@ -40,7 +40,9 @@ def todo(answer: GetFleetReportResponse, by: Axis.ValueType, texts: Texts) -> Se
     """A numbered list; that there is nothing is said of a whole report alone, and never where nothing ran."""
     items = list(_items(answer, texts))
     blocks: list[Block] = []
-    if not answer.coverage.reporting:
+    if not (answer.coverage.machines or answer.coverage.reporting):
+        blocks.append(Paragraph(texts.say("fleet.no_machine")))
+    elif not answer.coverage.reporting:
         blocks.append(Paragraph(texts.say("todo.nothing_known")))
     elif not items and by == AXIS_UNSPECIFIED:
         blocks.append(Paragraph(texts.say("todo.nothing")))
