@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
 from llmenv_collector import clock
+from llmenv_collector.errors import NotFoundError
 from llmenv_collector.fleet_report import (
     cells,
     chips,
@@ -26,6 +27,7 @@ from llmenv_collector.fleet_report import (
     period,
 )
 from llmenv_collector.fleet_report.compared_sides import require_seen
+from llmenv_collector.fleet_report.versions import MACOS, PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
 
     from llmenv_collector.fleet_report.analysis import Analysis
     from llmenv_collector.fleet_report.question import Question
+
+
+HAS_PACKAGE = """
+SELECT 1 FROM period_run JOIN store.environment_package USING (environment_id) WHERE name = $package LIMIT 1
+"""
 
 
 def fleet_report(
@@ -71,7 +78,7 @@ def fleet_report(
 
 
 def require_versions(connection: duckdb.DuckDBPyConnection, question: Question) -> None:
-    """Raises NotFoundError for a version that no run had: the report would be silent of it.
+    """Raises NotFoundError for a package or version that no run had: the report would be silent of it.
 
     Where nothing ran at all the report says that.
     """
@@ -80,6 +87,10 @@ def require_versions(connection: duckdb.DuckDBPyConnection, question: Question) 
     for release in (question.baseline, question.candidate):
         if release is not None:
             require_seen(connection, release)
+    if question.package not in {"", MACOS, PYTHON}:
+        found = connection.execute(HAS_PACKAGE, {"package": question.package}).fetchone()
+        if found is None:
+            raise NotFoundError(f"No run of the period had a package {question.package!r}.")
 
 
 def add_verdicts(

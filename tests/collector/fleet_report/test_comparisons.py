@@ -255,3 +255,6 @@ def test_a_version_that_nobody_had_is_refused(fleet: BuiltFleet) -> None:
     fleet.run(fleet.machine("a"), 1, {"steps_per_second": 10.0})
     with pytest.raises(NotFoundError, match=r"No run of the period had torch 9\.9"):
         reported(fleet, **question)
+    with pytest.raises(NotFoundError, match="No run of the period had a package 'torhc'"):
+        reported(fleet, package="torhc")
+    assert reported(fleet, package="torch").coverage.runs == 1
