@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from llmenv.catalog.status import WORDS
@@ -182,6 +183,8 @@ def require_reason(text: str) -> str:
         raise UsageError("Say why it may stand: an acknowledgement has a reason.")
     if len(reason) > LONGEST_REASON:
         raise UsageError(f"A reason has at most {LONGEST_REASON:,} characters, not {len(reason):,}.")
+    if any(unicodedata.category(character) == "Cc" for character in reason):
+        raise UsageError("A reason is one line of text: it holds a line break or a control character.")
     return reason
 
 

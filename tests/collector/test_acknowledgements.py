@@ -133,6 +133,7 @@ def test_only_an_admin_takes_notes(collector: RunningCollector, failing: str) ->
         ({"cause": "gone"}, grpc.StatusCode.NOT_FOUND, "there is 'mlx is missing.'"),
         ({"machines": ["nowhere"]}, grpc.StatusCode.NOT_FOUND, "No machine is called 'nowhere'"),
         ({"reason": " "}, grpc.StatusCode.INVALID_ARGUMENT, "has a reason"),
+        ({"reason": "a\nb\x1b[31m"}, grpc.StatusCode.INVALID_ARGUMENT, "one line of text"),
         ({"expires_in_seconds": 0}, grpc.StatusCode.INVALID_ARGUMENT, "expires within"),
         ({"check_name": "packges"}, grpc.StatusCode.NOT_FOUND, "ever run a check 'packges'"),
     ],
