@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmenv_cli.render.blocks import Column, Grid
-from llmenv_cli.render.terminal import write_grid
+from llmenv_cli.render.blocks import Column, Grid, Report, Section, Verbatim
+from llmenv_cli.render.terminal import write_grid, write_report
 
 if TYPE_CHECKING:
     import pytest
@@ -99,3 +99,12 @@ def test_a_table_that_cannot_fit_is_wider_than_the_terminal(monkeypatch: pytest.
     columns = (Column("Name"), *(Column(figure, is_number=True) for figure in figures))
     shown = grid_at(60, monkeypatch, Grid(columns=columns, rows=(("studio-3", *figures),)))
     assert shown.splitlines()[-1].split() == ["studio-3", *figures]
+
+
+def test_a_statement_is_copied_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line break within a text of SQL would ask for another chip."""
+    monkeypatch.setenv("COLUMNS", "20")
+    statement = "SELECT * FROM v1.machines WHERE chip = 'Apple M2 Ultra'"
+    stream = io.StringIO()
+    write_report(Report("A report", (Section("Statements", (Verbatim(statement),)),)), stream)
+    assert f"\n  {statement}\n" in stream.getvalue()

@@ -5,18 +5,18 @@ rich looks at NO_COLOR, at whether the stream is a terminal and at COLUMNS.
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, TextIO
 
 from llmenv.harmless import harmless
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, Group
-from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from llmenv_cli.render.blocks import Bullets, Grid, Paragraph
+from llmenv_cli.render.blocks import Bullets, Grid, Paragraph, Verbatim
 from llmenv_cli.render.wrapping import Wrapped
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def _write_section(section: Section, console: Console) -> None:
     console.print()
     console.print(Text(section.title, style="bold"))
     for block in section.blocks:
-        console.print(_block(block, console.width))
+        # What is verbatim can be copied: the terminal wraps it, and no line break comes into a text of SQL.
+        console.print(_block(block, console.width), soft_wrap=isinstance(block, Verbatim))
     for subsection in section.subsections:
         _write_section(subsection, console)
 
@@ -82,7 +83,7 @@ def _block(block: Block, width: int) -> RenderableType:
         case Grid():
             return _grid(block, width)
         case _:
-            return Padding(Text(harmless(block.text).rstrip("\n"), style="dim"), (0, 0, 0, INDENT))
+            return Text(textwrap.indent(harmless(block.text).rstrip("\n"), " " * INDENT), style="dim")
 
 
 def _bullets(block: Bullets) -> RenderableType:
