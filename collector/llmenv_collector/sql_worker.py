@@ -13,9 +13,9 @@ import os
 import resource
 import signal
 import sys
-import threading
-import time
 from typing import TYPE_CHECKING, Any
+
+from llmenv_collector import process_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +26,6 @@ SCHEMA = "v1"
 CATALOGS = ("information_schema", "pg_catalog", "main")
 TABLES_BY_TEXT = ("query", "query_table", "json_execute_serialized_sql")
 BATCH_ROWS = 16_384
-MEMORY_LOOK_SECONDS = 0.05
-RSS_UNIT = 1 if sys.platform == "darwin" else 1_024
 MEMORY_EXIT = 3
 
 
@@ -54,14 +52,7 @@ def limit(*, seconds: int, memory_bytes: int) -> None:
     os.nice(10)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
-    # macOS does not enforce RLIMIT_DATA on mapped memory.
-    threading.Thread(target=watch_memory, args=(memory_bytes,), daemon=True).start()
-
-
-def watch_memory(memory_bytes: int) -> None:
-    while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT < memory_bytes:
-        time.sleep(MEMORY_LOOK_SECONDS)
-    os._exit(MEMORY_EXIT)
+    process_memory.end_above(memory_bytes, exit_code=MEMORY_EXIT)
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:

@@ -10,17 +10,13 @@ import os
 import resource
 import signal
 import sys
-import threading
-import time
 import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
+from llmenv_collector import process_memory
 from llmenv_collector.errors import CollectorError
 from llmenv_collector.fleet_report.analysis import MEMORY_EXIT, Failure
-
-MEMORY_LOOK_SECONDS = 0.05
-RSS_UNIT = 1 if sys.platform == "darwin" else 1_024
 
 
 def main() -> int:
@@ -44,14 +40,7 @@ def limit(memory_bytes: int) -> None:
     os.nice(5)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
-    # macOS does not enforce RLIMIT_DATA on mapped memory.
-    threading.Thread(target=watch_memory, args=(memory_bytes,), daemon=True).start()
-
-
-def watch_memory(memory_bytes: int) -> None:
-    while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT < memory_bytes:
-        time.sleep(MEMORY_LOOK_SECONDS)
-    os._exit(MEMORY_EXIT)
+    process_memory.end_above(memory_bytes, exit_code=MEMORY_EXIT)
 
 
 def import_what_answers_need() -> None:

@@ -101,6 +101,17 @@ def test_it_is_ended_when_it_takes_too_much_memory() -> None:
     analysis.close()
 
 
+def test_what_the_collector_takes_is_not_counted() -> None:
+    """`ru_maxrss` survives fork and exec: a collector of half a gigabyte would have had no statistics."""
+    script = (
+        "import os\nfrom llmenv_collector.fleet_report.analysis import Analysis, Bounds\n"
+        "much = b'x' * 500_000_000\nanalysis = Analysis(Bounds(memory_bytes=300_000_000))\n"
+        "print(analysis.judge(os.getpid) > 0); analysis.close()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_it_ends_with_the_collector() -> None:
     """Also one that is killed: no process stays behind."""
     script = (
