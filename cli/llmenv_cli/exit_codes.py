@@ -23,7 +23,8 @@ class ExitCode(IntEnum):
     """No collector answered, or it could not answer now."""
     PARTIAL = 4
     """What was printed is not all there is; stderr says what is missing. `fleet report`, where 1 does
-    not apply: a machine is silent, a limit cut a section, or changes were asked for and never analysed yet.
+    not apply: a machine is silent or overdue, a limit cut a section, or changes were asked for and
+    never analysed yet.
     `fleet compare`: nothing of the two could be compared; `fleet upgrade-check`: not enough evidence.
     `import --skip-bad`: rows were left out."""
     REFUSED = 5

@@ -185,6 +185,9 @@ def _partial(answer: GetFleetReportResponse, by: Axis.ValueType, texts: Texts) -
         yield texts.say("partial.nobody")
     elif silent:
         yield texts.say("partial.silent", count=len(silent), machines=names(silent, texts))
+    overdue = [machine.hostname for machine in answer.coverage.overdue]
+    if overdue:
+        yield texts.say("partial.overdue", count=len(overdue), machines=names(overdue, texts))
     yield from _cuts(answer.method, texts)
     asks_for_changes = by in {AXIS_UNSPECIFIED, AXIS_MACHINE}
     if asks_for_changes and answer.coverage.reporting and not answer.method.HasField("changes_analysed_at"):

@@ -65,6 +65,7 @@ def test_all_is_well(llmenv: Callable[..., Any], logged_in: Any, quiet_report: A
             "",
         ),
         ({"coverage": {"silent": [{"hostname": "air-7"}]}}, PARTIAL, "no run in this period of air-7"),
+        ({"coverage": {"reporting": 1, "overdue": [{"hostname": "air-8"}]}}, PARTIAL, "nothing new of air-8"),
         (
             {"method": {"limits": [{"text": "Of 9 the first 5.", "values": {"section": "chips"}}]}},
             PARTIAL,

@@ -1,4 +1,4 @@
-"""What the report is based on: who reported, who is silent, and since when."""
+"""What the report is based on: who reported, who is silent or overdue, and since when."""
 
 from __future__ import annotations
 
@@ -34,6 +34,24 @@ ORDER BY hostname, sighting.machine_id
 RUNS = """
 SELECT count(*), epoch_us(max(started_at)), epoch_us(min(started_at)), (SELECT count(*) FROM found_result)
 FROM period_run
+"""
+# A machine that runs a suite a day and stands still at the weekend is not overdue on a Monday: nine in ten of
+# its gaps are a day long or three.  Fewer gaps than LEAST_GAPS are no habit.
+LEAST_GAPS = 4
+OVERDUE_TIMES = 2
+OVERDUE_SECONDS = 86_400
+OVERDUE = """
+WITH gap AS (
+  SELECT machine_id, hostname, started_at,
+         epoch(started_at - lag(started_at) OVER (PARTITION BY machine_id ORDER BY started_at)) AS seconds
+  FROM period_run
+)
+SELECT machine_id::VARCHAR, arg_max(hostname, started_at) AS hostname, epoch_us(max(started_at)),
+       quantile_cont(seconds, 0.9) AS usual
+FROM gap GROUP BY machine_id
+HAVING count(seconds) >= $least_gaps AND
+       epoch(make_timestamptz($as_of) - max(started_at)) > greatest($times * usual, $seconds)
+ORDER BY hostname, machine_id
 """
 KNOWN = """
 SELECT check_name FROM store.result UNION SELECT benchmark FROM store.imported_measurement ORDER BY ALL
@@ -74,8 +92,31 @@ def coverage(connection: duckdb.DuckDBPyConnection, period: Period) -> messages.
             for machine_id, hostname, is_reporting, last in machines
             if not is_reporting
         ],
+        overdue=overdue(connection, period),
         runs=runs,
         results=results,
         since=None if period.is_whole_history else clock.to_timestamp(period.since),
         as_of=clock.to_timestamp(period.as_of),
     )
+
+
+def overdue(connection: duckdb.DuckDBPyConnection, period: Period) -> list[messages.OverdueMachine]:
+    """Their latest verdicts stand in the report, and are older than they would be if all were well."""
+    rows = connection.execute(
+        OVERDUE,
+        {
+            "as_of": period.as_of,
+            "least_gaps": LEAST_GAPS,
+            "times": OVERDUE_TIMES,
+            "seconds": OVERDUE_SECONDS,
+        },
+    ).fetchall()
+    return [
+        messages.OverdueMachine(
+            machine_id=machine_id,
+            hostname=hostname,
+            last_run_at=clock.to_timestamp(last),
+            usual_seconds=usual,
+        )
+        for machine_id, hostname, last, usual in rows
+    ]

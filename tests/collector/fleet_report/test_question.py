@@ -123,6 +123,23 @@ def test_who_is_silent_and_since_when(mac: Any, finding: Any, report_of: Callabl
     assert dict(limit.values) == {"days": "30"}
 
 
+def test_who_ceased_to_report_is_overdue_by_its_own_habit(
+    mac: Any, finding: Any, report_of: Callable[..., Any]
+) -> None:
+    """A run a day and none for a week is overdue; a run a week, a single one, and one of today are not."""
+    habits = {"daily": range(10, 24), "weekly": range(2, 25, 7), "busy": range(10, 31), "new": [20]}
+    for hostname, days in habits.items():
+        machine = mac(hostname)
+        for day in days:
+            machine.run(day, finding("ops"))
+    (overdue,) = report_of(Period(since=0, as_of=30 * DAY)).coverage.overdue
+    assert (overdue.hostname, overdue.last_run_at.seconds, overdue.usual_seconds) == (
+        "daily",
+        23 * 86_400,
+        86_400,
+    )
+
+
 def test_the_default_period_is_known_as_such() -> None:
     assert period_of(messages.GetFleetReportRequest(), machines=None, revoked=()).is_default
     asked = messages.GetFleetReportRequest()

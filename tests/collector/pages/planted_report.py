@@ -112,6 +112,11 @@ def coverage(names: list[str]) -> messages.Coverage:
         freshest_run_at=moment(0.02),
         oldest_run_at=moment(29.4),
         silent=silent,
+        overdue=[
+            messages.OverdueMachine(
+                machine_id=new_id(), hostname=names[0], last_run_at=moment(6), usual_seconds=DAY
+            )
+        ],
         runs=len(names) * 61,
         results=len(names) * 61 * 12,
         pending=1,

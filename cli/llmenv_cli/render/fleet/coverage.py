@@ -12,9 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmenv.catalog.texts import Texts
-    from llmenv.fleet.v1.fleet_report_pb2 import Coverage, GetFleetReportResponse, SilentMachine
+    from llmenv.fleet.v1.fleet_report_pb2 import (
+        Coverage,
+        GetFleetReportResponse,
+        OverdueMachine,
+        SilentMachine,
+    )
 
     from llmenv_cli.render.blocks import Block
+
+LONGEST_HOURS = 48
 
 
 def coverage(answer: GetFleetReportResponse, texts: Texts) -> Section:
@@ -44,6 +51,9 @@ def _blocks(answer: GetFleetReportResponse, texts: Texts) -> Iterator[Block]:
     if based_on.silent:
         silent = words.names((_silent(one, texts) for one in based_on.silent), texts, most=words.MOST_ROWS)
         yield Paragraph(texts.say("fleet.silent_count", count=len(based_on.silent), machines=silent))
+    if based_on.overdue:
+        overdue = words.names((_overdue(one, texts) for one in based_on.overdue), texts, most=words.MOST_ROWS)
+        yield Paragraph(texts.say("fleet.overdue_count", count=len(based_on.overdue), machines=overdue))
     if based_on.pending:
         yield Paragraph(texts.say("fleet.pending", count=based_on.pending))
 
@@ -67,3 +77,11 @@ def _silent(machine: SilentMachine, texts: Texts) -> str:
     if machine.HasField("last_run_at"):
         return texts.say("fleet.silent_machine", machine=machine.hostname, since=when(machine.last_run_at))
     return texts.say("fleet.silent_always", machine=machine.hostname)
+
+
+def _overdue(machine: OverdueMachine, texts: Texts) -> str:
+    hours = machine.usual_seconds / 3_600
+    usual = f"{hours:.1f} h" if hours < LONGEST_HOURS else f"{hours / 24:.1f} d"
+    return texts.say(
+        "fleet.overdue_machine", machine=machine.hostname, since=when(machine.last_run_at), usual=usual
+    )

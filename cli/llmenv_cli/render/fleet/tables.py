@@ -33,11 +33,12 @@ CSV_TABLES = {
     "check": "findings",
 }
 # Tables of their own.
-APART = frozenset({"silent", "set_aside"})
+APART = frozenset({"silent", "overdue", "set_aside"})
 WITHOUT_PREFIX = frozenset({"series", "variant"})
 PACKAGE = "llmenv.fleet.v1"
 REPEATED_ROWS: dict[str, type[Message]] = {
     "silent": messages.SilentMachine,
+    "overdue": messages.OverdueMachine,
     "findings": messages.FindingRow,
     "flaky": messages.FlakyRow,
     "verdict_changes": messages.VerdictChangeRow,
@@ -59,6 +60,7 @@ def tables(answer: messages.GetFleetReportResponse) -> dict[str, Listing]:
     """Every table of a report by its name, in the order that people read them."""
     where: dict[str, Iterable[Message]] = {
         "silent": answer.coverage.silent,
+        "overdue": answer.coverage.overdue,
         "set_aside": answer.method.set_aside,
     }
     rest = {

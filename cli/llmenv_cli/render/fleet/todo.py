@@ -63,9 +63,10 @@ def _items(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
     for outlier in by_machine(row for row in answer.outliers if row.judgement == JUDGEMENT_WORSE):
         sentence = closed(outlier_sentence(outlier, texts), texts)
         yield texts.say("todo.outlier", machine=outlier[0].hostname, sentence=sentence)
-    if answer.coverage.silent:
-        silent = (machine.hostname for machine in answer.coverage.silent)
-        yield texts.say("todo.silent", machines=words.names(silent, texts))
+    missed = [machine.hostname for machine in answer.coverage.silent]
+    missed += [machine.hostname for machine in answer.coverage.overdue]
+    if missed:
+        yield texts.say("todo.silent", machines=words.names(missed, texts))
     if answer.coverage.pending:
         yield texts.say("todo.pending", count=answer.coverage.pending)
     yield from _flaky(answer, texts)

@@ -29,6 +29,8 @@ def blocks(
         yield Paragraph(wording.say("pages_coverage.pending", count=answer.coverage.pending), "note")
     if answer.coverage.silent:
         yield silent_machines(answer.coverage, wording)
+    if answer.coverage.overdue:
+        yield overdue_machines(answer.coverage, wording)
 
 
 def tiles(
@@ -39,7 +41,7 @@ def tiles(
     yield Tile(
         wording.say("pages_tile.reporting_of", reporting=covered.reporting, machines=covered.machines),
         wording.say("pages_tile.reporting"),
-        tone="" if covered.reporting == covered.machines else "caution",
+        tone="" if covered.reporting == covered.machines and not covered.overdue else "caution",
     )
     if "health" in asked:
         ready = sum(row.readiness.is_ready for row in answer.health)
@@ -100,4 +102,16 @@ def silent_machines(covered: messages.Coverage, wording: Wording) -> Table:
         caption=wording.say("pages_coverage.silent"),
         columns=(Column(wording.column("machine")), Column(wording.column("last_run"), is_number=True)),
         rows=tuple((wording.machine(one.machine_id, one.hostname), last_run(one)) for one in covered.silent),
+    )
+
+
+def overdue_machines(covered: messages.Coverage, wording: Wording) -> Table:
+    return Table(
+        identity="overdue-machines",
+        caption=wording.say("pages_coverage.overdue"),
+        columns=(Column(wording.column("machine")), Column(wording.column("last_run"), is_number=True)),
+        rows=tuple(
+            (wording.machine(one.machine_id, one.hostname), wording.when(one.last_run_at))
+            for one in covered.overdue
+        ),
     )

@@ -510,6 +510,7 @@ class Coverage(_message.Message):
     PENDING_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
     machines: _builtins.int
     """Enrolled machines that satisfy the condition, a count."""
     reporting: _builtins.int
@@ -540,6 +541,10 @@ class Coverage(_message.Message):
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """End of the period."""
 
+    @_builtins.property
+    def overdue(self) -> _containers.RepeatedCompositeFieldContainer[Global___OverdueMachine]:
+        """Those that reported in the period and ceased to, by their own habit."""
+
     def __init__(
         self,
         *,
@@ -553,14 +558,53 @@ class Coverage(_message.Message):
         pending: _builtins.int = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
+        overdue: _abc.Iterable[Global___OverdueMachine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "freshest_run_at", b"freshest_run_at", "oldest_run_at", b"oldest_run_at", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "freshest_run_at", b"freshest_run_at", "machines", b"machines", "oldest_run_at", b"oldest_run_at", "pending", b"pending", "reporting", b"reporting", "results", b"results", "runs", b"runs", "silent", b"silent", "since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "freshest_run_at", b"freshest_run_at", "machines", b"machines", "oldest_run_at", b"oldest_run_at", "overdue", b"overdue", "pending", b"pending", "reporting", b"reporting", "results", b"results", "runs", b"runs", "silent", b"silent", "since", b"since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Coverage: _TypeAlias = Coverage  # noqa: Y015
+
+@_typing.final
+class OverdueMachine(_message.Message):
+    """A machine whose last run is older than its habit lets expect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MACHINE_ID_FIELD_NUMBER: _builtins.int
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    LAST_RUN_AT_FIELD_NUMBER: _builtins.int
+    USUAL_SECONDS_FIELD_NUMBER: _builtins.int
+    machine_id: _builtins.str
+    """Issued id, UUIDv7."""
+    hostname: _builtins.str
+    """Label of the machine."""
+    usual_seconds: _builtins.float
+    """Nine in ten of its runs in the period came sooner than this after the one
+    before, seconds.
+    """
+    @_builtins.property
+    def last_run_at(self) -> _timestamp_pb2.Timestamp:
+        """Start of its last run."""
+
+    def __init__(
+        self,
+        *,
+        machine_id: _builtins.str = ...,
+        hostname: _builtins.str = ...,
+        last_run_at: _timestamp_pb2.Timestamp | None = ...,
+        usual_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_run_at", b"last_run_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hostname", b"hostname", "last_run_at", b"last_run_at", "machine_id", b"machine_id", "usual_seconds", b"usual_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverdueMachine: _TypeAlias = OverdueMachine  # noqa: Y015
 
 @_typing.final
 class SilentMachine(_message.Message):
