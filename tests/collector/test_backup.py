@@ -15,6 +15,7 @@ import pytest
 from llmenv.fleet.v1.collector_service_pb2 import TakeSnapshotRequest
 from llmenv.fleet.v1.collector_service_pb2_grpc import CollectorServiceStub
 from llmenv.ids import new_id
+from llmenv_collector import migrate
 from llmenv_collector.exit_codes import ExitCode
 
 from .conftest import PATIENCE_SECONDS, RunningCollector, run_command
@@ -64,7 +65,7 @@ def test_a_backup_is_made_while_agents_are_acknowledged(stoppable: RunningCollec
     manifest = json.loads((made[0] / "manifest.json").read_text())
     assert 100 <= manifest["contents"]["watermarks"][spool_id] <= acknowledged
     assert manifest["contents"]["records"] == manifest["contents"]["watermarks"][spool_id]
-    assert (manifest["format"], manifest["contents"]["schema"]) == (1, 1)
+    assert (manifest["format"], manifest["contents"]["schema"]) == (1, migrate.shipped()[-1].version)
     assert set(manifest["files"]) == {"llmenv.duckdb"}
     stream.close()
 
