@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from llmenv_cli.client import FleetClient
     from llmenv_cli.exit_codes import ExitCode
-    from llmenv_cli.fleet_question import Question
     from llmenv_cli.fleet_verdict import Verdict
 
 REPORT_HELP = """Report on the fleet: what to do, what it is based on, and what differs.
@@ -67,9 +66,7 @@ def report(
     file: Path | None,
     language: str,
 ) -> ExitCode:
-    from llmenv_cli.fleet_question import report_request
-
-    question = _question(
+    request = _request(
         since,
         by=by,
         package=package,
@@ -84,7 +81,6 @@ def report(
         false_discovery_rate=false_discovery_rate or 0.0,
         explain=explain,
     )
-    request = report_request(question, now=dt.datetime.now(dt.UTC))
     _require(output_format, file)
     answer = _ask(request, output_format=output_format, file=file, language=language)
     if output_format != "html":
@@ -123,22 +119,18 @@ def compare(
 
     from llmenv_cli.errors import UsageError
     from llmenv_cli.fleet_output import print_comparison
-    from llmenv_cli.fleet_question import report_request
     from llmenv_cli.fleet_verdict import comparison_verdict
 
     sides = (baseline.strip(), candidate.strip())
     if not all(sides) or sides[0] == sides[1]:
         raise UsageError("Two sides are compared: name two that differ.")
-    within = report_request(
-        _question(
-            since,
-            where=where,
-            checks=checks,
-            as_of=as_of,
-            minimum_effect=minimum_effect or 0.0,
-            false_discovery_rate=false_discovery_rate or 0.0,
-        ),
-        now=dt.datetime.now(dt.UTC),
+    within = _request(
+        since,
+        where=where,
+        checks=checks,
+        as_of=as_of,
+        minimum_effect=minimum_effect or 0.0,
+        false_discovery_rate=false_discovery_rate or 0.0,
     )
     with _client() as client:
         answer = client.compare(baseline=sides[0], candidate=sides[1], within=within)
@@ -169,23 +161,20 @@ def upgrade_check(
 
     from llmenv_cli.errors import UsageError
     from llmenv_cli.fleet_output import print_upgrade
-    from llmenv_cli.fleet_question import release, report_request
+    from llmenv_cli.fleet_question import release
     from llmenv_cli.fleet_verdict import upgrade_verdict
 
     try:
         asked = "==".join(release(requirement))
     except ValueError as error:
         raise UsageError(str(error)) from error
-    within = report_request(
-        _question(
-            since,
-            where=where,
-            checks=checks,
-            as_of=as_of,
-            minimum_effect=minimum_effect or 0.0,
-            false_discovery_rate=false_discovery_rate or 0.0,
-        ),
-        now=dt.datetime.now(dt.UTC),
+    within = _request(
+        since,
+        where=where,
+        checks=checks,
+        as_of=as_of,
+        minimum_effect=minimum_effect or 0.0,
+        false_discovery_rate=false_discovery_rate or 0.0,
     )
     with _client() as client:
         answer = client.check_upgrade(asked, within=within)
@@ -203,12 +192,13 @@ def _ask(
         return client.report(request)
 
 
-def _question(since: dt.timedelta | str | None, **asked: object) -> Question:
-    from llmenv_cli.fleet_question import Question
+def _request(since: dt.timedelta | str | None, **asked: object) -> GetFleetReportRequest:
+    from llmenv_cli.fleet_question import Question, report_request
 
     is_whole_history = since == "all"
     begin = since if isinstance(since, dt.timedelta) else None
-    return Question(since=begin, is_whole_history=is_whole_history, **asked)  # type: ignore[arg-type]
+    question = Question(since=begin, is_whole_history=is_whole_history, **asked)  # type: ignore[arg-type]
+    return report_request(question, now=dt.datetime.now(dt.UTC))
 
 
 def _pins(file: Path | None) -> tuple[object, ...]:
