@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from llmenv_agent.cron import Cron
+    from llmenv.cron import Cron
+
     from llmenv_agent.schedule_settings import ScheduleSettings
 
 # Later than this it was missed: nobody looked, because the machine slept or another suite ran.

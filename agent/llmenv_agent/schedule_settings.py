@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmenv_agent.cron import Cron, parse_cron
+from llmenv.cron import Cron, parse_cron
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

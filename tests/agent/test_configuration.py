@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from llmenv.cron import parse_cron
 from llmenv_agent.configuration import (
     TargetSettings,
     load_configuration,
     parse_configuration,
 )
-from llmenv_agent.cron import parse_cron
 from llmenv_agent.errors import UsageError
 from llmenv_agent.schedule_settings import DAILY_QUICK, ScheduleSettings
 

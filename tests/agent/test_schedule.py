@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llmenv_agent.cron import parse_cron
+from llmenv.cron import parse_cron
 from llmenv_agent.schedule import Schedule, splay_share
 from llmenv_agent.schedule_settings import ScheduleSettings
 

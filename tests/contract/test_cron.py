@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmenv_agent.cron import parse_cron
+from llmenv.cron import parse_cron
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
