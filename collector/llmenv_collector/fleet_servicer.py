@@ -17,6 +17,7 @@ from llmenv_collector.gate import PERSON
 from llmenv_collector.import_desk import ImportDesk
 from llmenv_collector.import_servicer import ImportServicer
 from llmenv_collector.report_servicer import ReportServicer
+from llmenv_collector.statements import Parameter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -102,7 +103,8 @@ class FleetServicer(CommandServicer, ReportServicer, AcknowledgementServicer, Im
         self, request: fleet.QueryRequest, context: Context
     ) -> AsyncIterator[fleet.QueryResponse]:
         await self._label_copy.refresh()
-        async for part in self._statements.run(request.sql, max_rows=request.max_rows):
+        parameters = [bound_value(one) for one in request.parameters]
+        async for part in self._statements.run(request.sql, max_rows=request.max_rows, parameters=parameters):
             yield fleet.QueryResponse(
                 arrow_ipc=part.arrow_ipc,
                 snapshot_at=clock.to_timestamp(part.snapshot_at),
@@ -119,3 +121,12 @@ class FleetServicer(CommandServicer, ReportServicer, AcknowledgementServicer, Im
                 return query(connection, revoked=revoked, **arguments)
 
         return await asyncio.to_thread(read)
+
+
+def bound_value(parameter: fleet.QueryParameter) -> Parameter:
+    kind = parameter.WhichOneof("value")
+    if kind is None:
+        return Parameter(parameter.name, None, None)
+    if kind == "time":
+        return Parameter(parameter.name, kind, clock.from_timestamp(parameter.time))
+    return Parameter(parameter.name, kind, getattr(parameter, kind))

@@ -8,6 +8,7 @@ the process even inside C++ code, and a cap on its memory.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import resource
@@ -27,6 +28,7 @@ CATALOGS = ("information_schema", "pg_catalog", "main")
 TABLES_BY_TEXT = ("query", "query_table", "json_execute_serialized_sql")
 BATCH_ROWS = 16_384
 MEMORY_EXIT = 3
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class RefusedError(Exception):
@@ -62,7 +64,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         connection = connect(request["snapshot"], memory_bytes=request["memory_bytes"])
         statement = only_select(connection, request["sql"])
-        return send(connection.sql(statement), max_rows=request["max_rows"])
+        parameters = {name: value_of(kind, value) for name, kind, value in request["parameters"]}
+        relation = bound(connection, statement, parameters=parameters, max_rows=request["max_rows"])
+        return send(relation, max_rows=request["max_rows"])
     except (duckdb.OutOfMemoryException, pa.ArrowMemoryError) as error:
         raise MemoryError from error
     except duckdb.Error as error:
@@ -119,6 +123,35 @@ def require_views_only(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
             raise RefusedError(f"Only the views of schema {SCHEMA} may be asked, not {node['schema_name']}.")
         if node.get("function_name", "").lower() in TABLES_BY_TEXT:
             raise RefusedError(f"{node['function_name']}() hides what it reads: write the statement out.")
+
+
+def bound(
+    connection: duckdb.DuckDBPyConnection, statement: str, *, parameters: dict[str, Any], max_rows: int
+) -> Any:
+    if not parameters:
+        return connection.sql(statement)
+    # DuckDB 1.5 computes the whole answer of a statement with parameters, so the cap is in its text.
+    capped = f"FROM (\n{without_end(statement)}\n) LIMIT {max_rows + 1}"
+    return connection.sql(capped, params=parameters)
+
+
+def without_end(statement: str) -> str:
+    """Up to its semicolon, which may have comments behind it."""
+    import duckdb
+
+    text = statement.encode()
+    ends = (place for place, kind in duckdb.tokenize(statement) if text[place : place + 1] == b";")
+    return text[: next(ends, len(text))].decode()
+
+
+def value_of(kind: str | None, value: Any) -> Any:
+    """As DuckDB binds it; a time comes as microseconds since 1970."""
+    if kind != "time":
+        return value
+    try:
+        return EPOCH + dt.timedelta(microseconds=value)
+    except OverflowError:
+        raise RefusedError("A parameter is a time outside the years 1 to 9999.") from None
 
 
 def nodes(tree: Any) -> Iterator[dict[str, Any]]:

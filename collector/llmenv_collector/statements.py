@@ -12,12 +12,12 @@ import json
 import signal
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmenv_collector.errors import StatementError, StatementLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from llmenv_collector.settings import Settings
     from llmenv_collector.snapshot import Snapshots
@@ -57,6 +57,15 @@ class Part:
     """In the last part, as is_truncated."""
 
 
+class Parameter(NamedTuple):
+    """A value that is bound; a time in microseconds since 1970."""
+
+    name: str
+    kind: str | None
+    """"text", "integer", "number", "boolean" or "time"; None for NULL."""
+    value: str | int | float | bool | None
+
+
 class Statements:
     """Runs at most AT_ONCE statements at a time; others wait."""
 
@@ -65,7 +74,9 @@ class Statements:
         self._limits = limits
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    async def run(self, sql: str, *, max_rows: int) -> AsyncGenerator[Part]:
+    async def run(
+        self, sql: str, *, max_rows: int, parameters: Sequence[Parameter] = ()
+    ) -> AsyncGenerator[Part]:
         """Raises StatementError; parts sent before it belong to no answer."""
         if len(sql.encode()) > MAX_STATEMENT_BYTES:
             raise StatementError(f"The statement is longer than {MAX_STATEMENT_BYTES} bytes.")
@@ -75,6 +86,7 @@ class Statements:
             request = {
                 "snapshot": str(snapshot.path),
                 "sql": sql,
+                "parameters": parameters,
                 "max_rows": rows,
                 "memory_bytes": self._limits.memory_bytes,
                 "seconds": self._limits.seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pyarrow as pa
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
@@ -29,9 +31,9 @@ def ask(collector: RunningCollector, sql: str, **options: Any) -> tuple[pa.Table
     return pa.ipc.open_stream(b"".join(part.arrow_ipc for part in parts)).read_all(), parts
 
 
-def refusal(collector: RunningCollector, sql: str) -> tuple[str, str]:
+def refusal(collector: RunningCollector, sql: str, **options: Any) -> tuple[str, str]:
     with pytest.raises(grpc.RpcError) as refused:
-        ask(collector, sql)
+        ask(collector, sql, **options)
     return refused.value.code().name, refused.value.details()
 
 
@@ -58,6 +60,56 @@ def test_the_row_cap_is_announced(collector: RunningCollector) -> None:
 def test_an_exact_fit_is_not_truncated(collector: RunningCollector) -> None:
     """As many rows as the cap allows are the whole answer."""
     assert not ask(collector, "SELECT * FROM range(7)", max_rows=7)[1][-1].is_truncated
+
+
+def value(name: str, **given: Any) -> fleet.QueryParameter:
+    return fleet.QueryParameter(name=name, **given)
+
+
+def test_parameters_are_bound_with_their_types(collector: RunningCollector) -> None:
+    """Each kind arrives as what it is, a name is as in the statement, and a ? is named by its place."""
+    time = Timestamp(seconds=1_800_000_000)
+    sql = "SELECT $a AS a, $b AS b, $c AS c, $d AS d, $e AS e, $f IS NULL AS f; -- every kind"
+    given = [
+        value("a", text="it's; DROP VIEW runs --"),
+        value("b", integer=-(2**63)),
+        value("c", number=0.1),
+        value("d", boolean=True),
+        value("e", time=time),
+        value("f"),
+    ]
+    (row,) = ask(collector, sql, parameters=given)[0].to_pylist()
+    bound_time = row.pop("e").replace(tzinfo=dt.UTC)
+    assert row == {"a": "it's; DROP VIEW runs --", "b": -(2**63), "c": 0.1, "d": True, "f": True}
+    assert bound_time == time.ToDatetime(tzinfo=dt.UTC)
+    places = [value("2", integer=3), value("1", text="1")]
+    assert ask(
+        collector, "SELECT count(*) AS n FROM range(9) WHERE range >= ? AND range < ?", parameters=places
+    )[0].to_pylist() == [{"n": 2}]
+
+
+def test_the_row_cap_holds_with_parameters(collector: RunningCollector) -> None:
+    """Of an answer far larger than the memory of its process no more is computed than is sent."""
+    sql = "SELECT repeat('x', 100000) || range AS text FROM range(1000000) WHERE range > $least"
+    table, parts = ask(collector, sql, max_rows=10, parameters=[value("least", integer=5)])
+    assert (table.num_rows, parts[-1].is_truncated) == (10, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        pytest.param([], "Values were not provided", id="none"),
+        pytest.param([value("n", integer=1), value("m", integer=1)], "excess parameters: m", id="too many"),
+        pytest.param([value("n", time=Timestamp(seconds=10**15))], "years 1 to 9999", id="no such time"),
+        pytest.param([value("n", text="seven")], "seven", id="no number"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(
+    collector: RunningCollector, given: list[fleet.QueryParameter], words: str
+) -> None:
+    """INVALID_ARGUMENT, and the sentence names what does not fit."""
+    code, details = refusal(collector, "SELECT * FROM range(9) WHERE range = $n", parameters=given)
+    assert (code, words in details) == ("INVALID_ARGUMENT", True), details
 
 
 HOSTILE = {
