@@ -186,6 +186,8 @@ def check_run_started(record: record_pb2.Record, _arrival: Arrival) -> None:
     require_uuid(run.run_id, "run_started.run.run_id")
     require_time(run.started_at, "run_started.run.started_at")
     require_time(run.ended_at, "run_started.run.ended_at")
+    if run.schedule_id:
+        require_uuid(run.schedule_id, "run_started.run.schedule_id")
 
 
 def check_check_started(record: record_pb2.Record, _arrival: Arrival) -> None:
@@ -224,6 +226,10 @@ def check_suite_waited(record: record_pb2.Record, _arrival: Arrival) -> None:
     require_time(record.suite_waited.due_at, "suite_waited.due_at")
 
 
+def check_schedule_change(record: record_pb2.Record, _arrival: Arrival) -> None:
+    require_uuid(record.schedule_change.schedule_id, "schedule_change.schedule_id")
+
+
 def check_quarantine_change(record: record_pb2.Record, _arrival: Arrival) -> None:
     require_time(record.quarantine_change.until, "quarantine_change.until")
 
@@ -250,6 +256,7 @@ CHECKS = {
     "run_finished": check_run_finished,
     "command_outcome": check_command_outcome,
     "suite_waited": check_suite_waited,
+    "schedule_change": check_schedule_change,
     "quarantine_change": check_quarantine_change,
     "tombstone": check_tombstone,
     "spool_forked": check_spool_forked,

@@ -81,6 +81,8 @@ def of_run_started(started: record_pb2.RunStarted, origin: Origin) -> Iterator[R
             "device": run.device,
             "started_at": time_of(run, "started_at"),
             "agent_version": run.agent_version,
+            "schedule_name": run.schedule_name,
+            "schedule_id": run.schedule_id or None,
             **{name: getattr(run.machine, name) for name in FACT_COLUMNS},
             "gpu_cores": optional(run.machine, "gpu_cores"),
             "memory_bytes": optional(run.machine, "memory_bytes"),
@@ -315,6 +317,23 @@ def of_suite_waited(waited: record_pb2.SuiteWaited, origin: Origin) -> Iterator[
             "reason": waited.reason.text,
             "is_given_up": waited.is_given_up,
             "measured_at": origin.measured_at,
+            "schedule_name": waited.schedule_name,
+        },
+    )
+
+
+def of_schedule_change(change: record_pb2.ScheduleChange, origin: Origin) -> Iterator[Row]:
+    yield (
+        "schedule_change",
+        {
+            "record_id": origin.record_id,
+            "sequence": origin.sequence,
+            "machine_id": origin.machine_id,
+            "schedule_id": change.schedule_id,
+            "schedule_name": change.schedule_name,
+            "state": word(record_pb2.ScheduleChange.State, "STATE_", change.state),
+            "reason": change.reason,
+            "measured_at": origin.measured_at,
         },
     )
 
@@ -366,6 +385,7 @@ OF_KIND: dict[str, Callable[[Any, Origin], Iterator[Row]]] = {
     "environment_snapshot": of_environment_snapshot,
     "command_outcome": of_command_outcome,
     "suite_waited": of_suite_waited,
+    "schedule_change": of_schedule_change,
     "quarantine_change": of_quarantine_change,
     "tombstone": of_tombstone,
     "spool_forked": of_spool_forked,

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf import json_format
-from llmenv.fleet.v1 import agent_service_pb2, record_pb2, result_pb2, run_pb2
+from llmenv.fleet.v1 import agent_service_pb2, fleet_service_pb2, record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
-from llmenv_collector import acknowledgement_store, clock, command_store, import_store, measurement_file
+from llmenv_collector import (
+    acknowledgement_store,
+    clock,
+    command_store,
+    import_store,
+    measurement_file,
+    schedule_copy,
+)
 from llmenv_collector.group import Sighting
 from llmenv_collector.ingest import Arrival
 from llmenv_collector.store import Store
@@ -24,6 +31,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
 RUNS = REPOSITORY / "tests" / "cli" / "runs"
 END_OF_2026 = 1_798_700_000_000_000
+SCHEDULE_ID = "019c6120-0000-7000-8000-00000000005c"
 # As change_store keeps it: a rate that fell by a tenth.
 SLOWER = """
 INSERT INTO store.change_point BY NAME
@@ -67,6 +75,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(record for run in runs for record in records_of(run)),
         record(runs[0], suite_waited={"suite": "bench", "waited_seconds": 60.0, "is_given_up": True}),
         record(runs[0], quarantine_change={"check_name": "torch_ops", "is_quarantined": True}),
+        record(runs[0], schedule_change=example_change()),
     ]
     unknown_run = record_pb2.Record(
         record_id=new_id(), machine_id=machine_id, check_started={"run_id": "none"}
@@ -98,11 +107,34 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.request(lambda connection: command_store.issue(connection, batch)).result()
     store.request(lambda connection: acknowledgement_store.add(connection, note)).result()
     store.request(lambda connection: import_store.add(connection, example_import())).result()
+    store.request(lambda connection: schedule_copy.replace(connection, [example_schedule()])).result()
     store.request(lambda connection: connection.execute(SLOWER, {"machine": machine_id})).result()
     delivered = store.deliver(arrivals).result()
     assert [one.sequence for one in delivered.rejections] == [len(arrivals)]
     store.close()
     return path
+
+
+def example_schedule() -> schedule_copy.StoredSchedule:
+    """The quick suite on every machine, each night."""
+    return schedule_copy.StoredSchedule(
+        schedule=agent_service_pb2.Schedule(
+            schedule_id=SCHEDULE_ID, name="nightly", at="0 3 * * *", run_checks={"suite": "quick"}
+        ),
+        selection=fleet_service_pb2.MachineSelection(all=True),
+        set_at=clock.now(),
+        set_by="laptop",
+    )
+
+
+def example_change() -> record_pb2.ScheduleChange:
+    """The machine has its own times for that suite."""
+    return record_pb2.ScheduleChange(
+        schedule_id=SCHEDULE_ID,
+        schedule_name="nightly",
+        state=record_pb2.ScheduleChange.STATE_SET_ASIDE,
+        reason="agent.toml has [schedule.quick]",
+    )
 
 
 def example_import() -> import_store.ImportedFile:

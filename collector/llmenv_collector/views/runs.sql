@@ -4,7 +4,7 @@ SELECT run.run_id, run.machine_id, run.hostname, run.chip, run.gpu_cores, run.me
        run.suite_version, run.run_trigger, run.device, run.started_at, run_end.ended_at, run_end.wall_seconds,
        CASE run_end.outcome WHEN 1 THEN 'completed' WHEN 2 THEN 'cancelled' WHEN 3 THEN 'interrupted'
             ELSE 'unknown' END AS outcome,
-       run.agent_version, run.record_id
+       run.agent_version, run.record_id, coalesce(run.schedule_name, '') AS schedule_name, run.schedule_id
 FROM store.run AS run LEFT JOIN store.run_end AS run_end USING (machine_id, run_id);
 
 COMMENT ON VIEW v1.runs IS 'One row for each execution of a suite.';
@@ -30,6 +30,8 @@ COMMENT ON COLUMN v1.runs.wall_seconds IS 'Monotonic, seconds.';
 COMMENT ON COLUMN v1.runs.outcome IS '"completed", "cancelled", "interrupted" or "unknown".';
 COMMENT ON COLUMN v1.runs.agent_version IS 'Version of llmenv-agent.';
 COMMENT ON COLUMN v1.runs.record_id IS 'Key of records: the record that announced it.';
+COMMENT ON COLUMN v1.runs.schedule_name IS 'Schedule that started it; empty where none did, and from agents that did not say.';
+COMMENT ON COLUMN v1.runs.schedule_id IS 'Key of schedules: NULL where none of the collector''s started it.';
 
 -- Example: Runs that did not complete, newest first.
 -- SELECT hostname, environment_name, suite, started_at, outcome

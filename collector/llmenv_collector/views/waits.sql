@@ -1,5 +1,7 @@
 CREATE OR REPLACE VIEW v1.waits AS
-SELECT machine_id, suite, due_at, waited_seconds, reason, is_given_up, measured_at FROM store.suite_wait;
+SELECT machine_id, suite, due_at, waited_seconds, reason, is_given_up, measured_at,
+       coalesce(schedule_name, '') AS schedule_name
+FROM store.suite_wait;
 
 COMMENT ON VIEW v1.waits IS 'Suites that had to wait for an idle machine, by the policy of its configuration.';
 COMMENT ON COLUMN v1.waits.machine_id IS 'Issued id of the machine.';
@@ -8,6 +10,7 @@ COMMENT ON COLUMN v1.waits.due_at IS 'When it was due, or had to stop for the fi
 COMMENT ON COLUMN v1.waits.waited_seconds IS 'Awake, seconds.';
 COMMENT ON COLUMN v1.waits.reason IS 'The first cause, one sentence.';
 COMMENT ON COLUMN v1.waits.is_given_up IS 'Whether it was given up for its next time; else it went on.';
+COMMENT ON COLUMN v1.waits.schedule_name IS 'Schedule that it was due by; empty where a command or a run that had begun waited.';
 COMMENT ON COLUMN v1.waits.measured_at IS 'When the wait ended; machine''s clock.';
 
 -- Example: Machines whose suites were given up, and why.

@@ -27,7 +27,7 @@ from llmenv.fleet.v1 import machine_pb2 as llmenv_dot_fleet_dot_v1_dot_machine__
 from llmenv.fleet.v1 import record_pb2 as llmenv_dot_fleet_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#llmenv/fleet/v1/agent_service.proto\x12\x0fllmenv.fleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dllmenv/fleet/v1/machine.proto\x1a\x1cllmenv/fleet/v1/record.proto\"\x97\x02\n\x0e\x43onnectRequest\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.llmenv.fleet.v1.HelloH\x00\x12/\n\x07records\x18\x02 \x01(\x0b\x32\x1c.llmenv.fleet.v1.RecordBatchH\x00\x12/\n\theartbeat\x18\x03 \x01(\x0b\x32\x1a.llmenv.fleet.v1.HeartbeatH\x00\x12\x42\n\x13rejection_confirmed\x18\x04 \x01(\x0b\x32#.llmenv.fleet.v1.RejectionConfirmedH\x00\x12+\n\x07goodbye\x18\x05 \x01(\x0b\x32\x18.llmenv.fleet.v1.GoodbyeH\x00\x42\t\n\x07message\"\xfa\x02\n\x0f\x43onnectResponse\x12+\n\x07welcome\x18\x01 \x01(\x0b\x32\x18.llmenv.fleet.v1.WelcomeH\x00\x12\x35\n\x0c\x61\x63knowledged\x18\x02 \x01(\x0b\x32\x1d.llmenv.fleet.v1.AcknowledgedH\x00\x12-\n\x08rejected\x18\x03 \x01(\x0b\x32\x19.llmenv.fleet.v1.RejectedH\x00\x12+\n\x07\x63ommand\x18\x04 \x01(\x0b\x32\x18.llmenv.fleet.v1.CommandH\x00\x12/\n\theartbeat\x18\x05 \x01(\x0b\x32\x1a.llmenv.fleet.v1.HeartbeatH\x00\x12\'\n\x05\x64rain\x18\x06 \x01(\x0b\x32\x16.llmenv.fleet.v1.DrainH\x00\x12\x42\n\x13\x65nvironments_wanted\x18\x07 \x01(\x0b\x32#.llmenv.fleet.v1.EnvironmentsWantedH\x00\x42\t\n\x07message\"\xf5\x02\n\x05Hello\x12\x12\n\nmachine_id\x18\x01 \x01(\t\x12\x10\n\x08spool_id\x18\x02 \x01(\t\x12\x19\n\x11protocol_revision\x18\x03 \x01(\r\x12 \n\x18oldest_protocol_revision\x18\x04 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\x15\n\ragent_version\x18\x06 \x01(\t\x12)\n\x07machine\x18\x07 \x01(\x0b\x32\x18.llmenv.fleet.v1.Machine\x12\x16\n\x0e\x66irst_sequence\x18\x08 \x01(\x04\x12\x15\n\rlast_sequence\x18\t \x01(\x04\x12+\n\x07sent_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06ledger\x18\x0b \x01(\x0b\x32\x17.llmenv.fleet.v1.Ledger\x12\x1a\n\x12\x65nvironment_hashes\x18\x0c \x03(\t\x12\x10\n\x08start_id\x18\r \x01(\t\"\xb4\x02\n\x07Welcome\x12\x11\n\twatermark\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x19\n\x11protocol_revision\x18\x03 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x19\n\x11heartbeat_seconds\x18\x05 \x01(\x01\x12-\n\nrejections\x18\x06 \x03(\x0b\x32\x19.llmenv.fleet.v1.Rejected\x12/\n\x0breceived_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07sent_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x63ollector_version\x18\t \x01(\t\x12\x12\n\nis_doubled\x18\n \x01(\x08\">\n\x0bRecordBatch\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x1e.llmenv.fleet.v1.SpooledRecord\"!\n\x0c\x41\x63knowledged\x12\x11\n\twatermark\x18\x01 \x01(\x04\"?\n\x08Rejected\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x11\n\trecord_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"&\n\x12RejectionConfirmed\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x90\x01\n\tHeartbeat\x12+\n\x07sent_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06ledger\x18\x02 \x01(\x0b\x32\x17.llmenv.fleet.v1.Ledger\x12\x19\n\x11is_running_checks\x18\x03 \x01(\x08\x12\x12\n\nis_doubled\x18\x04 \x01(\x08\"\\\n\x06Ledger\x12\x0e\n\x06minted\x18\x01 \x01(\x04\x12\x0e\n\x06stored\x18\x02 \x01(\x04\x12\x10\n\x08rejected\x18\x03 \x01(\x04\x12\x0f\n\x07waiting\x18\x04 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x04\"\x19\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\"0\n\x12\x45nvironmentsWanted\x12\x1a\n\x12\x65nvironment_hashes\x18\x01 \x03(\t\"(\n\x05\x44rain\x12\x1f\n\x17reconnect_after_seconds\x18\x01 \x01(\x01\"\xdf\x01\n\x07\x43ommand\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x1a\n\x12\x65xpires_in_seconds\x18\x02 \x01(\x01\x12\x30\n\nrun_checks\x18\x03 \x01(\x0b\x32\x1a.llmenv.fleet.v1.RunChecksH\x00\x12\x30\n\ncancel_run\x18\x04 \x01(\x0b\x32\x1a.llmenv.fleet.v1.CancelRunH\x00\x12\x36\n\rrefresh_facts\x18\x05 \x01(\x0b\x32\x1d.llmenv.fleet.v1.RefreshFactsH\x00\x42\x08\n\x06\x61\x63tion\"\x7f\n\tRunChecks\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x0e\n\x06\x63hecks\x18\x02 \x03(\t\x12\x0f\n\x07targets\x18\x03 \x03(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x17\n\x0fparameters_json\x18\x05 \x01(\t\x12\x19\n\x11regardless_of_use\x18\x06 \x01(\x08\"/\n\tCancelRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\ncommand_id\x18\x02 \x01(\t\"\x0e\n\x0cRefreshFacts2`\n\x0c\x41gentService\x12P\n\x07\x43onnect\x12\x1f.llmenv.fleet.v1.ConnectRequest\x1a .llmenv.fleet.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#llmenv/fleet/v1/agent_service.proto\x12\x0fllmenv.fleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dllmenv/fleet/v1/machine.proto\x1a\x1cllmenv/fleet/v1/record.proto\"\x97\x02\n\x0e\x43onnectRequest\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.llmenv.fleet.v1.HelloH\x00\x12/\n\x07records\x18\x02 \x01(\x0b\x32\x1c.llmenv.fleet.v1.RecordBatchH\x00\x12/\n\theartbeat\x18\x03 \x01(\x0b\x32\x1a.llmenv.fleet.v1.HeartbeatH\x00\x12\x42\n\x13rejection_confirmed\x18\x04 \x01(\x0b\x32#.llmenv.fleet.v1.RejectionConfirmedH\x00\x12+\n\x07goodbye\x18\x05 \x01(\x0b\x32\x18.llmenv.fleet.v1.GoodbyeH\x00\x42\t\n\x07message\"\xd8\x03\n\x0f\x43onnectResponse\x12+\n\x07welcome\x18\x01 \x01(\x0b\x32\x18.llmenv.fleet.v1.WelcomeH\x00\x12\x35\n\x0c\x61\x63knowledged\x18\x02 \x01(\x0b\x32\x1d.llmenv.fleet.v1.AcknowledgedH\x00\x12-\n\x08rejected\x18\x03 \x01(\x0b\x32\x19.llmenv.fleet.v1.RejectedH\x00\x12+\n\x07\x63ommand\x18\x04 \x01(\x0b\x32\x18.llmenv.fleet.v1.CommandH\x00\x12/\n\theartbeat\x18\x05 \x01(\x0b\x32\x1a.llmenv.fleet.v1.HeartbeatH\x00\x12\'\n\x05\x64rain\x18\x06 \x01(\x0b\x32\x16.llmenv.fleet.v1.DrainH\x00\x12\x42\n\x13\x65nvironments_wanted\x18\x07 \x01(\x0b\x32#.llmenv.fleet.v1.EnvironmentsWantedH\x00\x12/\n\tschedules\x18\x08 \x01(\x0b\x32\x1a.llmenv.fleet.v1.SchedulesH\x00\x12+\n\x07waiting\x18\t \x01(\x0b\x32\x18.llmenv.fleet.v1.WaitingH\x00\x42\t\n\x07message\"\xf5\x02\n\x05Hello\x12\x12\n\nmachine_id\x18\x01 \x01(\t\x12\x10\n\x08spool_id\x18\x02 \x01(\t\x12\x19\n\x11protocol_revision\x18\x03 \x01(\r\x12 \n\x18oldest_protocol_revision\x18\x04 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\x15\n\ragent_version\x18\x06 \x01(\t\x12)\n\x07machine\x18\x07 \x01(\x0b\x32\x18.llmenv.fleet.v1.Machine\x12\x16\n\x0e\x66irst_sequence\x18\x08 \x01(\x04\x12\x15\n\rlast_sequence\x18\t \x01(\x04\x12+\n\x07sent_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06ledger\x18\x0b \x01(\x0b\x32\x17.llmenv.fleet.v1.Ledger\x12\x1a\n\x12\x65nvironment_hashes\x18\x0c \x03(\t\x12\x10\n\x08start_id\x18\r \x01(\t\"\xb4\x02\n\x07Welcome\x12\x11\n\twatermark\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x19\n\x11protocol_revision\x18\x03 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x19\n\x11heartbeat_seconds\x18\x05 \x01(\x01\x12-\n\nrejections\x18\x06 \x03(\x0b\x32\x19.llmenv.fleet.v1.Rejected\x12/\n\x0breceived_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07sent_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x63ollector_version\x18\t \x01(\t\x12\x12\n\nis_doubled\x18\n \x01(\x08\"\x19\n\x07Waiting\x12\x0e\n\x06reason\x18\x01 \x01(\t\">\n\x0bRecordBatch\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x1e.llmenv.fleet.v1.SpooledRecord\"!\n\x0c\x41\x63knowledged\x12\x11\n\twatermark\x18\x01 \x01(\x04\"?\n\x08Rejected\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x11\n\trecord_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"&\n\x12RejectionConfirmed\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x90\x01\n\tHeartbeat\x12+\n\x07sent_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06ledger\x18\x02 \x01(\x0b\x32\x17.llmenv.fleet.v1.Ledger\x12\x19\n\x11is_running_checks\x18\x03 \x01(\x08\x12\x12\n\nis_doubled\x18\x04 \x01(\x08\"\\\n\x06Ledger\x12\x0e\n\x06minted\x18\x01 \x01(\x04\x12\x0e\n\x06stored\x18\x02 \x01(\x04\x12\x10\n\x08rejected\x18\x03 \x01(\x04\x12\x0f\n\x07waiting\x18\x04 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x04\"\x19\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\"0\n\x12\x45nvironmentsWanted\x12\x1a\n\x12\x65nvironment_hashes\x18\x01 \x03(\t\"(\n\x05\x44rain\x12\x1f\n\x17reconnect_after_seconds\x18\x01 \x01(\x01\"\xdf\x01\n\x07\x43ommand\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x1a\n\x12\x65xpires_in_seconds\x18\x02 \x01(\x01\x12\x30\n\nrun_checks\x18\x03 \x01(\x0b\x32\x1a.llmenv.fleet.v1.RunChecksH\x00\x12\x30\n\ncancel_run\x18\x04 \x01(\x0b\x32\x1a.llmenv.fleet.v1.CancelRunH\x00\x12\x36\n\rrefresh_facts\x18\x05 \x01(\x0b\x32\x1d.llmenv.fleet.v1.RefreshFactsH\x00\x42\x08\n\x06\x61\x63tion\"\x96\x01\n\tRunChecks\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x0e\n\x06\x63hecks\x18\x02 \x03(\t\x12\x0f\n\x07targets\x18\x03 \x03(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x17\n\x0fparameters_json\x18\x05 \x01(\t\x12\x19\n\x11regardless_of_use\x18\x06 \x01(\x08\x12\x15\n\rsplay_seconds\x18\x07 \x01(\x01\"L\n\tSchedules\x12,\n\tschedules\x18\x01 \x03(\x0b\x32\x19.llmenv.fleet.v1.Schedule\x12\x11\n\tundecided\x18\x02 \x03(\t\"\x80\x01\n\x08Schedule\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12.\n\nrun_checks\x18\x03 \x01(\x0b\x32\x1a.llmenv.fleet.v1.RunChecks\x12\x15\n\revery_seconds\x18\x04 \x01(\x01\x12\n\n\x02\x61t\x18\x05 \x01(\t\"/\n\tCancelRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\ncommand_id\x18\x02 \x01(\t\"\x0e\n\x0cRefreshFacts2`\n\x0c\x41gentService\x12P\n\x07\x43onnect\x12\x1f.llmenv.fleet.v1.ConnectRequest\x1a .llmenv.fleet.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,37 +37,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONNECTREQUEST']._serialized_start=151
   _globals['_CONNECTREQUEST']._serialized_end=430
   _globals['_CONNECTRESPONSE']._serialized_start=433
-  _globals['_CONNECTRESPONSE']._serialized_end=811
-  _globals['_HELLO']._serialized_start=814
-  _globals['_HELLO']._serialized_end=1187
-  _globals['_WELCOME']._serialized_start=1190
-  _globals['_WELCOME']._serialized_end=1498
-  _globals['_RECORDBATCH']._serialized_start=1500
-  _globals['_RECORDBATCH']._serialized_end=1562
-  _globals['_ACKNOWLEDGED']._serialized_start=1564
-  _globals['_ACKNOWLEDGED']._serialized_end=1597
-  _globals['_REJECTED']._serialized_start=1599
-  _globals['_REJECTED']._serialized_end=1662
-  _globals['_REJECTIONCONFIRMED']._serialized_start=1664
-  _globals['_REJECTIONCONFIRMED']._serialized_end=1702
-  _globals['_HEARTBEAT']._serialized_start=1705
-  _globals['_HEARTBEAT']._serialized_end=1849
-  _globals['_LEDGER']._serialized_start=1851
-  _globals['_LEDGER']._serialized_end=1943
-  _globals['_GOODBYE']._serialized_start=1945
-  _globals['_GOODBYE']._serialized_end=1970
-  _globals['_ENVIRONMENTSWANTED']._serialized_start=1972
-  _globals['_ENVIRONMENTSWANTED']._serialized_end=2020
-  _globals['_DRAIN']._serialized_start=2022
-  _globals['_DRAIN']._serialized_end=2062
-  _globals['_COMMAND']._serialized_start=2065
-  _globals['_COMMAND']._serialized_end=2288
-  _globals['_RUNCHECKS']._serialized_start=2290
-  _globals['_RUNCHECKS']._serialized_end=2417
-  _globals['_CANCELRUN']._serialized_start=2419
-  _globals['_CANCELRUN']._serialized_end=2466
-  _globals['_REFRESHFACTS']._serialized_start=2468
-  _globals['_REFRESHFACTS']._serialized_end=2482
-  _globals['_AGENTSERVICE']._serialized_start=2484
-  _globals['_AGENTSERVICE']._serialized_end=2580
+  _globals['_CONNECTRESPONSE']._serialized_end=905
+  _globals['_HELLO']._serialized_start=908
+  _globals['_HELLO']._serialized_end=1281
+  _globals['_WELCOME']._serialized_start=1284
+  _globals['_WELCOME']._serialized_end=1592
+  _globals['_WAITING']._serialized_start=1594
+  _globals['_WAITING']._serialized_end=1619
+  _globals['_RECORDBATCH']._serialized_start=1621
+  _globals['_RECORDBATCH']._serialized_end=1683
+  _globals['_ACKNOWLEDGED']._serialized_start=1685
+  _globals['_ACKNOWLEDGED']._serialized_end=1718
+  _globals['_REJECTED']._serialized_start=1720
+  _globals['_REJECTED']._serialized_end=1783
+  _globals['_REJECTIONCONFIRMED']._serialized_start=1785
+  _globals['_REJECTIONCONFIRMED']._serialized_end=1823
+  _globals['_HEARTBEAT']._serialized_start=1826
+  _globals['_HEARTBEAT']._serialized_end=1970
+  _globals['_LEDGER']._serialized_start=1972
+  _globals['_LEDGER']._serialized_end=2064
+  _globals['_GOODBYE']._serialized_start=2066
+  _globals['_GOODBYE']._serialized_end=2091
+  _globals['_ENVIRONMENTSWANTED']._serialized_start=2093
+  _globals['_ENVIRONMENTSWANTED']._serialized_end=2141
+  _globals['_DRAIN']._serialized_start=2143
+  _globals['_DRAIN']._serialized_end=2183
+  _globals['_COMMAND']._serialized_start=2186
+  _globals['_COMMAND']._serialized_end=2409
+  _globals['_RUNCHECKS']._serialized_start=2412
+  _globals['_RUNCHECKS']._serialized_end=2562
+  _globals['_SCHEDULES']._serialized_start=2564
+  _globals['_SCHEDULES']._serialized_end=2640
+  _globals['_SCHEDULE']._serialized_start=2643
+  _globals['_SCHEDULE']._serialized_end=2771
+  _globals['_CANCELRUN']._serialized_start=2773
+  _globals['_CANCELRUN']._serialized_end=2820
+  _globals['_REFRESHFACTS']._serialized_start=2822
+  _globals['_REFRESHFACTS']._serialized_end=2836
+  _globals['_AGENTSERVICE']._serialized_start=2838
+  _globals['_AGENTSERVICE']._serialized_end=2934
 # @@protoc_insertion_point(module_scope)

@@ -84,6 +84,8 @@ class ConnectResponse(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     ENVIRONMENTS_WANTED_FIELD_NUMBER: _builtins.int
+    SCHEDULES_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """Answer to Hello."""
@@ -112,6 +114,14 @@ class ConnectResponse(_message.Message):
     def environments_wanted(self) -> Global___EnvironmentsWanted:
         """Environments to describe again."""
 
+    @_builtins.property
+    def schedules(self) -> Global___Schedules:
+        """What to run at set times; to agents with the capability "schedules"."""
+
+    @_builtins.property
+    def waiting(self) -> Global___Waiting:
+        """In place of Welcome, for as long as nobody has approved the machine."""
+
     def __init__(
         self,
         *,
@@ -122,12 +132,14 @@ class ConnectResponse(_message.Message):
         heartbeat: Global___Heartbeat | None = ...,
         drain: Global___Drain | None = ...,
         environments_wanted: Global___EnvironmentsWanted | None = ...,
+        schedules: Global___Schedules | None = ...,
+        waiting: Global___Waiting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "command", b"command", "drain", b"drain", "environments_wanted", b"environments_wanted", "heartbeat", b"heartbeat", "message", b"message", "rejected", b"rejected", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "command", b"command", "drain", b"drain", "environments_wanted", b"environments_wanted", "heartbeat", b"heartbeat", "message", b"message", "rejected", b"rejected", "schedules", b"schedules", "waiting", b"waiting", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "command", b"command", "drain", b"drain", "environments_wanted", b"environments_wanted", "heartbeat", b"heartbeat", "message", b"message", "rejected", b"rejected", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "command", b"command", "drain", b"drain", "environments_wanted", b"environments_wanted", "heartbeat", b"heartbeat", "message", b"message", "rejected", b"rejected", "schedules", b"schedules", "waiting", b"waiting", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "acknowledged", "rejected", "command", "heartbeat", "drain", "environments_wanted"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "acknowledged", "rejected", "command", "heartbeat", "drain", "environments_wanted", "schedules", "waiting"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -283,6 +295,31 @@ class Welcome(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Welcome: _TypeAlias = Welcome  # noqa: Y015
+
+@_typing.final
+class Waiting(_message.Message):
+    """The machine enrolled with a token for several and waits for approval: send
+    nothing, and keep the stream open. Drain follows as soon as it is approved,
+    PERMISSION_DENIED when it is revoked.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """One sentence for people."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
 
 @_typing.final
 class RecordBatch(_message.Message):
@@ -590,6 +627,7 @@ class RunChecks(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
     REGARDLESS_OF_USE_FIELD_NUMBER: _builtins.int
+    SPLAY_SECONDS_FIELD_NUMBER: _builtins.int
     suite: _builtins.str
     """Suite by name; empty where `checks` is given."""
     device: _builtins.str
@@ -598,6 +636,10 @@ class RunChecks(_message.Message):
     """JSON object: check name to an object of its parameters."""
     regardless_of_use: _builtins.bool
     """Whether to start although the machine is in use, on battery or hot."""
+    splay_seconds: _builtins.float
+    """Each machine starts later by its own share of this, seconds, so that many
+    do not start at once.
+    """
     @_builtins.property
     def checks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Checks by name."""
@@ -615,14 +657,91 @@ class RunChecks(_message.Message):
         device: _builtins.str = ...,
         parameters_json: _builtins.str = ...,
         regardless_of_use: _builtins.bool = ...,
+        splay_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "device", b"device", "parameters_json", b"parameters_json", "regardless_of_use", b"regardless_of_use", "suite", b"suite", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "device", b"device", "parameters_json", b"parameters_json", "regardless_of_use", b"regardless_of_use", "splay_seconds", b"splay_seconds", "suite", b"suite", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunChecks: _TypeAlias = RunChecks  # noqa: Y015
+
+@_typing.final
+class Schedules(_message.Message):
+    """All that this machine is to run at set times by its collector's word, in place
+    of what was said before. An agent keeps it, and goes by it without a collector.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULES_FIELD_NUMBER: _builtins.int
+    UNDECIDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Schedule]:
+        """Sorted by name."""
+
+    @_builtins.property
+    def undecided(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of schedules of which the collector cannot tell now whether they
+        concern this machine: what it has under such a name stays.
+        """
+
+    def __init__(
+        self,
+        *,
+        schedules: _abc.Iterable[Global___Schedule] | None = ...,
+        undecided: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedules", b"schedules", "undecided", b"undecided"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Schedules: _TypeAlias = Schedules  # noqa: Y015
+
+@_typing.final
+class Schedule(_message.Message):
+    """A suite, or checks by name, at set times; never code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    RUN_CHECKS_FIELD_NUMBER: _builtins.int
+    EVERY_SECONDS_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    schedule_id: _builtins.str
+    """UUIDv7 of this wording: what is set anew under a name has another."""
+    name: _builtins.str
+    """By which people know it, such as "nightly"; unique at a collector."""
+    every_seconds: _builtins.float
+    """From one start to the next, seconds; 0 where `at` is given."""
+    at: _builtins.str
+    """Minute, hour, day of the month, month and day of the week as cron writes
+    them, in the machine's local time; empty where `every_seconds` is given.
+    """
+    @_builtins.property
+    def run_checks(self) -> Global___RunChecks:
+        """What starts, also by which policy and splay."""
+
+    def __init__(
+        self,
+        *,
+        schedule_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        run_checks: Global___RunChecks | None = ...,
+        every_seconds: _builtins.float = ...,
+        at: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run_checks", b"run_checks"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "every_seconds", b"every_seconds", "name", b"name", "run_checks", b"run_checks", "schedule_id", b"schedule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
 
 @_typing.final
 class CancelRun(_message.Message):

@@ -328,12 +328,15 @@ class SuiteWaited(_message.Message):
     WAITED_SECONDS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     IS_GIVEN_UP_FIELD_NUMBER: _builtins.int
+    SCHEDULE_NAME_FIELD_NUMBER: _builtins.int
     suite: _builtins.str
     """Name of the suite."""
     waited_seconds: _builtins.float
     """From when it was due to this record, awake time, seconds."""
     is_given_up: _builtins.bool
     """True when it was given up for its next time; else it starts now."""
+    schedule_name: _builtins.str
+    """Name of the schedule; empty where a command or a run that began waited."""
     @_builtins.property
     def due_at(self) -> _timestamp_pb2.Timestamp:
         """Machine's clock when it was due."""
@@ -350,14 +353,80 @@ class SuiteWaited(_message.Message):
         waited_seconds: _builtins.float = ...,
         reason: _result_pb2.Sentence | None = ...,
         is_given_up: _builtins.bool = ...,
+        schedule_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "is_given_up", b"is_given_up", "reason", b"reason", "suite", b"suite", "waited_seconds", b"waited_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "is_given_up", b"is_given_up", "reason", b"reason", "schedule_name", b"schedule_name", "suite", b"suite", "waited_seconds", b"waited_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SuiteWaited: _TypeAlias = SuiteWaited  # noqa: Y015
+
+@_typing.final
+class ScheduleChange(_message.Message):
+    """What a machine makes of a schedule of its collector, said when it changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ScheduleChange._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: ScheduleChange._State.ValueType  # 0
+        """Not said."""
+        STATE_IN_FORCE: ScheduleChange._State.ValueType  # 1
+        """What it says is started at its times."""
+        STATE_SET_ASIDE: ScheduleChange._State.ValueType  # 2
+        """The machine's own configuration has precedence; the reason says where."""
+        STATE_REFUSED: ScheduleChange._State.ValueType  # 3
+        """The machine cannot run it; the reason says why."""
+        STATE_REMOVED: ScheduleChange._State.ValueType  # 4
+        """The machine does not have it any more."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether it goes by it."""
+
+    STATE_UNSPECIFIED: ScheduleChange.State.ValueType  # 0
+    """Not said."""
+    STATE_IN_FORCE: ScheduleChange.State.ValueType  # 1
+    """What it says is started at its times."""
+    STATE_SET_ASIDE: ScheduleChange.State.ValueType  # 2
+    """The machine's own configuration has precedence; the reason says where."""
+    STATE_REFUSED: ScheduleChange.State.ValueType  # 3
+    """The machine cannot run it; the reason says why."""
+    STATE_REMOVED: ScheduleChange.State.ValueType  # 4
+    """The machine does not have it any more."""
+
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    SCHEDULE_NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    schedule_id: _builtins.str
+    """UUIDv7 of the schedule."""
+    schedule_name: _builtins.str
+    """By which people know it."""
+    state: Global___ScheduleChange.State.ValueType
+    """From now on."""
+    reason: _builtins.str
+    """One sentence; empty where the state says all."""
+    def __init__(
+        self,
+        *,
+        schedule_id: _builtins.str = ...,
+        schedule_name: _builtins.str = ...,
+        state: Global___ScheduleChange.State.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "schedule_id", b"schedule_id", "schedule_name", b"schedule_name", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleChange: _TypeAlias = ScheduleChange  # noqa: Y015
 
 @_typing.final
 class QuarantineChange(_message.Message):
@@ -493,6 +562,7 @@ class Record(_message.Message):
     SUITE_WAITED_FIELD_NUMBER: _builtins.int
     QUARANTINE_CHANGE_FIELD_NUMBER: _builtins.int
     REMEDY_TRIED_FIELD_NUMBER: _builtins.int
+    SCHEDULE_CHANGE_FIELD_NUMBER: _builtins.int
     record_id: _builtins.str
     """UUIDv7, kept when a spool is renumbered."""
     clock_offset_seconds: _builtins.float
@@ -551,6 +621,10 @@ class Record(_message.Message):
     def remedy_tried(self) -> Global___RemedyTried:
         """A remedy was tried."""
 
+    @_builtins.property
+    def schedule_change(self) -> Global___ScheduleChange:
+        """A schedule of the collector counts here, or does no longer."""
+
     def __init__(
         self,
         *,
@@ -570,12 +644,13 @@ class Record(_message.Message):
         suite_waited: Global___SuiteWaited | None = ...,
         quarantine_change: Global___QuarantineChange | None = ...,
         remedy_tried: Global___RemedyTried | None = ...,
+        schedule_change: Global___ScheduleChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["case_batch", b"case_batch", "check_finished", b"check_finished", "check_started", b"check_started", "command_outcome", b"command_outcome", "environment_snapshot", b"environment_snapshot", "kind", b"kind", "measured_at", b"measured_at", "quarantine_change", b"quarantine_change", "remedy_tried", b"remedy_tried", "run_finished", b"run_finished", "run_started", b"run_started", "spool_forked", b"spool_forked", "suite_waited", b"suite_waited", "tombstone", b"tombstone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["case_batch", b"case_batch", "check_finished", b"check_finished", "check_started", b"check_started", "command_outcome", b"command_outcome", "environment_snapshot", b"environment_snapshot", "kind", b"kind", "measured_at", b"measured_at", "quarantine_change", b"quarantine_change", "remedy_tried", b"remedy_tried", "run_finished", b"run_finished", "run_started", b"run_started", "schedule_change", b"schedule_change", "spool_forked", b"spool_forked", "suite_waited", b"suite_waited", "tombstone", b"tombstone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_batch", b"case_batch", "check_finished", b"check_finished", "check_started", b"check_started", "clock_offset_seconds", b"clock_offset_seconds", "command_outcome", b"command_outcome", "environment_snapshot", b"environment_snapshot", "kind", b"kind", "machine_id", b"machine_id", "measured_at", b"measured_at", "quarantine_change", b"quarantine_change", "record_id", b"record_id", "remedy_tried", b"remedy_tried", "run_finished", b"run_finished", "run_started", b"run_started", "spool_forked", b"spool_forked", "suite_waited", b"suite_waited", "tombstone", b"tombstone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_batch", b"case_batch", "check_finished", b"check_finished", "check_started", b"check_started", "clock_offset_seconds", b"clock_offset_seconds", "command_outcome", b"command_outcome", "environment_snapshot", b"environment_snapshot", "kind", b"kind", "machine_id", b"machine_id", "measured_at", b"measured_at", "quarantine_change", b"quarantine_change", "record_id", b"record_id", "remedy_tried", b"remedy_tried", "run_finished", b"run_finished", "run_started", b"run_started", "schedule_change", b"schedule_change", "spool_forked", b"spool_forked", "suite_waited", b"suite_waited", "tombstone", b"tombstone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_started", "check_started", "check_finished", "case_batch", "run_finished", "environment_snapshot", "command_outcome", "tombstone", "spool_forked", "suite_waited", "quarantine_change", "remedy_tried"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_started", "check_started", "check_finished", "case_batch", "run_finished", "environment_snapshot", "command_outcome", "tombstone", "spool_forked", "suite_waited", "quarantine_change", "remedy_tried", "schedule_change"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -28,17 +28,17 @@ from llmenv.fleet.v1 import machine_pb2 as llmenv_dot_fleet_dot_v1_dot_machine__
 from llmenv.fleet.v1 import result_pb2 as llmenv_dot_fleet_dot_v1_dot_result__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19llmenv/fleet/v1/run.proto\x12\x0fllmenv.fleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!llmenv/fleet/v1/environment.proto\x1a\x1dllmenv/fleet/v1/machine.proto\x1a\x1cllmenv/fleet/v1/result.proto\"\xcf\x03\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05suite\x18\x02 \x01(\t\x12\x15\n\rsuite_version\x18\x03 \x01(\t\x12)\n\x07trigger\x18\x04 \x01(\x0e\x32\x18.llmenv.fleet.v1.Trigger\x12)\n\x07machine\x18\x05 \x01(\x0b\x32\x18.llmenv.fleet.v1.Machine\x12\x31\n\x0b\x65nvironment\x18\x06 \x01(\x0b\x32\x1c.llmenv.fleet.v1.Environment\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x16\n\x0eplanned_checks\x18\x08 \x03(\t\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cwall_seconds\x18\x0b \x01(\x01\x12,\n\x07outcome\x18\x0c \x01(\x0e\x32\x1b.llmenv.fleet.v1.RunOutcome\x12(\n\x07results\x18\r \x03(\x0b\x32\x17.llmenv.fleet.v1.Result\x12\x15\n\ragent_version\x18\x0e \x01(\t*`\n\x07Trigger\x12\x17\n\x13TRIGGER_UNSPECIFIED\x10\x00\x12\x14\n\x10TRIGGER_SCHEDULE\x10\x01\x12\x13\n\x0fTRIGGER_COMMAND\x10\x02\x12\x11\n\rTRIGGER_LOCAL\x10\x03*|\n\nRunOutcome\x12\x1b\n\x17RUN_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15RUN_OUTCOME_COMPLETED\x10\x01\x12\x19\n\x15RUN_OUTCOME_CANCELLED\x10\x02\x12\x1b\n\x17RUN_OUTCOME_INTERRUPTED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19llmenv/fleet/v1/run.proto\x12\x0fllmenv.fleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!llmenv/fleet/v1/environment.proto\x1a\x1dllmenv/fleet/v1/machine.proto\x1a\x1cllmenv/fleet/v1/result.proto\"\xfb\x03\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05suite\x18\x02 \x01(\t\x12\x15\n\rsuite_version\x18\x03 \x01(\t\x12)\n\x07trigger\x18\x04 \x01(\x0e\x32\x18.llmenv.fleet.v1.Trigger\x12)\n\x07machine\x18\x05 \x01(\x0b\x32\x18.llmenv.fleet.v1.Machine\x12\x31\n\x0b\x65nvironment\x18\x06 \x01(\x0b\x32\x1c.llmenv.fleet.v1.Environment\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x16\n\x0eplanned_checks\x18\x08 \x03(\t\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cwall_seconds\x18\x0b \x01(\x01\x12,\n\x07outcome\x18\x0c \x01(\x0e\x32\x1b.llmenv.fleet.v1.RunOutcome\x12(\n\x07results\x18\r \x03(\x0b\x32\x17.llmenv.fleet.v1.Result\x12\x15\n\ragent_version\x18\x0e \x01(\t\x12\x15\n\rschedule_name\x18\x0f \x01(\t\x12\x13\n\x0bschedule_id\x18\x10 \x01(\t*`\n\x07Trigger\x12\x17\n\x13TRIGGER_UNSPECIFIED\x10\x00\x12\x14\n\x10TRIGGER_SCHEDULE\x10\x01\x12\x13\n\x0fTRIGGER_COMMAND\x10\x02\x12\x11\n\rTRIGGER_LOCAL\x10\x03*|\n\nRunOutcome\x12\x1b\n\x17RUN_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15RUN_OUTCOME_COMPLETED\x10\x01\x12\x19\n\x15RUN_OUTCOME_CANCELLED\x10\x02\x12\x1b\n\x17RUN_OUTCOME_INTERRUPTED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmenv.fleet.v1.run_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRIGGER']._serialized_start=641
-  _globals['_TRIGGER']._serialized_end=737
-  _globals['_RUNOUTCOME']._serialized_start=739
-  _globals['_RUNOUTCOME']._serialized_end=863
+  _globals['_TRIGGER']._serialized_start=685
+  _globals['_TRIGGER']._serialized_end=781
+  _globals['_RUNOUTCOME']._serialized_start=783
+  _globals['_RUNOUTCOME']._serialized_end=907
   _globals['_RUN']._serialized_start=176
-  _globals['_RUN']._serialized_end=639
+  _globals['_RUN']._serialized_end=683
 # @@protoc_insertion_point(module_scope)

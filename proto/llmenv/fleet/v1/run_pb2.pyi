@@ -101,6 +101,8 @@ class Run(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
+    SCHEDULE_NAME_FIELD_NUMBER: _builtins.int
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """UUIDv7."""
     suite: _builtins.str
@@ -117,6 +119,12 @@ class Run(_message.Message):
     """How it ended."""
     agent_version: _builtins.str
     """Version of llmenv-agent."""
+    schedule_name: _builtins.str
+    """Name of the schedule that started it; empty where none did."""
+    schedule_id: _builtins.str
+    """UUIDv7 of the collector's schedule that started it; empty for one of the
+    machine's own configuration.
+    """
     @_builtins.property
     def machine(self) -> _machine_pb2.Machine:
         """Facts of the machine."""
@@ -160,10 +168,12 @@ class Run(_message.Message):
         outcome: Global___RunOutcome.ValueType = ...,
         results: _abc.Iterable[_result_pb2.Result] | None = ...,
         agent_version: _builtins.str = ...,
+        schedule_name: _builtins.str = ...,
+        schedule_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "environment", b"environment", "machine", b"machine", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "device", b"device", "ended_at", b"ended_at", "environment", b"environment", "machine", b"machine", "outcome", b"outcome", "planned_checks", b"planned_checks", "results", b"results", "run_id", b"run_id", "started_at", b"started_at", "suite", b"suite", "suite_version", b"suite_version", "trigger", b"trigger", "wall_seconds", b"wall_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "device", b"device", "ended_at", b"ended_at", "environment", b"environment", "machine", b"machine", "outcome", b"outcome", "planned_checks", b"planned_checks", "results", b"results", "run_id", b"run_id", "schedule_id", b"schedule_id", "schedule_name", b"schedule_name", "started_at", b"started_at", "suite", b"suite", "suite_version", b"suite_version", "trigger", b"trigger", "wall_seconds", b"wall_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
