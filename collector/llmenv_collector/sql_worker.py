@@ -8,7 +8,9 @@ the process even inside C++ code, and a cap on its memory.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import functools
 import json
 import os
 import resource
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from llmenv_collector import process_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import duckdb
 
@@ -28,6 +30,7 @@ CATALOGS = ("information_schema", "pg_catalog", "main")
 TABLES_BY_TEXT = ("query", "query_table", "json_execute_serialized_sql")
 BATCH_ROWS = 16_384
 MEMORY_EXIT = 3
+PREPARE = "PREPARE asked AS "
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -58,21 +61,35 @@ def limit(*, seconds: int, memory_bytes: int) -> None:
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
+    sql, max_rows = request["sql"], request["max_rows"]
+    with refused():
+        connection = connect(request["snapshot"], memory_bytes=request["memory_bytes"])
+    with refused(sql):
+        statement = only_select(connection, sql)
+    # Errors name a place in the text only here, not where a relation is made of it.
+    before = sql[: max(0, sql.find(statement))]
+    with refused(statement, before=before, shift=len(PREPARE)):
+        connection.execute(PREPARE + statement)
+    parameters = {name: value_of(kind, value) for name, kind, value in request["parameters"]}
+    with refused():
+        return send(bound(connection, statement, parameters=parameters, max_rows=max_rows), max_rows=max_rows)
+
+
+@contextlib.contextmanager
+def refused(text: str = "", *, before: str = "", shift: int = 0) -> Iterator[None]:
+    """What DuckDB says of a text, which has this before it and was read so many bytes further on."""
     import duckdb
     import pyarrow as pa
 
     try:
-        connection = connect(request["snapshot"], memory_bytes=request["memory_bytes"])
-        statement = only_select(connection, request["sql"])
-        parameters = {name: value_of(kind, value) for name, kind, value in request["parameters"]}
-        relation = bound(connection, statement, parameters=parameters, max_rows=request["max_rows"])
-        return send(relation, max_rows=request["max_rows"])
+        yield
     except (duckdb.OutOfMemoryException, pa.ArrowMemoryError) as error:
         raise MemoryError from error
     except duckdb.Error as error:
         if "bad_alloc" in str(error) or "bad allocation" in str(error):
             raise MemoryError from error
-        raise RefusedError(sentence(error)) from error
+        place = functools.partial(place_of, text, shift=shift, before=before) if text else None
+        raise RefusedError(sentence(error, place)) from error
 
 
 def connect(path: str, *, memory_bytes: int) -> duckdb.DuckDBPyConnection:
@@ -92,6 +109,7 @@ def connect(path: str, *, memory_bytes: int) -> duckdb.DuckDBPyConnection:
     )
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     connection.execute(f"SET schema = '{SCHEMA}'")
+    connection.execute("SET errors_as_json = true")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
@@ -131,7 +149,7 @@ def bound(
     if not parameters:
         return connection.sql(statement)
     # DuckDB 1.5 computes the whole answer of a statement with parameters, so the cap is in its text.
-    capped = f"FROM (\n{without_end(statement)}\n) LIMIT {max_rows + 1}"
+    capped = f"FROM ({without_end(statement)}\n) LIMIT {max_rows + 1}"
     return connection.sql(capped, params=parameters)
 
 
@@ -184,11 +202,24 @@ def send(relation: Any, *, max_rows: int) -> dict[str, Any]:
     return {"rows": sent, "is_truncated": is_truncated}
 
 
-def sentence(error: Exception) -> str:
-    """DuckDB's message without its picture of the statement."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+def sentence(error: Exception, place: Callable[[int], str] | None = None) -> str:
+    """DuckDB's message without its picture of the statement, and with the place that it names."""
+    kind, mark, content = str(error).partition("{")
+    try:
+        told = json.loads(mark + content)
+        message, position = kind + told["exception_message"], told.get("position")
+    except (ValueError, TypeError, KeyError):
+        message, position = str(error), None
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith(("LINE ", "^"))]
-    return " ".join(kept[:3])[:500]
+    told_place = f" ({place(int(position))})" if place and position is not None else ""
+    return " ".join(kept[:3])[:500] + told_place
+
+
+def place_of(text: str, position: int, *, shift: int, before: str) -> str:
+    """Line and column, from 1, of a byte of the text."""
+    read = before + text.encode()[: max(0, position - shift)].decode(errors="ignore")
+    return f"line {read.count(chr(10)) + 1}, column {len(read) - read.rfind(chr(10))}"
 
 
 if __name__ == "__main__":

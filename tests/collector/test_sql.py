@@ -151,6 +151,22 @@ def test_hostile_statements_are_refused_with_one_sentence(collector: RunningColl
 
 
 @pytest.mark.parametrize(
+    ("sql", "place"),
+    [
+        pytest.param("SELECT 1,\n  nonsense FROM runs", "(line 2, column 3)", id="no such column"),
+        pytest.param(
+            "; SELECT 'ö€',\n'ö€', nonsense FROM runs; -- why", "(line 2, column 7)", id="behind letters"
+        ),
+        pytest.param("SELEC 1", "(line 1, column 1)", id="no word of SQL"),
+        pytest.param("SELECT *\nFROM run", "(line 2, column 6)", id="no such view"),
+    ],
+)
+def test_a_refusal_says_at_what_place(collector: RunningCollector, sql: str, place: str) -> None:
+    """Line and column of what DuckDB did not understand, in characters of the text that was sent."""
+    assert refusal(collector, sql)[1].endswith(place)
+
+
+@pytest.mark.parametrize(
     "sql",
     [
         "SELECT range(1000000000)",
