@@ -13,6 +13,8 @@ from llmenv_collector.acknowledgement_desk import AcknowledgementDesk
 from llmenv_collector.acknowledgement_servicer import AcknowledgementServicer
 from llmenv_collector.command_servicer import CommandServicer
 from llmenv_collector.fleet_report.answers import Answers
+from llmenv_collector.fleet_watch import FleetWatches
+from llmenv_collector.fleet_watch_servicer import FleetWatchServicer
 from llmenv_collector.gate import PERSON
 from llmenv_collector.import_desk import ImportDesk
 from llmenv_collector.import_servicer import ImportServicer
@@ -40,7 +42,9 @@ if TYPE_CHECKING:
 # mypy: disable-error-code="override"
 
 
-class FleetServicer(CommandServicer, ReportServicer, AcknowledgementServicer, ImportServicer):
+class FleetServicer(
+    CommandServicer, ReportServicer, AcknowledgementServicer, ImportServicer, FleetWatchServicer
+):
     def __init__(
         self,
         *,
@@ -64,6 +68,7 @@ class FleetServicer(CommandServicer, ReportServicer, AcknowledgementServicer, Im
         self._answers = Answers()
         self._acknowledgements = AcknowledgementDesk(store=store, identity=identity, selector=selector)
         self._imports = ImportDesk(store=store, identity=identity)
+        self._watches = FleetWatches(store=store, identity=identity, streams=streams, selector=selector)
 
     async def WhoAmI(self, request: fleet.WhoAmIRequest, context: Context) -> fleet.WhoAmIResponse:
         token = PERSON.get()

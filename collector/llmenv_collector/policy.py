@@ -41,6 +41,7 @@ POLICY: dict[str, frozenset[Caller]] = {
     FLEET + "GetDelivery": VIEWERS,
     FLEET + "ListCommands": VIEWERS,
     FLEET + "WatchCommand": VIEWERS,
+    FLEET + "WatchFleet": VIEWERS,
     FLEET + "ListAcknowledgements": VIEWERS,
     FLEET + "Query": ANALYSTS,
     FLEET + "IssueCommand": ADMINS,

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
-from llmenv.fleet.v1 import fleet_report_pb2
+from llmenv.fleet.v1 import fleet_report_pb2, fleet_watch_pb2
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest
 from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceStub
@@ -54,9 +54,10 @@ FLEET_REQUESTS = {
     "SelfTestStatistics": fleet_report_pb2.SelfTestStatisticsRequest(),
     "RenderFleetReport": fleet_report_pb2.RenderFleetReportRequest(),
     "Query": fleet.QueryRequest(sql="SELECT 1"),
+    "WatchFleet": fleet_watch_pb2.WatchFleetRequest(machines=["nobody"]),
 }
-STREAMED = ("Query", "RenderFleetReport")
-OF_NOTHING = ("GetRun", "CompareFleet")
+STREAMED = ("Query", "RenderFleetReport", "WatchFleet")
+OF_NOTHING = ("GetRun", "CompareFleet", "WatchFleet")
 """What they ask of a collector without a run is not there."""
 
 

@@ -26,6 +26,36 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _MachineState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MachineStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MachineState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MACHINE_STATE_UNSPECIFIED: _MachineState.ValueType  # 0
+    """Not said."""
+    MACHINE_STATE_ENROLLED: _MachineState.ValueType  # 1
+    """It delivers."""
+    MACHINE_STATE_PENDING: _MachineState.ValueType  # 2
+    """It waits for approval."""
+    MACHINE_STATE_RETIRED: _MachineState.ValueType  # 3
+    """It is done; what it delivered stays in reports."""
+
+class MachineState(_MachineState, metaclass=_MachineStateEnumTypeWrapper):
+    """What people have decided about a machine. One that was revoked or forgotten
+    is not listed.
+    """
+
+MACHINE_STATE_UNSPECIFIED: MachineState.ValueType  # 0
+"""Not said."""
+MACHINE_STATE_ENROLLED: MachineState.ValueType  # 1
+"""It delivers."""
+MACHINE_STATE_PENDING: MachineState.ValueType  # 2
+"""It waits for approval."""
+MACHINE_STATE_RETIRED: MachineState.ValueType  # 3
+"""It is done; what it delivered stays in reports."""
+Global___MachineState: _TypeAlias = MachineState  # noqa: Y015
+
 @_typing.final
 class WhoAmIRequest(_message.Message):
     """Nothing to say beyond the token."""
@@ -155,12 +185,15 @@ class FleetMachine(_message.Message):
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     DOUBLED_AT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     is_connected: _builtins.bool
     """Whether a stream is open now."""
     last_run_id: _builtins.str
     """Most recent run; empty before the first."""
     agent_version: _builtins.str
     """Version of llmenv-agent."""
+    state: Global___MachineState.ValueType
+    """Whether it may deliver."""
     @_builtins.property
     def machine(self) -> _machine_pb2.Machine:
         """Facts of the machine."""
@@ -199,10 +232,11 @@ class FleetMachine(_message.Message):
         agent_version: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         doubled_at: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___MachineState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["doubled_at", b"doubled_at", "enrolled_at", b"enrolled_at", "last_run_at", b"last_run_at", "last_seen_at", b"last_seen_at", "machine", b"machine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "doubled_at", b"doubled_at", "enrolled_at", b"enrolled_at", "is_connected", b"is_connected", "labels", b"labels", "last_run_at", b"last_run_at", "last_run_id", b"last_run_id", "last_seen_at", b"last_seen_at", "machine", b"machine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "doubled_at", b"doubled_at", "enrolled_at", b"enrolled_at", "is_connected", b"is_connected", "labels", b"labels", "last_run_at", b"last_run_at", "last_run_id", b"last_run_id", "last_seen_at", b"last_seen_at", "machine", b"machine", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

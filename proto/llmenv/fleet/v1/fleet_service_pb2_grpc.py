@@ -5,6 +5,7 @@ import warnings
 
 from llmenv.fleet.v1 import fleet_report_pb2 as llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2
 from llmenv.fleet.v1 import fleet_service_pb2 as llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2
+from llmenv.fleet.v1 import fleet_watch_pb2 as llmenv_dot_fleet_dot_v1_dot_fleet__watch__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -105,6 +106,11 @@ class FleetServiceStub(object):
                 '/llmenv.fleet.v1.FleetService/WatchCommand',
                 request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WatchCommandRequest.SerializeToString,
                 response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WatchCommandResponse.FromString,
+                _registered_method=True)
+        self.WatchFleet = channel.unary_stream(
+                '/llmenv.fleet.v1.FleetService/WatchFleet',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__watch__pb2.WatchFleetRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__watch__pb2.WatchFleetResponse.FromString,
                 _registered_method=True)
         self.GetDelivery = channel.unary_unary(
                 '/llmenv.fleet.v1.FleetService/GetDelivery',
@@ -242,6 +248,15 @@ class FleetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchFleet(self, request, context):
+        """The fleet as it is now, and what happens in it, until the caller leaves.
+        viewer. INVALID_ARGUMENT: the condition; NOT_FOUND: a machine or check;
+        RESOURCE_EXHAUSTED: too many watch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDelivery(self, request, context):
         """The ledger of delivery: every record that a machine ever minted. viewer.
         """
@@ -351,6 +366,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.WatchCommand,
                     request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WatchCommandRequest.FromString,
                     response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WatchCommandResponse.SerializeToString,
+            ),
+            'WatchFleet': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchFleet,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__watch__pb2.WatchFleetRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__watch__pb2.WatchFleetResponse.SerializeToString,
             ),
             'GetDelivery': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDelivery,
@@ -757,6 +777,33 @@ class FleetService(object):
             '/llmenv.fleet.v1.FleetService/WatchCommand',
             llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WatchCommandRequest.SerializeToString,
             llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WatchCommandResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchFleet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/WatchFleet',
+            llmenv_dot_fleet_dot_v1_dot_fleet__watch__pb2.WatchFleetRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__watch__pb2.WatchFleetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from llmenv.fleet.v1 import fleet_report_pb2 as _fleet_report_pb2
 from llmenv.fleet.v1 import fleet_service_pb2 as _fleet_service_pb2
+from llmenv.fleet.v1 import fleet_watch_pb2 as _fleet_watch_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -76,6 +77,11 @@ class FleetServiceStub:
     """What becomes of commands, as it happens; ends with the last of them.
     viewer. NOT_FOUND.
     """
+    WatchFleet: _grpc.UnaryStreamMultiCallable[_fleet_watch_pb2.WatchFleetRequest, _fleet_watch_pb2.WatchFleetResponse]
+    """The fleet as it is now, and what happens in it, until the caller leaves.
+    viewer. INVALID_ARGUMENT: the condition; NOT_FOUND: a machine or check;
+    RESOURCE_EXHAUSTED: too many watch.
+    """
     GetDelivery: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetDeliveryRequest, _fleet_service_pb2.GetDeliveryResponse]
     """The ledger of delivery: every record that a machine ever minted. viewer."""
     AcknowledgeFinding: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.AcknowledgeFindingRequest, _fleet_service_pb2.AcknowledgeFindingResponse]
@@ -137,6 +143,11 @@ class FleetServiceAsyncStub(FleetServiceStub):
     WatchCommand: _aio.UnaryStreamMultiCallable[_fleet_service_pb2.WatchCommandRequest, _fleet_service_pb2.WatchCommandResponse]  # type: ignore[assignment]
     """What becomes of commands, as it happens; ends with the last of them.
     viewer. NOT_FOUND.
+    """
+    WatchFleet: _aio.UnaryStreamMultiCallable[_fleet_watch_pb2.WatchFleetRequest, _fleet_watch_pb2.WatchFleetResponse]  # type: ignore[assignment]
+    """The fleet as it is now, and what happens in it, until the caller leaves.
+    viewer. INVALID_ARGUMENT: the condition; NOT_FOUND: a machine or check;
+    RESOURCE_EXHAUSTED: too many watch.
     """
     GetDelivery: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetDeliveryRequest, _fleet_service_pb2.GetDeliveryResponse]  # type: ignore[assignment]
     """The ledger of delivery: every record that a machine ever minted. viewer."""
@@ -280,6 +291,17 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_fleet_service_pb2.WatchCommandResponse], _abc.AsyncIterator[_fleet_service_pb2.WatchCommandResponse]]:
         """What becomes of commands, as it happens; ends with the last of them.
         viewer. NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchFleet(
+        self,
+        request: _fleet_watch_pb2.WatchFleetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_fleet_watch_pb2.WatchFleetResponse], _abc.AsyncIterator[_fleet_watch_pb2.WatchFleetResponse]]:
+        """The fleet as it is now, and what happens in it, until the caller leaves.
+        viewer. INVALID_ARGUMENT: the condition; NOT_FOUND: a machine or check;
+        RESOURCE_EXHAUSTED: too many watch.
         """
 
     @_abc_1.abstractmethod
