@@ -132,8 +132,24 @@ def apply(connection: duckdb.DuckDBPyConnection, migration: Migration) -> None:
 
 
 def lay_views(connection: duckdb.DuckDBPyConnection) -> None:
-    for _, statements in view_files():
+    """With what their files say at the end, a time and an example, in the comment of each, for v1.views."""
+    for file, statements in view_files():
         connection.execute(statements)
+        view = file.removesuffix(".sql")
+        ((meaning,),) = connection.execute(
+            "SELECT comment FROM duckdb_views() WHERE schema_name = 'v1' AND view_name = ?"
+            " AND database_name = current_database()",
+            [view],
+        ).fetchall()
+        described = "\n".join([meaning, "", *closing_remarks(statements)]).replace("'", "''")
+        connection.execute(f"COMMENT ON VIEW v1.{view} IS '{described}'")
+
+
+def closing_remarks(statements: str) -> list[str]:
+    """The comment at the end of a view's file: the time it is parted by, where it is, and an example."""
+    lines = [line.removeprefix("-- ") for line in statements.splitlines() if line.startswith("-- ")]
+    starts = (place for place, line in enumerate(lines) if line.startswith(("Time: ", "Example: ")))
+    return lines[next(starts, len(lines)) :]
 
 
 def shipped() -> list[Migration]:

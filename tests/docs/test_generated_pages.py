@@ -31,7 +31,7 @@ CODES = {
 }
 
 
-@pytest.mark.parametrize("name", ["commands.md", "views.md", "checks.md"])
+@pytest.mark.parametrize("name", ["commands.md", "views.md", "checks.md", "v1-columns.txt"])
 def test_a_generated_page_is_what_the_programs_say(generator: ModuleType, docs: Path, name: str) -> None:
     """A changed command, view or check comes with its page; `make docs` writes it."""
     assert generator.PAGES[name]() == (docs / name).read_text(encoding="utf-8")
@@ -49,6 +49,32 @@ def test_an_old_page_fails_the_check_and_is_named(docs: Path, tmp_path: Path) ->
     assert checked.stderr == "docs/views.md: not what the programs say; run `make docs`\n"
     subprocess.run(command, check=True)
     assert page.read_text(encoding="utf-8") == (docs / "views.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "promised",
+    [
+        pytest.param("runs.gone VARCHAR", id="a column that is gone"),
+        pytest.param("runs.device INTEGER", id="a column of another type"),
+    ],
+)
+def test_a_column_of_the_views_is_promised_for_good(docs: Path, tmp_path: Path, promised: str) -> None:
+    """Neither the check nor writing anew passes over it; the list names what is missing."""
+    for file in docs.glob("*.*"):
+        shutil.copy(file, tmp_path)
+    with (tmp_path / "v1-columns.txt").open("a", encoding="utf-8") as columns:
+        columns.write(f"{promised}\n")
+    for flags in (["--check"], []):
+        ended = subprocess.run(
+            [sys.executable, str(tmp_path / "generate.py"), *flags],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ended.returncode, ended.stderr) == (
+            1,
+            f"the views no longer have what docs/v1-columns.txt promises: {promised}\n",
+        )
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -28,3 +28,31 @@ def test_the_example_of_a_view_is_allowed_and_answers(
     finally:
         connection.close()
     assert answer.num_rows > 0
+
+
+def test_the_views_describe_themselves(generator: ModuleType, database: Path) -> None:
+    """An analyst finds each view with its example, its time, and the unit of each column."""
+    connection = sql_worker.connect(str(database), memory_bytes=1 << 30)
+    try:
+        told = connection.sql("SELECT name, time_column, question, example FROM views").fetchall()
+        units = dict(
+            connection.sql("SELECT view || '.' || name, unit FROM view_columns WHERE unit <> ''").fetchall()
+        )
+    finally:
+        connection.close()
+    assert {name: generator.Example(*example) for name, _, *example in told} == generator.view_examples()
+    times = {name: time for name, time, *_ in told}
+    assert (times["runs"], times["measurements"], times["machines"]) == (
+        "started_at",
+        "results.started_at",
+        None,
+    )
+    wanted = {
+        "machines.memory_bytes": "bytes",
+        "runs.wall_seconds": "seconds",
+        "runs.started_at": "UTC",
+        "delivery.minted": "count",
+        "measurements.value": "unit",
+        "change_points.ratio_low": "ratio",
+    }
+    assert {column: units[column] for column in wanted} == wanted

@@ -19,14 +19,15 @@ COMMENT ON COLUMN v1.change_points.definition_hash IS 'Which source of the check
 COMMENT ON COLUMN v1.change_points.changed_at IS 'Start of the first run after the change, machine''s clock.';
 COMMENT ON COLUMN v1.change_points.is_suspected IS 'Whether fewer results followed than a confirmed change needs.';
 COMMENT ON COLUMN v1.change_points.points IS 'Results since then, up to the next change, a count.';
-COMMENT ON COLUMN v1.change_points.median_before IS 'Of the results since the change before it.';
-COMMENT ON COLUMN v1.change_points.median_after IS 'Of the results up to the next change.';
-COMMENT ON COLUMN v1.change_points.ratio_low IS 'Lower end of the 95 % interval of median_after / median_before.';
-COMMENT ON COLUMN v1.change_points.ratio_high IS 'Its upper end.';
-COMMENT ON COLUMN v1.change_points.p_value IS 'Of no change at all, before other series are accounted for.';
+COMMENT ON COLUMN v1.change_points.median_before IS 'Of the results since the change before it. [unit]';
+COMMENT ON COLUMN v1.change_points.median_after IS 'Of the results up to the next change. [unit]';
+COMMENT ON COLUMN v1.change_points.ratio_low IS 'Lower end of the 95 % interval of median_after / median_before. [ratio]';
+COMMENT ON COLUMN v1.change_points.ratio_high IS 'Its upper end. [ratio]';
+COMMENT ON COLUMN v1.change_points.p_value IS 'Of no change at all, before other series are accounted for. [probability]';
 COMMENT ON COLUMN v1.change_points.from_result_id IS 'A result before the change: what changed lies between both.';
 COMMENT ON COLUMN v1.change_points.to_result_id IS 'A result after it.';
 
+-- Time: changed_at
 -- Example: What became slower by more than 5 %, the newest first.
 -- SELECT hostname, check_name, measurement, median_after / median_before AS ratio, changed_at
 -- FROM change_points JOIN machines USING (machine_id)

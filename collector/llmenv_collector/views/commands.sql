@@ -47,6 +47,7 @@ COMMENT ON COLUMN v1.commands.accepted_at IS 'When the machine had it, machine''
 COMMENT ON COLUMN v1.commands.started_at IS 'When the machine began it, machine''s clock.';
 COMMENT ON COLUMN v1.commands.ended_at IS 'When the machine was done with it, machine''s clock.';
 
+-- Time: issued_at
 -- Example: Commands that are still to be done, and by whom they were issued.
 -- SELECT hostname, suite, checks, state, issued_by, expires_at
 -- FROM commands WHERE state IN ('issued', 'accepted', 'started')

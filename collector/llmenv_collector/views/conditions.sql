@@ -13,12 +13,13 @@ COMMENT ON COLUMN v1.conditions.thermal_pressure IS '"nominal", "moderate", "hea
 COMMENT ON COLUMN v1.conditions.memory_pressure IS '"normal", "warn", "critical" or empty.';
 COMMENT ON COLUMN v1.conditions.available_memory_bytes IS 'To be had without swapping, bytes.';
 COMMENT ON COLUMN v1.conditions.swap_used_bytes IS 'Bytes.';
-COMMENT ON COLUMN v1.conditions.load_1m IS 'Load average of the last minute.';
+COMMENT ON COLUMN v1.conditions.load_1m IS 'Load average of the last minute. [processes]';
 COMMENT ON COLUMN v1.conditions.uptime_seconds IS 'Since boot, seconds.';
 COMMENT ON COLUMN v1.conditions.session_type IS '"daemon", "gui", "ssh", "terminal" or "unspecified".';
 COMMENT ON COLUMN v1.conditions.free_disk_bytes IS 'Bytes.';
 COMMENT ON COLUMN v1.conditions.other_gpu_processes IS 'Other processes that used the GPU while the check ran, a count; NULL before it and where it cannot be told.';
 
+-- Time: results.started_at
 -- Example: Results whose timings should not be compared.
 -- SELECT check_name, started_at, moment, power_source, low_power_mode, thermal_pressure
 -- FROM conditions JOIN results USING (machine_id, result_id)

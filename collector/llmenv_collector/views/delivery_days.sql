@@ -20,6 +20,7 @@ COMMENT ON COLUMN v1.delivery_days.dropped IS 'Sequences covered by tombstones t
 COMMENT ON COLUMN v1.delivery_days.median_delay_seconds IS 'From the machine''s clock, its offset taken off, to the collector''s, seconds, at least 0; NULL when no row is held any more.';
 COMMENT ON COLUMN v1.delivery_days.highest_delay_seconds IS 'The longest of them, seconds.';
 
+-- Time: day
 -- Example: How long records took on each of the last days.
 -- SELECT day, hostname, delivery_days.stored, median_delay_seconds, highest_delay_seconds
 -- FROM delivery_days JOIN machines USING (machine_id) ORDER BY day DESC, hostname

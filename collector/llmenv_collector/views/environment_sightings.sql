@@ -12,6 +12,7 @@ COMMENT ON COLUMN v1.environment_sightings.kind IS '"venv", "conda", "uv" or "sy
 COMMENT ON COLUMN v1.environment_sightings.python_path IS 'Path of the interpreter on its machine.';
 COMMENT ON COLUMN v1.environment_sightings.seen_at IS 'Machine''s clock.';
 
+-- Time: seen_at
 -- Example: When each machine got which torch.
 -- SELECT hostname, sighting.name AS environment, package.version AS torch, min(seen_at) AS since
 -- FROM environment_sightings AS sighting JOIN machines USING (machine_id)

@@ -10,6 +10,7 @@ COMMENT ON COLUMN v1.expectations.expected IS 'What had to be.';
 COMMENT ON COLUMN v1.expectations.observed IS 'What was.';
 COMMENT ON COLUMN v1.expectations.source IS 'Where the bound comes from; may be empty.';
 
+-- Time: results.started_at
 -- Example: What was required and not met.
 -- SELECT check_name, name, expected, observed, source, count(*) AS results
 -- FROM expectations JOIN results USING (machine_id, result_id)

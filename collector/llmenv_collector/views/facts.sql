@@ -7,10 +7,11 @@ COMMENT ON COLUMN v1.facts.machine_id IS 'Issued id of the machine.';
 COMMENT ON COLUMN v1.facts.case_name IS 'NULL when the whole check observed it.';
 COMMENT ON COLUMN v1.facts.name IS 'Such as "weights_source".';
 COMMENT ON COLUMN v1.facts.text IS 'Its value when it is words.';
-COMMENT ON COLUMN v1.facts.number IS 'Its value when it is a number.';
+COMMENT ON COLUMN v1.facts.number IS 'Its value when it is a number. [unit]';
 COMMENT ON COLUMN v1.facts.flag IS 'Its value when it is yes or no.';
 COMMENT ON COLUMN v1.facts.unit IS 'Of number; empty where the name says it.';
 
+-- Time: results.started_at
 -- Example: Where the weights of language models came from.
 -- SELECT check_name, text AS weights_source, count(*) AS results
 -- FROM facts JOIN results USING (machine_id, result_id)

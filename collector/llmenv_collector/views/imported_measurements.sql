@@ -22,9 +22,9 @@ COMMENT ON COLUMN v1.imported_measurements.definition_hash IS '"import:" and the
 COMMENT ON COLUMN v1.imported_measurements.case_name IS 'Such as a model or size; empty when the benchmark has none.';
 COMMENT ON COLUMN v1.imported_measurements.measurement IS 'What was measured.';
 COMMENT ON COLUMN v1.imported_measurements.unit IS 'Unit of the value.';
-COMMENT ON COLUMN v1.imported_measurements.value IS 'In that unit.';
+COMMENT ON COLUMN v1.imported_measurements.value IS 'In that unit. [unit]';
 COMMENT ON COLUMN v1.imported_measurements.better IS '"higher" or "lower".';
-COMMENT ON COLUMN v1.imported_measurements.trials IS 'Raw values where the file has them, else empty.';
+COMMENT ON COLUMN v1.imported_measurements.trials IS 'Raw values where the file has them, else empty. [unit]';
 COMMENT ON COLUMN v1.imported_measurements.packages IS 'Version by name of package, where the file states them.';
 COMMENT ON COLUMN v1.imported_measurements.measured_at IS 'As the file states.';
 COMMENT ON COLUMN v1.imported_measurements.imported_at IS 'Collector''s clock.';

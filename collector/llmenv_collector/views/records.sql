@@ -12,6 +12,7 @@ COMMENT ON COLUMN v1.records.measured_at IS 'Machine''s clock when it happened.'
 COMMENT ON COLUMN v1.records.clock_offset_seconds IS 'Collector''s clock minus machine''s, as last estimated, seconds.';
 COMMENT ON COLUMN v1.records.received_at IS 'Collector''s clock when it came.';
 
+-- Time: received_at
 -- Example: What was delivered, by kind.
 -- SELECT kind, count(*) AS records, max(received_at) AS latest
 -- FROM records GROUP BY ALL ORDER BY records DESC

@@ -10,6 +10,7 @@ COMMENT ON COLUMN v1.rejections.reason IS 'One sentence why.';
 COMMENT ON COLUMN v1.rejections.received_at IS 'Collector''s clock.';
 COMMENT ON COLUMN v1.rejections.confirmed_at IS 'When the agent had put it among its dead letters; NULL before.';
 
+-- Time: received_at
 -- Example: Why records were refused, and how many the agents do not know of yet.
 -- SELECT reason, count(*) AS records, count(*) FILTER (WHERE confirmed_at IS NULL) AS unconfirmed
 -- FROM rejections GROUP BY ALL ORDER BY records DESC

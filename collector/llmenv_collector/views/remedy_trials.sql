@@ -17,6 +17,7 @@ COMMENT ON COLUMN v1.remedy_trials.reason IS 'One sentence why.';
 COMMENT ON COLUMN v1.remedy_trials.case_names IS 'Cases that were run again; empty when the whole check was.';
 COMMENT ON COLUMN v1.remedy_trials.wall_seconds IS 'Wall time, seconds.';
 
+-- Time: results.started_at
 -- Example: Which remedies help where.
 -- SELECT remedy_trials.remedy_id, check_name, chip, count(*) AS tried,
 --        count(*) FILTER (remedy_trials.status = 'pass') AS helped

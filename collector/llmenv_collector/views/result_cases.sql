@@ -13,6 +13,7 @@ COMMENT ON COLUMN v1.result_cases.reason IS 'One sentence why.';
 COMMENT ON COLUMN v1.result_cases.remedy_id IS 'Key of the catalogue of known issues; may be empty.';
 COMMENT ON COLUMN v1.result_cases.duration_seconds IS 'Wall time, seconds.';
 
+-- Time: results.started_at
 -- Example: Packages that are missing or do not work.
 -- SELECT result_cases.name AS package, result_cases.status, result_cases.reason, count(*) AS results
 -- FROM result_cases JOIN results USING (machine_id, result_id)

@@ -7,6 +7,7 @@ COMMENT ON COLUMN v1.result_variables.machine_id IS 'Issued id of the machine.';
 COMMENT ON COLUMN v1.result_variables.name IS 'Such as "PYTORCH_ENABLE_MPS_FALLBACK".';
 COMMENT ON COLUMN v1.result_variables.value IS 'As it was set.';
 
+-- Time: results.started_at
 -- Example: Which variables are set differently on different machines.
 -- SELECT name, value, count(DISTINCT machine_id) AS machines, count(*) AS results
 -- FROM result_variables

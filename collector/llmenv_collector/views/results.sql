@@ -34,6 +34,7 @@ COMMENT ON COLUMN v1.results.log_tail IS 'End of stdout and stderr together.';
 COMMENT ON COLUMN v1.results.record_id IS 'Key of records: the record that brought it.';
 COMMENT ON COLUMN v1.results.sequence IS 'Number of that record in its spool: of two results of one check in one run, the higher is the newer.';
 
+-- Time: started_at
 -- Example: What goes wrong, and on how many machines.
 -- SELECT check_name, status, cause, count(DISTINCT machine_id) AS machines, max(started_at) AS last_seen
 -- FROM results WHERE status NOT IN ('pass', 'warn', 'skip')

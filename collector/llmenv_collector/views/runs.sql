@@ -33,6 +33,7 @@ COMMENT ON COLUMN v1.runs.record_id IS 'Key of records: the record that announce
 COMMENT ON COLUMN v1.runs.schedule_name IS 'Schedule that started it; empty where none did, and from agents that did not say.';
 COMMENT ON COLUMN v1.runs.schedule_id IS 'Key of schedules: NULL where none of the collector''s started it.';
 
+-- Time: started_at
 -- Example: Runs that did not complete, newest first.
 -- SELECT hostname, environment_name, suite, started_at, outcome
 -- FROM runs WHERE outcome <> 'completed' ORDER BY started_at DESC

@@ -13,6 +13,7 @@ COMMENT ON COLUMN v1.waits.is_given_up IS 'Whether it was given up for its next 
 COMMENT ON COLUMN v1.waits.schedule_name IS 'Schedule that it was due by; empty where a command or a run that had begun waited.';
 COMMENT ON COLUMN v1.waits.measured_at IS 'When the wait ended; machine''s clock.';
 
+-- Time: measured_at
 -- Example: Machines whose suites were given up, and why.
 -- SELECT machine_id, suite, reason, count(*) AS given_up, max(measured_at) AS last_time
 -- FROM waits WHERE is_given_up GROUP BY ALL ORDER BY given_up DESC
