@@ -28,7 +28,7 @@ class CollectorServicer(CollectorServiceServicer):
         request: TakeSnapshotRequest,  # noqa: ARG002 (gRPC passes it)
         context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002 (gRPC passes it)
     ) -> AsyncIterator[TakeSnapshotResponse]:
-        async with self._snapshots.lease() as snapshot:
+        async with self._snapshots.whole() as snapshot:
             yield TakeSnapshotResponse(
                 path=str(snapshot.path.resolve()), taken_at=clock.to_timestamp(snapshot.taken_at)
             )

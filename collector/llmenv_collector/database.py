@@ -30,6 +30,8 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.file_version = 0
+        """Another one whenever the file may have changed; what is committed changes the log alone."""
         self.connection = migrate.connect(path)
         try:
             migrate.migrate(self.connection)
@@ -74,6 +76,7 @@ class Database:
             self._is_reopening = True
             # As long as one cursor is open, DuckDB gives back the database that it has given up.
             self._free.wait_for(lambda: self._reading == 0)
+            self.file_version += 1
             try:
                 self.close()
                 self.connection = migrate.connect(self.path)
@@ -85,6 +88,7 @@ class Database:
 
     def checkpoint(self) -> None:
         """Moves what the log holds into the file."""
+        self.file_version += 1
         failpoints.reach("collector.checkpoint.before", error=duckdb.IOException)
         with metrics.CHECKPOINT_SECONDS.time():
             self.connection.execute("CHECKPOINT")

@@ -1,43 +1,48 @@
 """Read-only copies of the database, for statements that must not disturb the writer.
 
-A copy equals the last checkpoint: checkpoints, not commits, wait while it is
-made.  Where the file system can share blocks (reflink) it costs next to nothing.
-A copy serves until something new was committed, and then still for ten times as
-long as it took to make, so that copying never takes more than a tenth of the time.
+A copy is the file as the last checkpoint left it, and the log of what was committed since: checkpoints, and
+not commits, wait while it is made.  Copies of one checkpoint share its file, so that most cost the log alone;
+after another checkpoint the blocks that it changed are copied.  A copy serves until something new was
+committed, and then still for ten times as long as it took to make, so that copying never takes more than a
+tenth of the time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import fcntl
+import contextlib
+import os
 import shutil
-import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import duckdb
 from llmenv.ids import new_id
 
+from llmenv_collector import file_copy, migrate
 from llmenv_collector.errors import StoreError
+from llmenv_collector.group import first_line
+from llmenv_collector.statement_rules import CATALOG
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from llmenv_collector.store import Store
+    from llmenv_collector.store import Held, Store
 
-LINUX_FICLONE = 0x40049409
-NO_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS}
 KEEP_FACTOR = 10
+NAME = f"{CATALOG}.duckdb"
+"""What DuckDB calls the database follows from it."""
 
 
 @dataclass
 class Snapshot:
-    """A copy of the database file."""
+    """A copy of the database, in a folder of its own."""
 
     path: Path
+    """Its file, with its log beside it."""
     taken_at: int
     """Microseconds since 1970: everything committed by then is in it."""
     commits: int
@@ -53,6 +58,7 @@ class Snapshots:
         self._store = store
         self._folder = folder
         self._newest: Snapshot | None = None
+        self._base = Base(folder / "base.duckdb")
         self._lock = asyncio.Lock()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
@@ -69,51 +75,89 @@ class Snapshots:
             snapshot.users -= 1
             self._drop_when_unused(snapshot)
 
+    @asynccontextmanager
+    async def whole(self) -> AsyncIterator[Snapshot]:
+        """One file without a log, which nobody else reads or writes; it stays until the block ends."""
+        async with self.lease() as shared:
+            path = self._folder / new_id() / NAME
+            try:
+                await asyncio.to_thread(copy_whole, shared.path, path)
+                yield Snapshot(path, shared.taken_at, shared.commits, keep_until=0.0)
+            finally:
+                shutil.rmtree(path.parent, ignore_errors=True)
+
     async def _fresh(self) -> Snapshot:
         newest = self._newest
         if newest and (newest.commits == self._store.commits or time.monotonic() < newest.keep_until):
             return newest
-        self._newest = await self._take()
+        self._newest = None
         if newest:
             self._drop_when_unused(newest)
+        self._newest = await self._take()
         return self._newest
 
     async def _take(self) -> Snapshot:
         started = time.monotonic()
-        path = self._folder / f"{new_id()}.duckdb"
-        # Counted before: what is committed while the file is copied may not be in it.
-        commits = self._store.commits
-        taken_at = await asyncio.wrap_future(self._store.checkpoint_and_hold())
+        held = await asyncio.wrap_future(self._store.hold())
+        path = self._folder / new_id() / NAME
         try:
-            await asyncio.to_thread(copy, self._store.path, path)
+            await asyncio.to_thread(self._copy, held, path)
         except OSError as error:
-            path.unlink(missing_ok=True)
-            raise StoreError(f"The database could not be copied for reading: {error.strerror}.") from error
+            shutil.rmtree(path.parent, ignore_errors=True)
+            raise StoreError(
+                f"The database could not be copied for reading: {error.strerror}; ask again."
+            ) from error
         finally:
             await asyncio.wrap_future(self._store.release())
+        if self._store.file_version != held.file_version:
+            shutil.rmtree(path.parent)
+            raise StoreError("The database was opened anew while it was copied for reading: ask again.")
         ended = time.monotonic()
-        return Snapshot(path, taken_at, commits, ended + KEEP_FACTOR * (ended - started))
+        return Snapshot(path, held.at, held.commits, ended + KEEP_FACTOR * (ended - started))
+
+    def _copy(self, held: Held, path: Path) -> None:
+        self._base.bring_to(held.file_version, self._store.path)
+        path.parent.mkdir(mode=0o700)
+        os.link(self._base.path, path)
+        if held.log_bytes:
+            log = migrate.log_of(self._store.path)
+            file_copy.copy_part(log, migrate.log_of(path), length=held.log_bytes)
 
     def _drop_when_unused(self, snapshot: Snapshot) -> None:
         if snapshot.users == 0 and snapshot is not self._newest:
-            snapshot.path.unlink(missing_ok=True)
+            shutil.rmtree(snapshot.path.parent)
 
 
-def copy(source: Path, target: Path) -> None:
-    """Shares the blocks where the file system can, else copies them."""
-    if not reflink(source, target):
-        shutil.copyfile(source, target)
+class Base:
+    """The copy of the file alone, which snapshots have under names of their own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._version: int | None = None
+
+    def bring_to(self, version: int, source: Path) -> None:
+        """Not while a snapshot reads it: then that one keeps it, and another one is made."""
+        if version == self._version:
+            return
+        self._version = None
+        if self.path.exists() and self.path.stat().st_nlink == 1:
+            file_copy.refresh(source, self.path)
+        else:
+            self.path.unlink(missing_ok=True)
+            file_copy.copy(source, self.path)
+        self._version = version
 
 
-def reflink(source: Path, target: Path) -> bool:
-    """Whether it worked.  macOS's own copyfile clones by itself, so only Linux needs the call."""
-    if sys.platform != "linux":
-        return False
-    with source.open("rb") as original, target.open("wb") as clone:
-        try:
-            fcntl.ioctl(clone, LINUX_FICLONE, original.fileno())
-        except OSError as error:
-            if error.errno in NO_REFLINK:
-                return False
-            raise
-    return True
+def copy_whole(source: Path, target: Path) -> None:
+    """With the log in the file.  Raises StoreError."""
+    try:
+        target.parent.mkdir(mode=0o700)
+        file_copy.copy(source, target)
+        if (log := migrate.log_of(source)).exists():
+            file_copy.copy(log, migrate.log_of(target))
+        with contextlib.closing(migrate.connect(target)) as connection:  # which reads the log
+            connection.execute("CHECKPOINT")
+    except OSError as error:
+        raise StoreError(f"The database could not be copied: {error.strerror}.") from error
+    except duckdb.Error as error:
+        raise StoreError(f"The copy of the database cannot be written: {first_line(error)}") from error

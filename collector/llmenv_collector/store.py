@@ -44,6 +44,17 @@ class SpoolState:
     """The oldest MAX_REPEATED that it has not confirmed; when it has, the next ones follow."""
 
 
+@dataclass(frozen=True)
+class Held:
+    """The state that a file is left in: the file, and the first bytes of its log."""
+
+    at: int
+    """Microseconds since 1970: everything committed by then is in it."""
+    commits: int
+    log_bytes: int
+    file_version: int
+
+
 class Store:
     """Open from creation to close().  Every method may be called from any thread."""
 
@@ -87,12 +98,9 @@ class Store:
         self._waiting.put(Request(act, done, is_change=is_change))
         return done
 
-    def checkpoint_and_hold(self) -> Future[int]:
-        """Puts everything committed into the file and leaves the file alone until release().
-
-        Returns the time of that state, microseconds since 1970.
-        """
-        return self.request(self._checkpoint_and_hold, is_change=False)
+    def hold(self) -> Future[Held]:
+        """Leaves the file alone until release(): what is committed meanwhile goes to the end of its log."""
+        return self.request(self._hold, is_change=False)
 
     def release(self) -> Future[None]:
         return self.request(self._release, is_change=False)
@@ -118,6 +126,11 @@ class Store:
     def reingested(self) -> int:
         """Records kept raw that were understood when it was opened, a count."""
         return self._database.reingested
+
+    @property
+    def file_version(self) -> int:
+        """Another one whenever the file, apart from its log, may have changed."""
+        return self._database.file_version
 
     def log_bytes(self) -> int:
         """Committed, and not in the file yet."""
@@ -212,12 +225,9 @@ class Store:
             self._database.checkpoint()
         self._trouble = ""
 
-    def _checkpoint_and_hold(self, _connection: duckdb.DuckDBPyConnection) -> int:
-        if self._holds == 0:
-            self._database.checkpoint()
-            self._checkpointed_at = clock.now()
+    def _hold(self, _connection: duckdb.DuckDBPyConnection) -> Held:
         self._holds += 1
-        return self._checkpointed_at
+        return Held(clock.now(), self._commits, self._database.log_bytes(), self._database.file_version)
 
     def _release(self, _connection: duckdb.DuckDBPyConnection) -> None:
         self._holds -= 1

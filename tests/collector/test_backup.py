@@ -219,8 +219,12 @@ def test_a_damaged_database_is_kept_and_the_command_that_helps_is_named(
         stream.receive("acknowledged")
         if number == 1:
             backed_up(stoppable, tmp_path / "backup")
-        if number == 2:  # another backup, and so another checkpoint, whose folder is gone when it is needed
+        if number == 2:  # another backup, whose folder is gone when it is needed, and then another checkpoint
             shutil.rmtree(backed_up(stoppable, tmp_path / "lost"))
+            stream.close()
+            stoppable.stop()
+            stoppable.start()
+            stream = machine.connect(spool_id)
     stream.close()
     stoppable.stop(signal.SIGKILL)
     damage(stoppable.folder / file)
