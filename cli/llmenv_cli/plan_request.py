@@ -55,6 +55,9 @@ def _read_config(path: Path) -> Architecture:
     from llmenv.catalog.model_config import ModelConfigError, parse_config
 
     file = path / "config.json" if path.is_dir() else path
+    # To open a named pipe is to wait until somebody writes into it.
+    if file.exists() and not file.is_file():
+        raise UsageError(f"{file} is no file but a pipe or a device; name a config.json.")
     try:
         with file.open("rb") as stream:
             content = stream.read(LARGEST_CONFIG + 1)

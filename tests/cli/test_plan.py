@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -227,11 +228,83 @@ def test_a_config_of_another_family_is_one_sentence(llmenv: Callable[..., Any], 
     )
 
 
-def test_an_endless_config_is_not_read_to_its_end(llmenv: Callable[..., Any]) -> None:
-    """Such as a device."""
-    refused = llmenv("plan", "--memory", "64", "--model", "/dev/zero")
+def test_a_huge_config_is_not_read_to_its_end(llmenv: Callable[..., Any], tmp_path: Path) -> None:
+    """Such as the weights, named by mistake."""
+    with (tmp_path / "config.json").open("wb") as file:
+        file.truncate(2**31)
+    refused = llmenv("plan", "--memory", "64", "--model", str(tmp_path))
     assert refused.code == USAGE
     assert "larger than 1 MiB" in refused.err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_file_is_not_opened(llmenv: Callable[..., Any], tmp_path: Path, kind: str) -> None:
+    """A named pipe would be waited for until somebody writes into it."""
+    os.mkfifo(tmp_path / "pipe.json")
+    path = {"pipe": str(tmp_path / "pipe.json"), "device": "/dev/zero"}[kind]
+    refused = llmenv("plan", "--memory", "64", "--model", path)
+    assert (refused.code, refused.out) == (USAGE, "")
+    assert f"{path} is no file but a pipe or a device; name a config.json." in " ".join(refused.err.split())
+
+
+MLX_4BIT = {"quantization": {"group_size": 64, "bits": 4}}
+
+
+def planned(llmenv: Callable[..., Any], folder: Path, stored: dict[str, Any], *options: str) -> Any:
+    (folder / "config.json").write_text(json.dumps({**TINY, **stored}))
+    return llmenv("plan", "--memory", "8", "--model", str(folder), *options)
+
+
+def weight_bytes(shown: Any) -> int:
+    (weights,) = (one for one in json.loads(shown.out)["components"] if one["component"] == "weights")
+    return int(weights["bytes"])
+
+
+def test_a_stored_quantization_decides_the_bits(llmenv: Callable[..., Any], tmp_path: Path) -> None:
+    """4 bits, and a scale and a bias of 16 bits for each 64: of every matrix, embeddings too."""
+    shown = planned(llmenv, tmp_path, MLX_4BIT, "--method", "inference", "--format", "json")
+    matrices = 2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 176) + 2 * 256 * 64
+    others = 2 * (64 + 2 * 32) + 2 * 2 * 64 + 64
+    assert weight_bytes(shown) == round(matrices * (4 + 32 / 64) / 8 + 2 * others)
+    document = json.loads(shown.out)
+    assert (document["stored"], document["in_4bit"]) == ("MLX 4-bit, group 64", False)
+
+
+def test_a_stored_quantization_is_said(llmenv: Callable[..., Any], tmp_path: Path) -> None:
+    """With its bits, and that nothing but the weights follows from it."""
+    shown = " ".join(planned(llmenv, tmp_path, MLX_4BIT).out.split())
+    assert "LoRA beside the stored weights" in shown
+    assert "MLX 4-bit, group 64: 4.5 bits a weight, embeddings too" in shown
+    assert "4.5 bits + " in shown
+    assert "it was measured with that alone." in shown
+    assert "4-bit base" not in shown
+
+
+def test_quantized_weights_are_not_trained_in_full(llmenv: Callable[..., Any], tmp_path: Path) -> None:
+    """They have no gradients."""
+    refused = planned(llmenv, tmp_path, MLX_4BIT, "--method", "full")
+    assert (refused.code, refused.out) == (USAGE, "")
+    assert "(MLX 4-bit, group 64), which are not trained: take --method qlora" in refused.err
+
+
+def test_a_quantization_of_unknown_bits_is_refused(llmenv: Callable[..., Any], tmp_path: Path) -> None:
+    """Whatever was planned for it would be made up."""
+    refused = planned(llmenv, tmp_path, {"quantization_config": {"quant_method": "hqq"}})
+    assert (refused.code, refused.out) == (USAGE, "")
+    assert "it is stored quantized by 'hqq'; known are mlx, bitsandbytes, gptq" in refused.err
+
+
+def test_the_table_is_for_the_device_asked_about(
+    llmenv: Callable[..., Any], logged_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a machine without a GPU nothing is said of a GPU or of MPS."""
+    machine = Machine(hostname="m", os_name="Linux", memory_bytes=24 * 2**30)
+    monkeypatch.setattr(FleetClient, "machines", lambda _: [FleetMachine(machine=machine)])
+    shown = " ".join(llmenv("plan", "--machine", "m").out.split())
+    assert "Compared with the memory of m, 24 GiB;" in shown
+    assert "of 1,024 tokens on cpu, LoRA" in shown
+    assert "GPU" not in shown
+    assert "tokens on cuda, LoRA" in " ".join(llmenv(*REFERENCE, "--device", "cuda").out.split())
 
 
 def test_an_unknown_machine_is_named_with_the_known(llmenv: Callable[..., Any], logged_in: Any) -> None:

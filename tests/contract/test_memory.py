@@ -236,7 +236,7 @@ def test_the_table_of_64_gb_is_that_of_the_reference_report() -> None:
         (planned.architecture.name, planned.recipe.method, planned.recipe.checkpointing): judge(
             planned.total, Limit(usable=64e9)
         )
-        for planned in reference_plans()
+        for planned in reference_plans(Device.MPS)
     }
     assert fits["TinyLlama 1.1B", Method.LORA, False].fit is Fit.FITS
     assert fits["OpenLLaMA 3B", Method.LORA, False].fit is Fit.FITS

@@ -76,16 +76,16 @@ def plan(
     if (usable is None) == (machine is None):
         raise UsageError("Say either --memory, what may be used, or --machine, whose limits to take.")
     given = {name: value for name, value in recipe.items() if value not in {None, False}}
-    if model is None and given:
-        raise UsageError(f"{_flag(min(given))} says something about a model, so it needs --model.")
+    if model is None and (of_a_model := given.keys() - {"device"}):
+        raise UsageError(f"{_flag(min(of_a_model))} says something about a model, so it needs --model.")
     architecture = find_model(model) if model is not None else None
-    bound, device = _bound(usable, machine)
+    bound = _bound(usable, machine, given.get("device"))
     if architecture is None:
         _print_reference(bound, output_format=output_format, language=language)
         return
     from llmenv.catalog import memory_plan
 
-    asked = memory_plan.plan(architecture, _recipe(architecture, {"device": device, **given}))
+    asked = memory_plan.plan(architecture, _recipe(architecture, given, bound.device))
     _print_plan(asked, bound, output_format=output_format, language=language)
 
 
@@ -93,9 +93,10 @@ def _flag(name: str) -> str:
     return {"sequence": "--seq", "in_4bit": "--4bit"}.get(name, f"--{name}")
 
 
-def _recipe(architecture: Architecture, given: dict[str, str | int | bool]) -> Recipe:
+def _recipe(architecture: Architecture, given: dict[str, str | int | bool], device: Device) -> Recipe:
     """What was given, and the defaults that depend on it; UsageError where two do not go together."""
-    method = Method(given.get("method", Method.LORA))
+    method = _method(architecture, Method(given.get("method", Method.LORA)))
+    is_stored = architecture.stored is not None
     dtype = given.get("dtype", DataType.FLOAT32 if method is Method.FULL else DataType.FLOAT16)
     if given.get("in_4bit") and method is not Method.INFERENCE:
         raise UsageError("--4bit is for --method inference; training beside 4-bit weights is --method qlora.")
@@ -106,31 +107,40 @@ def _recipe(architecture: Architecture, given: dict[str, str | int | bool]) -> R
     return Recipe(
         method=method,
         dtype=DataType(dtype),
-        device=Device(given["device"]),
+        device=device,
         batch=int(given.get("batch", 1)),
         sequence=int(given.get("sequence", min(DEFAULT_SEQUENCE, architecture.positions))),
         rank=int(given.get("rank", 16)),
         checkpointing=bool(given.get("checkpointing")),
-        in_4bit=bool(given.get("in_4bit")),
+        in_4bit=bool(given.get("in_4bit")) or (is_stored and method is Method.INFERENCE),
         attention=Attention(given["attention"]) if "attention" in given else None,
     )
 
 
-def _bound(usable: float | None, name: str | None) -> tuple[Bound, str]:
-    """What to compare with, and the device it means."""
+def _method(architecture: Architecture, asked: Method) -> Method:
+    """LoRA beside weights that are stored quantized is what is called QLoRA."""
+    if architecture.stored is None:
+        return asked
+    if asked is Method.FULL:
+        raise UsageError(
+            f"{architecture.name} holds quantized weights ({architecture.stored.title}), which are not"
+            " trained: take --method qlora, or the model that is not quantized."
+        )
+    return Method.QLORA if asked is Method.LORA else asked
+
+
+def _bound(usable: float | None, name: str | None, device: str | int | bool | None) -> Bound:
+    """What to compare with: the memory given, or a machine's; `device` is the one asked for, if any."""
     from llmenv.catalog.memory_advice import Limit
 
+    from llmenv_cli.machine_memory import limit_of
     from llmenv_cli.render.plan_report import Bound
 
     if name is None:
-        return Bound(limit=Limit(usable=usable)), Device.MPS.value
+        return Bound(limit=Limit(usable=usable), device=Device(device or Device.MPS))
     machine = _ask(name)
-    has_set = machine.HasField("recommended_working_set_bytes")
-    limit = Limit(
-        usable=machine.recommended_working_set_bytes if has_set else None,
-        memory=machine.memory_bytes if machine.HasField("memory_bytes") else None,
-    )
-    return Bound(limit=limit, machine=machine.hostname), _device(machine).value
+    on = Device(device or _device(machine))
+    return Bound(limit=limit_of(machine, on), device=on, machine=machine.hostname)
 
 
 def _device(machine: Machine) -> Device:
@@ -154,7 +164,8 @@ def _print_reference(bound: Bound, *, output_format: str, language: str) -> None
         from llmenv_cli.render.listing import write_listing
         from llmenv_cli.render.plan_listing import plans_listing
 
-        write_listing(plans_listing(bound.limit), output_format=output_format, stream=sys.stdout)
+        listing = plans_listing(bound.limit, bound.device)
+        write_listing(listing, output_format=output_format, stream=sys.stdout)
         return
     from llmenv_cli.render.plan_report import reference_report
 

@@ -11,6 +11,7 @@ from llmenv_cli.render.listing import Field, Listing, Row
 from llmenv_cli.render.plan_report import formula_words
 
 if TYPE_CHECKING:
+    from llmenv.catalog.memory import Device
     from llmenv.catalog.memory_advice import Limit
     from llmenv.catalog.memory_plan import Plan
 
@@ -22,6 +23,7 @@ PLAN_KEYS = (
     "method",
     "dtype",
     "in_4bit",
+    "stored",
     "checkpointing",
     "batch",
     "sequence",
@@ -37,9 +39,9 @@ PLAN_KEYS = (
 COMPONENT_KEYS = ("component", "bytes", "bytes_at_peak", "formula", "source")
 
 
-def plans_listing(limit: Limit) -> Listing:
+def plans_listing(limit: Limit, device: Device) -> Listing:
     """A row a plan that people ask about first."""
-    rows = [Row(values=plan_values(plan, limit)) for plan in reference_plans()]
+    rows = [Row(values=plan_values(plan, limit)) for plan in reference_plans(device)]
     return Listing(fields=[Field(key=key, title=key) for key in PLAN_KEYS], rows=rows)
 
 
@@ -77,12 +79,14 @@ def plan_document(asked: Plan, limit: Limit) -> dict[str, object]:
 def plan_values(plan: Plan, limit: Limit) -> dict[str, Value]:
     """Under PLAN_KEYS."""
     recipe, verdict = plan.recipe, judge(plan.total, limit)
+    stored = plan.architecture.stored
     return {
         "model": plan.architecture.name,
         "parameters": plan.architecture.parameters,
         "method": recipe.method.value,
         "dtype": recipe.dtype.value,
-        "in_4bit": recipe.is_quantized,
+        "in_4bit": recipe.is_quantized and stored is None,
+        "stored": None if stored is None else stored.title,
         "checkpointing": recipe.checkpointing,
         "batch": recipe.batch,
         "sequence": recipe.sequence,

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from llmenv.catalog.memory_advice import Fit, changes, judge, reference_plans
 from llmenv.catalog.texts import texts as texts_in
 
+from llmenv_cli.machine_memory import limit_words
 from llmenv_cli.render import numbers
 from llmenv_cli.render.blocks import Bullets, Column, Grid, Paragraph, Report, Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmenv.catalog.memory import Component
+    from llmenv.catalog.memory import Component, Device
     from llmenv.catalog.memory_advice import Change, Limit, Verdict
     from llmenv.catalog.memory_plan import Plan
     from llmenv.catalog.texts import Texts
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bound:
-    """What plans are compared with; `machine` is its hostname, empty where memory was given instead."""
+    """What plans are compared with, on the device that they are for.
+
+    `machine` is its hostname, empty where memory was given instead.
+    """
 
     limit: Limit
+    device: Device
     machine: str = ""
 
 
@@ -45,13 +50,13 @@ def plan_report(asked: Plan, bound: Bound, *, language: str) -> Report:
 def reference_report(bound: Bound, *, language: str) -> Report:
     """The models that people ask about first."""
     texts = texts_in(language)
-    blocks = (Paragraph(bound_sentence(bound, texts)), *reference_blocks(bound.limit, texts))
+    blocks = (Paragraph(bound_sentence(bound, texts)), *reference_blocks(bound.limit, bound.device, texts))
     return Report(texts.say("plan.title"), (Section(texts.say("plan.reference_title"), blocks),))
 
 
-def reference_blocks(limit: Limit, texts: Texts) -> tuple[Grid, Paragraph]:
+def reference_blocks(limit: Limit, device: Device, texts: Texts) -> tuple[Grid, Paragraph]:
     """A row a plan, and what the needs rest on."""
-    plans = reference_plans()
+    plans = reference_plans(device)
     recipe = plans[0].recipe
     columns = (
         Column(texts.say("plan.model")),
@@ -62,7 +67,10 @@ def reference_blocks(limit: Limit, texts: Texts) -> tuple[Grid, Paragraph]:
     )
     rows = tuple(_reference_row(plan, limit, texts) for plan in plans)
     basis = texts.say(
-        "plan.reference_basis", sequence=numbers.count(recipe.sequence), rank=numbers.count(recipe.rank)
+        "plan.reference_basis",
+        sequence=numbers.count(recipe.sequence),
+        rank=numbers.count(recipe.rank),
+        device=device.value,
     )
     return Grid(columns, rows), Paragraph(basis)
 
@@ -72,17 +80,28 @@ def bound_sentence(bound: Bound, texts: Texts) -> str:
     limit = bound.limit
     if not bound.machine and limit.usable is not None:
         return texts.say("plan.limit_given", size=numbers.size(limit.usable))
+    return texts.say(
+        "plan.limit_machine" + limit_words(limit, bound.device),
+        machine=bound.machine,
+        size=limit_size(limit),
+    )
+
+
+def limit_size(limit: Limit) -> str:
+    """Of what is compared with; "" where nothing is known."""
     if limit.usable is not None:
-        return texts.say("plan.limit_machine", machine=bound.machine, size=numbers.size(limit.usable))
-    if limit.memory is not None:
-        return texts.say("plan.limit_unknown", machine=bound.machine, size=numbers.memory(int(limit.memory)))
-    return texts.say("plan.limit_nothing", machine=bound.machine)
+        return numbers.size(limit.usable)
+    return "" if limit.memory is None else numbers.memory(int(limit.memory))
 
 
 def method_words(plan: Plan, texts: Texts) -> str:
     """Such as "QLoRA, 4-bit base, gradient checkpointing"."""
     recipe = plan.recipe
-    key = f"{recipe.method.value}_4bit" if recipe.in_4bit else recipe.method.value
+    key = recipe.method.value
+    if plan.architecture.stored is not None:
+        key += "_stored"
+    elif recipe.in_4bit:
+        key += "_4bit"
     dtype = texts.say(f"plan_dtype.{recipe.dtype.value}")
     method = texts.say(f"plan_method.{key}", dtype=dtype)
     return texts.say("plan_method.checkpointing", method=method) if recipe.checkpointing else method
@@ -129,9 +148,18 @@ def _recipe_grid(asked: Plan, texts: Texts) -> Grid:
         ("batch", numbers.count(recipe.batch)),
         ("sequence", sequence),
         ("dtype", recipe.dtype.value),
+        *((("stored", _stored_words(asked, texts)),) if architecture.stored is not None else ()),
         ("device", recipe.device.value),
     )
     return Grid((Column(""), Column("")), tuple((texts.say(f"plan.{name}"), value) for name, value in rows))
+
+
+def _stored_words(asked: Plan, texts: Texts) -> str:
+    stored = asked.architecture.stored
+    if stored is None:
+        return ""
+    key = "stored_words_embeddings" if stored.has_embeddings else "stored_words"
+    return texts.say(f"plan.{key}", title=stored.title, bits=numbers.count(stored.bits))
 
 
 def _need_blocks(asked: Plan, texts: Texts) -> Iterator[Grid | Paragraph]:
@@ -146,6 +174,8 @@ def _need_blocks(asked: Plan, texts: Texts) -> Iterator[Grid | Paragraph]:
     moment = texts.say(f"plan_moment.{asked.peak.name}")
     key = "moment_only" if len(asked.moments) == 1 else "moment"
     yield Paragraph(texts.say(f"plan.{key}", moment=moment))
+    if asked.architecture.stored is not None:
+        yield Paragraph(texts.say("plan.stored_note"))
 
 
 def _component_row(asked: Plan, component: Component, texts: Texts) -> tuple[str, ...]:

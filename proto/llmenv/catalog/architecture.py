@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmenv.catalog.stored_weights import StoredWeights
 
 
 class Family(Enum):
@@ -43,7 +47,7 @@ class Architecture:
     """A decoder. Widths, heads and positions are counts; `positions` is the longest sequence it was made for.
 
     `attention_dropout` and `residual_dropout` are probabilities in training: where they are not zero, their
-    masks take memory.
+    masks take memory.  `stored` is how the weights are held where they come quantized.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Architecture:
     has_feed_forward_bias: bool = False
     attention_dropout: float = 0.0
     residual_dropout: float = 0.0
+    stored: StoredWeights | None = None
 
     @property
     def attention_width(self) -> int:
@@ -99,6 +104,13 @@ class Architecture:
     def linear_weights(self) -> int:
         """Weights, without biases, of the linear layers of all blocks."""
         return self.layers * sum(linear.weights for linear in self.block_linears)
+
+    @property
+    def quantized_weights(self) -> int:
+        """Those in few bits when the model is quantized: the checkpoint's, else those of linear layers."""
+        if self.stored is None or not self.stored.has_embeddings:
+            return self.linear_weights
+        return self.linear_weights + self.embedding_parameters * (1 if self.is_tied else 2)
 
     @property
     def block_parameters(self) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmenv.catalog.architecture import Architecture
+    from llmenv.catalog.memory import Device
     from llmenv.catalog.memory_plan import Plan
 
 LARGEST_BATCH = 4096
@@ -73,9 +74,11 @@ def judge(needed: float, limit: Limit) -> Verdict:
     return Verdict(fit=Fit.UNKNOWN)
 
 
-def reference_plans() -> tuple[Plan, ...]:
-    """From 1B to 70B, smallest first: one sequence of 1,024 tokens, on MPS."""
-    return tuple(plan(_sized(size), recipe) for size, recipe in REFERENCE_RECIPES)
+def reference_plans(device: Device) -> tuple[Plan, ...]:
+    """From 1B to 70B, smallest first: one sequence of 1,024 tokens."""
+    return tuple(
+        plan(_sized(size), dataclasses.replace(recipe, device=device)) for size, recipe in REFERENCE_RECIPES
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

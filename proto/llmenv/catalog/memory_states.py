@@ -24,17 +24,27 @@ if TYPE_CHECKING:
 
 
 def weights(architecture: Architecture, recipe: Recipe) -> Component:
-    """The model as it is held, adapters included; quantized, the linear layers of the blocks in 4 bits."""
+    """The model as it is held, adapters included.
+
+    Quantized, it is in the bits that it is stored in, else the linear layers of the blocks in 4 bits.
+    """
     width = recipe.dtype.width
     adapters = architecture.lora_parameters(recipe.rank) if recipe.has_adapters else 0
     if recipe.is_quantized:
-        linear = architecture.linear_weights
-        other = architecture.parameters - linear
+        stored, quantized = architecture.stored, architecture.quantized_weights
+        bits = 8 * NF4_DOUBLE_QUANTIZED if stored is None else stored.bits
+        other = architecture.parameters - quantized
         return Component(
             key="weights",
-            size=NF4_DOUBLE_QUANTIZED * linear + width * other + FLOAT32 * adapters,
-            formula="weights_4bit_adapters" if adapters else "weights_4bit",
-            values={"linear": linear, "other": other, "width": width, "adapters": adapters},
+            size=bits / 8 * quantized + width * other + FLOAT32 * adapters,
+            formula="weights_quantized_adapters" if adapters else "weights_quantized",
+            values={
+                "quantized": quantized,
+                "bits": bits,
+                "other": other,
+                "width": width,
+                "adapters": adapters,
+            },
         )
     return Component(
         key="weights",

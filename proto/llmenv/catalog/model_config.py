@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
 from llmenv.catalog.architecture import Architecture, Family
+from llmenv.catalog.stored_weights import StoredWeightsError, stored_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,11 +41,20 @@ def architecture_of(config: Mapping[str, Any], *, name: str) -> Architecture:
     kind = config.get("model_type")
     keys = _Keys(config, name)
     if kind == "gpt2":
-        return _gpt2(keys, name)
+        return _as_stored(_gpt2(keys, name), config)
     if isinstance(kind, str) and kind in LLAMA_TYPES:
-        return _llama(keys, name, kind)
+        return _as_stored(_llama(keys, name, kind), config)
     said = f"its model_type is {kind!r}" if kind else "it has no model_type"
     raise ModelConfigError(f"{name} cannot be planned for: {said}, known are {', '.join(KNOWN_TYPES)}.")
+
+
+def _as_stored(architecture: Architecture, config: Mapping[str, Any]) -> Architecture:
+    try:
+        return dataclasses.replace(architecture, stored=stored_weights(config))
+    except StoredWeightsError as error:
+        raise ModelConfigError(
+            f"{architecture.name} cannot be planned for: it is stored quantized {error}."
+        ) from error
 
 
 def _gpt2(keys: _Keys, name: str) -> Architecture:

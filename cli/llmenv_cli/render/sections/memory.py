@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmenv.catalog.memory_advice import Limit
+from llmenv.catalog.memory import Device
 
+from llmenv_cli.machine_memory import limit_of, limit_words
 from llmenv_cli.render import numbers
 from llmenv_cli.render.blocks import Column, Grid, Paragraph, Section
-from llmenv_cli.render.plan_report import reference_blocks
+from llmenv_cli.render.plan_report import limit_size, reference_blocks
 from llmenv_cli.render.run_view import ENDED_BADLY
 from llmenv_cli.render.sections.wording import title
 
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmenv.catalog.texts import Texts
-    from llmenv.fleet.v1.machine_pb2 import Machine
 
     from llmenv_cli.render.blocks import Block
     from llmenv_cli.render.run_view import CheckView, RunView
 
+DEVICES = frozenset(device.value for device in Device)
 PROCESS_SOURCES = frozenset({"phys_footprint", "ru_maxrss"})
 
 
@@ -42,9 +43,11 @@ def memory_analysis(view: RunView, texts: Texts) -> Section:
 
 
 def memory_advice(view: RunView, texts: Texts) -> Section:
-    """What fits, by formula, into what the system recommends."""
-    limit = _limit(view.run.machine)
-    blocks = (Paragraph(_bound(limit, texts)), *reference_blocks(limit, texts))
+    """What fits, by formula, on the device of the run."""
+    device = Device(view.run.device) if view.run.device in DEVICES else Device.CPU
+    limit = limit_of(view.run.machine, device)
+    bound = texts.say("plan.run_limit" + limit_words(limit, device), size=limit_size(limit))
+    blocks = (Paragraph(bound), *reference_blocks(limit, device, texts))
     return Section(texts.say("plan.reference_title"), blocks)
 
 
@@ -73,21 +76,3 @@ def _meaning(view: RunView, texts: Texts) -> Iterator[Block]:
         yield Paragraph(texts.say("memory.highest_of_memory", check=check, peak=peak, share=f"{share:.1f}"))
     else:
         yield Paragraph(texts.say("memory.highest", check=check, peak=peak))
-
-
-def _limit(machine: Machine) -> Limit:
-    """As read; what was not read is not known."""
-    has_set = machine.HasField("recommended_working_set_bytes")
-    return Limit(
-        usable=machine.recommended_working_set_bytes if has_set else None,
-        memory=machine.memory_bytes if machine.HasField("memory_bytes") else None,
-    )
-
-
-def _bound(limit: Limit, texts: Texts) -> str:
-    """What the table compares with, and how it is known."""
-    if limit.usable is not None:
-        return texts.say("plan.run_limit", size=numbers.size(limit.usable))
-    if limit.memory is not None:
-        return texts.say("plan.run_limit_unknown", size=numbers.size(limit.memory))
-    return texts.say("plan.run_limit_nothing")
