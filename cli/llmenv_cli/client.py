@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Self
 
 import grpc
-from llmenv.fleet.v1 import fleet_report_pb2
+from llmenv.fleet.v1 import fleet_report_pb2, fleet_watch_pb2
 from llmenv.fleet.v1 import fleet_service_pb2 as messages
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 
@@ -70,6 +70,11 @@ class FleetClient:
         tls = grpc.ssl_channel_credentials(root_certificates=credentials.ca_pem.encode())
         self._channel = grpc.secure_channel(credentials.address, tls, options=CHANNEL_OPTIONS)
         self._stub = FleetServiceStub(self._channel)
+
+    @property
+    def address(self) -> str:
+        """Of the collector, host:port."""
+        return self._address
 
     def __enter__(self) -> Self:
         return self
@@ -177,6 +182,13 @@ class FleetClient:
         request = messages.WatchCommandRequest(id=identity)
         with self._translated():
             yield from self._stub.WatchCommand(request, metadata=self._metadata)
+
+    def watch_fleet(
+        self, request: fleet_watch_pb2.WatchFleetRequest
+    ) -> Iterator[fleet_watch_pb2.WatchFleetResponse]:
+        """The fleet as it is, then what becomes otherwise, for as long as it is asked."""
+        with self._translated():
+            yield from self._stub.WatchFleet(request, metadata=self._metadata)
 
     def acknowledge(self, request: messages.AcknowledgeFindingRequest) -> messages.AcknowledgeFindingResponse:
         """The note as it was stored, and the machines that it covers now."""

@@ -28,6 +28,7 @@ MACHINES = """
 SELECT sighting.machine_id::VARCHAR, coalesce(machine.hostname, ''), coalesce(machine.chip, ''),
        epoch_us(sighting.last_seen_at)
 FROM store.machine_sighting AS sighting LEFT JOIN store.machine AS machine USING (machine_id)
+ORDER BY machine.hostname, sighting.machine_id
 """
 # As v1.delivery has it, without counting every record that is held.
 WAITING = """

@@ -10,6 +10,7 @@ import io
 import ipaddress
 import json
 import sys
+import threading
 from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from google.protobuf import json_format
 from llmenv.fleet.v1 import fleet_report_pb2 as report_messages
 from llmenv.fleet.v1 import fleet_service_pb2 as messages
 from llmenv.fleet.v1 import fleet_service_pb2_grpc as services
+from llmenv.fleet.v1 import fleet_watch_pb2 as watch_messages
 from llmenv.fleet.v1.run_pb2 import Run
 from llmenv_cli import main as program
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
@@ -156,6 +158,9 @@ class FleetServicer(services.FleetServiceServicer):
         self.imported = messages.ImportMeasurementsResponse()
         self.known_failures: list[messages.KnownFailure] = []
         self.times_lost = 0
+        self.watches: list[list[watch_messages.WatchFleetResponse]] = []
+        self.watch_ends: tuple[grpc.StatusCode, str] | None = None
+        self.may_end = threading.Event()
         self.requests: list[Any] = []
 
     def _admit(self, request: Any, context: grpc.ServicerContext) -> None:
@@ -285,6 +290,19 @@ class FleetServicer(services.FleetServiceServicer):
             known_failures=self.known_failures[: request.limit], total=len(self.known_failures)
         )
 
+    def WatchFleet(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> Iterator[watch_messages.WatchFleetResponse]:
+        """The first of `watches`, and the others after as many losses; then it ends as `watch_ends` says."""
+        self._admit(request, context)
+        if self.watches:
+            yield from self.watches.pop(0)
+        if self.watches:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "The collector stops.")
+        if self.watch_ends:
+            context.abort(*self.watch_ends)
+        self.may_end.wait()
+
     def WatchCommand(  # noqa: N802
         self, request: Any, context: grpc.ServicerContext
     ) -> Iterator[messages.WatchCommandResponse]:
@@ -395,6 +413,7 @@ def collector() -> Iterator[Collector]:
     port = server.add_secure_port("127.0.0.1:0", credentials)
     server.start()
     yield Collector(port=port, authority=authority, servicer=servicer)
+    servicer.may_end.set()
     server.stop(grace=None).wait()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import datetime as dt
 
     from llmenv.fleet.v1.fleet_service_pb2 import IssueCommandResponse
+    from llmenv.fleet.v1.fleet_watch_pb2 import WatchFleetRequest
 
     from llmenv_cli.client import FleetClient
     from llmenv_cli.command_talk import CommandTalk
@@ -24,6 +26,16 @@ Options that select machines narrow: a machine must satisfy all of them.  One th
 another run, gets to it until the command expires.  Progress goes to stderr, a table of outcomes to stdout.
 Ctrl-C leaves off watching; the machines go on.  Exits with 0 when every machine ran the checks and all ended
 well, and with 1 when not.
+"""
+WATCH_HELP = """Show the fleet as it is and what happens in it, or what becomes of a command or a batch.
+
+Without ID: which machines are online, what they run, what fails there, how much waits to be delivered, and
+results as they arrive.  A terminal shows it on one screen, a pipe gets a line for each thing that happens,
+and --format json an object a line.  When the collector was away it goes on where it was.  Ctrl-C leaves.
+
+ID is one that `llmenv fleet run` or `llmenv fleet commands` printed.  As with `llmenv fleet run`, progress
+goes to stderr, a table of outcomes to stdout, Ctrl-C changes nothing for the machines, and the exit code says
+whether all went well.
 """
 
 
@@ -122,19 +134,44 @@ def run(
         return _watch(client, issued.batch_id, output_format=output_format, language=language)
 
 
-@click.command()
-@click.argument("identity", metavar="ID")
+@click.command(help=WATCH_HELP)
+@click.argument("identity", metavar="[ID]", default="")
+@click.option(
+    "--where", default="", metavar="SQL", help="Only machines that satisfy a condition over v1.machines."
+)
+@click.option(
+    "--machine", "machines", multiple=True, metavar="NAME", help="By hostname or id; may be repeated."
+)
+@click.option(
+    "--check", "checks", multiple=True, metavar="NAME", help="Only results of this check; may be repeated."
+)
 @options.output_format
 @options.language
-def watch(*, identity: str, output_format: str, language: str) -> ExitCode:
-    """Show what becomes of a command or a batch, from its beginning to its end.
+def watch(
+    *,
+    identity: str,
+    where: str,
+    machines: tuple[str, ...],
+    checks: tuple[str, ...],
+    output_format: str,
+    language: str,
+) -> ExitCode:
+    from llmenv_cli.errors import UsageError
 
-    ID is one that `llmenv fleet run` or `llmenv fleet commands` printed.  As with `llmenv fleet run`,
-    progress goes to stderr, a table of outcomes to stdout, Ctrl-C changes nothing for the machines, and the
-    exit code says whether all went well.
-    """
+    if identity and (where or machines or checks):
+        raise UsageError("A command is watched as a whole: --where, --machine and --check are for the fleet.")
     with _client() as client:
-        return _watch(client, identity, output_format=output_format, language=language)
+        if identity:
+            return _watch(client, identity, output_format=output_format, language=language)
+        if output_format not in {"table", "json"}:
+            raise UsageError(
+                "The fleet is watched as it goes: --format is table (a screen, or lines in a pipe) or json"
+                " (an object a line)."
+            )
+        from llmenv.fleet.v1.fleet_watch_pb2 import WatchFleetRequest
+
+        request = WatchFleetRequest(where=where, machines=machines, checks=checks)
+        return _watch_fleet(client, request, output_format=output_format, language=language)
 
 
 @click.command()
@@ -208,6 +245,20 @@ def _print_issued(issued: IssueCommandResponse, *, output_format: str, language:
         _talk(language).say("would_be", count=count)
         listing = selected_listing(issued.commands, words)
     write_listing(listing, output_format=output_format, stream=sys.stdout)
+
+
+def _watch_fleet(
+    client: FleetClient, request: WatchFleetRequest, *, output_format: str, language: str
+) -> ExitCode:
+    from llmenv.catalog.texts import texts
+
+    from llmenv_cli import fleet_watching
+
+    display = fleet_watching.display_of(output_format, texts(language), address=client.address)
+    with contextlib.suppress(KeyboardInterrupt):
+        fleet_watching.watch(client, request, display)
+    click.echo(texts(language).say("watch.left"), err=True)
+    return ExitCode.INTERRUPTED
 
 
 def _watch(client: FleetClient, identity: str, *, output_format: str, language: str) -> ExitCode:

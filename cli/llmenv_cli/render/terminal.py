@@ -37,7 +37,7 @@ WORD_WIDTH = 6
 
 def write_report(report: Report, stream: TextIO) -> None:
     """Every section under its heading."""
-    console = _console(stream)
+    console = console_of(stream)
     console.print(Text(report.title, style="bold"))
     for section in report.sections:
         _write_section(section, console)
@@ -45,7 +45,7 @@ def write_report(report: Report, stream: TextIO) -> None:
 
 def write_grid(grid: Grid, stream: TextIO) -> None:
     """One table and nothing else; one that cannot fit has longer lines, and the terminal wraps them."""
-    console = _console(stream)
+    console = console_of(stream)
     shown = _fitting(grid, console.width)
     if _least_total(grid, shown, sentence=WORD_WIDTH, name=WORD_WIDTH) > console.width:
         console.width = _least_total(grid, shown, name=SENTENCE_WIDTH)
@@ -60,7 +60,8 @@ class _Terminal(Console):
             yield segment if segment.control else Segment(harmless(segment.text), segment.style)
 
 
-def _console(stream: TextIO) -> Console:
+def console_of(stream: TextIO) -> Console:
+    """What is printed on it may hold anything."""
     return _Terminal(file=stream, highlight=False, markup=False, emoji=False)
 
 
