@@ -83,6 +83,15 @@ LOG_BYTES = Gauge(
 DISK_FREE_BYTES = Gauge(
     "llmenv_collector_disk_free_bytes", "Free on the disk of the database.", registry=REGISTRY
 )
+NOTICES = Counter(
+    "llmenv_collector_notices", "Notices made of changes of state and of reports.", registry=REGISTRY
+)
+NOTICE_ATTEMPTS = Counter(
+    "llmenv_collector_notice_attempts",
+    "Attempts to send a notice to a webhook, by what became of it: delivered, waiting or given_up.",
+    ["state"],
+    registry=REGISTRY,
+)
 
 
 def read_when_asked(readings: dict[Gauge, Callable[[], float]]) -> None:

@@ -56,6 +56,7 @@ from llmenv_collector.labels import LabelCopy
 from llmenv_collector.lifetimes import WARN_OF_CA, Lifetimes
 from llmenv_collector.machine_selection import Selector
 from llmenv_collector.room import Room
+from llmenv_collector.notices.work import NoticeWork
 from llmenv_collector.server_certificate import ServerCertificate
 from llmenv_collector.session import House
 from llmenv_collector.settings import Address, Settings, parse_address
@@ -65,9 +66,10 @@ from llmenv_collector.statements import Limits, Statements
 from llmenv_collector.streams import Streams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from llmenv_collector.store import Store
+    from llmenv_collector.notices.webhook import Webhook
 
 logger = logging.getLogger(__name__)
 
@@ -111,8 +113,9 @@ class Collector:
     sightings: Sightings
     analysis: Analysis
 
+    notices: NoticeWork
 
-def serve(folder: DataFolder, settings: Settings) -> None:
+def serve(folder: DataFolder, settings: Settings, *, webhooks: Sequence[Webhook] = ()) -> None:
     """Returns after an orderly end.  Raises StoreError when the store failed."""
     folder.require_initialised()
     with folder.lock():
@@ -122,15 +125,17 @@ def serve(folder: DataFolder, settings: Settings) -> None:
             if store.reingested:
                 logger.info("%d records that were kept raw are ingested now", store.reingested)
             collector = Collector(
+            identity = Identity(folder.identity)
                 folder=folder,
                 settings=settings,
-                identity=Identity(folder.identity),
+                identity=identity,
                 store=store,
                 streams=Streams(),
                 snapshots=Snapshots(store, folder.snapshots),
                 sightings=Sightings(store),
                 analysis=analysis,
             )
+                notices=NoticeWork(store, identity, webhooks, settings),
             asyncio.run(run(collector))
         finally:
             analysis.close()
@@ -164,6 +169,7 @@ async def run(collector: Collector) -> None:
             print(ready(serving_pages), file=sys.stderr, flush=True)  # noqa: T201 (whoever starts it waits)
             endings: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait()), ended]
             await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
+        *collector.notices.begin(),
         for task in tasks:
             task.cancel()
         await health.enter_graceful_shutdown()

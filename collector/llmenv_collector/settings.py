@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 from llmenv import logs
 
 from llmenv_collector.errors import UsageError
+from llmenv_collector.toml_table import tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from llmenv_collector.toml_table import Table
 
 DURATION_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 # Of any number: 31 years in seconds, and a thousand times what a collector can have of anything else.
@@ -27,6 +30,8 @@ MOST = 1_000_000_000
 KIND_WORDS = {int: "a whole number", float: "a number", str: "text"}
 DEFAULT_PORTS = {"listen": 7443, "agents_listen": 7444}
 OPTIONAL_PORTS = ("http_listen", "metrics_listen")
+ARRAYS = ("webhook",)
+"""Tables of collector.toml that are no settings; who serves reads them."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,10 @@ class Settings:
     """The collector's own certificate is good for this long."""
     late_renewal_seconds: int = 180 * 86_400
     """A machine's certificate can be renewed for this long after its end."""
+    notices_seconds: float = 30.0
+    """Between looks for changes of state that notices tell of."""
+    notices_gather_seconds: float = 60.0
+    """The first change of a cause waits so long for others that are told with it."""
 
 
 @dataclass(frozen=True)
@@ -109,20 +118,33 @@ def people_address(settings: Settings) -> str:
 
 
 def read_file(file: Path) -> dict[str, Any]:
+    content, text = read_toml(file)
+    return {
+        key: convert(key, value, where=f"{file}, line {line_of(key, text)}")
+        for key, value in content.items()
+        if key not in ARRAYS
+    }
+
+
+def read_tables(file: Path, kind: str) -> list[Table]:
+    """Those of one of ARRAYS, in their order."""
+    content, text = read_toml(file)
+    return tables_of(file, kind, content.get(kind, []), text)
+
+
+def read_toml(file: Path) -> tuple[dict[str, Any], str]:
+    """What it says, and the text; nothing where there is no file."""
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return {}
+        return {}, ""
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{file} cannot be read: {why}.") from error
     try:
-        content = tomllib.loads(text)
+        return tomllib.loads(text), text
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file}: {error}.") from error
-    return {
-        key: convert(key, value, where=f"{file}, line {line_of(key, text)}") for key, value in content.items()
-    }
 
 
 def line_of(key: str, text: str) -> int:

@@ -42,6 +42,17 @@ SELECT $machine::UUID AS machine_id, 'train' AS environment_name, 'mps' AS devic
        0.89 AS ratio_low, 0.91 AS ratio_high, 0.001 AS p_value, uuid() AS from_result_id,
        uuid() AS to_result_id
 """
+# A check that fails, is in a notice that could not be sent, and is muted since; and a report that was made.
+TOLD = """
+INSERT INTO store.state_change VALUES (
+  uuid(), 'check_failing', $machine::UUID, 'train', 'mps', 'packages', '', now(), 7, 'fail', 'pass',
+  '{name} is missing.', '', ''::BLOB, '{}', now(), 'told', NULL, $notice::UUID, 1);
+INSERT INTO store.notice VALUES ($notice::UUID, 'check_failing', 'packages', now(), 1, '', NULL);
+INSERT INTO store.notice_delivery VALUES ($notice::UUID, 'lab', 'waiting', 1, now(), now(), 'status 500');
+INSERT INTO store.notice_mute VALUES (
+  uuid(), [], 'packages', '', 'It is known.', now(), 'laptop', now() + INTERVAL 1 DAY, NULL, NULL);
+INSERT INTO store.scheduled_report VALUES ('weekly', now(), now(), true, '/srv/reports/weekly.html');
+"""
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +120,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.request(lambda connection: import_store.add(connection, example_import())).result()
     store.request(lambda connection: schedule_copy.replace(connection, [example_schedule()])).result()
     store.request(lambda connection: connection.execute(SLOWER, {"machine": machine_id})).result()
+    store.request(lambda connection: tell(connection, machine_id)).result()
     delivered = store.deliver(arrivals).result()
     assert [one.sequence for one in delivered.rejections] == [len(arrivals)]
     store.close()
@@ -135,6 +147,13 @@ def example_change() -> record_pb2.ScheduleChange:
         state=record_pb2.ScheduleChange.STATE_SET_ASIDE,
         reason="agent.toml has [schedule.quick]",
     )
+
+
+def tell(connection: Any, machine_id: str) -> None:
+    notice_id = new_id()
+    for statement in TOLD.split(";\n"):
+        known = {"machine": machine_id, "notice": notice_id}
+        connection.execute(statement, {key: known[key] for key in known if f"${key}" in statement})
 
 
 def example_import() -> import_store.ImportedFile:

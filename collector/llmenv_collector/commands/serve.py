@@ -54,12 +54,14 @@ def command(folder: DataFolder, **flags: str | None) -> None:
 
     from llmenv_collector import settings
     from llmenv_collector.errors import UsageError
+    from llmenv_collector.notices.webhook import webhooks_of
     from llmenv_collector.server import serve
 
     chosen = settings.load(folder.configuration, flags=flags)
+    webhooks = webhooks_of(settings.read_tables(folder.configuration, "webhook"))
     configure_logging(chosen.log_format)
     try:
         failpoints.arm()
     except ValueError as error:
         raise UsageError(str(error)) from error
-    serve(folder, chosen)
+    serve(folder, chosen, webhooks=webhooks)
