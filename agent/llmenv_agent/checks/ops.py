@@ -156,6 +156,13 @@ def _limit(row: Row) -> float:
 
 def _judge(case: Case, part: Part, limit: float, *, run: int) -> float:
     """The part's error over its limit, where that is at most 1; else the case ends as `fail`."""
+    if part.observed is None:
+        case.fail(
+            "{name} is missing in run {run}: the operation returned no tensor, expected is one of {expected}.",
+            name=part.name,
+            run=run,
+            expected=tuple(part.expected.shape),
+        )
     if part.observed.shape != part.expected.shape:
         case.fail(
             "{name} has another shape in run {run}: {observed}, expected {expected}.",

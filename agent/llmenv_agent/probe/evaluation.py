@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """An output or a gradient: the device's tensor, and what it should be (float64, on the CPU)."""
+    """An output or a gradient: the device's tensor, and what it should be (float64, on the CPU).
+
+    `observed` is None where the operation returned no tensor.
+    """
 
     name: str
     observed: Any

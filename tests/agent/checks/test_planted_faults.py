@@ -117,6 +117,16 @@ def test_output_that_was_never_written_fails(ops_on: Callable[..., Observed]) ->
     assert set(observed.cases.values()) == {"fail"}
 
 
+def test_operation_that_returns_nothing_fails(ops_on: Callable[..., Observed]) -> None:
+    """It is wrong, and not a row that could not be run."""
+    observed = ops_on(
+        "nothing_returned", ("mm",), {"operations": ["mm"], "layouts": ["contiguous", "zero_size"]}
+    )
+    assert observed.status == "fail"
+    assert set(observed.cases.values()) == {"fail"}
+    assert all(reason.startswith("output_1 is missing in run 1: ") for reason in reasons(observed).values())
+
+
 def test_loss_of_eight_bits_fails(ops_on: Callable[..., Observed]) -> None:
     """Of float32's 24 bits 16 are left, as where a kernel rounds to a smaller data type inside."""
     rows = {"operations": ["mm", "gelu"], "dtypes": ["float32"], "layouts": ["contiguous"]}

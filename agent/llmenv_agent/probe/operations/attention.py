@@ -99,6 +99,8 @@ def _left_padded(query: Any, key: Any, value: Any) -> Any:
     padding = 3 * torch.arange(batch, device=query.device)[:, None, None, None]
     visible = (position <= position[:, None]) & (position >= padding)
     attended = scaled_dot_product_attention(query, key, value, attn_mask=visible)
+    if attended is None:  # of an empty batch in 16 bits, by torch 2.11 on CUDA; the row's verdict says so
+        return None
     return attended.masked_fill(position[:, None] < padding, 0)
 
 
