@@ -158,7 +158,7 @@ def _judge(case: Case, part: Part, limit: float, *, run: int) -> float:
     """The part's error over its limit, where that is at most 1; else the case ends as `fail`."""
     if part.observed is None:
         case.fail(
-            "{name} is missing in run {run}: the operation returned no tensor, expected is one of {expected}.",
+            "{name} is missing in run {run}: the operation returned no tensor, expected shape {expected}.",
             name=part.name,
             run=run,
             expected=tuple(part.expected.shape),
