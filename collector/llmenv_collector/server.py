@@ -55,8 +55,8 @@ from llmenv_collector.identity import Identity
 from llmenv_collector.labels import LabelCopy
 from llmenv_collector.lifetimes import WARN_OF_CA, Lifetimes
 from llmenv_collector.machine_selection import Selector
-from llmenv_collector.room import Room
 from llmenv_collector.notices.work import NoticeWork
+from llmenv_collector.room import Room
 from llmenv_collector.server_certificate import ServerCertificate
 from llmenv_collector.session import House
 from llmenv_collector.settings import Address, Settings, parse_address
@@ -68,8 +68,8 @@ from llmenv_collector.streams import Streams
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from llmenv_collector.store import Store
     from llmenv_collector.notices.webhook import Webhook
+    from llmenv_collector.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +112,8 @@ class Collector:
     snapshots: Snapshots
     sightings: Sightings
     analysis: Analysis
-
     notices: NoticeWork
+
 
 def serve(folder: DataFolder, settings: Settings, *, webhooks: Sequence[Webhook] = ()) -> None:
     """Returns after an orderly end.  Raises StoreError when the store failed."""
@@ -124,8 +124,8 @@ def serve(folder: DataFolder, settings: Settings, *, webhooks: Sequence[Webhook]
         try:
             if store.reingested:
                 logger.info("%d records that were kept raw are ingested now", store.reingested)
-            collector = Collector(
             identity = Identity(folder.identity)
+            collector = Collector(
                 folder=folder,
                 settings=settings,
                 identity=identity,
@@ -134,8 +134,8 @@ def serve(folder: DataFolder, settings: Settings, *, webhooks: Sequence[Webhook]
                 snapshots=Snapshots(store, folder.snapshots),
                 sightings=Sightings(store),
                 analysis=analysis,
-            )
                 notices=NoticeWork(store, identity, webhooks, settings),
+            )
             asyncio.run(run(collector))
         finally:
             analysis.close()
@@ -163,13 +163,13 @@ async def run(collector: Collector) -> None:
         asyncio.create_task(
             ChangeUpkeep(collector.store, collector.analysis).keep_up(collector.settings.changes_seconds)
         ),
+        *collector.notices.begin(),
     ]
     async with live_pages(collector, certificate, fleet, serving) as serving_pages:
         with collector.folder.announce(serving_pages):
             print(ready(serving_pages), file=sys.stderr, flush=True)  # noqa: T201 (whoever starts it waits)
             endings: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait()), ended]
             await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
-        *collector.notices.begin(),
         for task in tasks:
             task.cancel()
         await health.enter_graceful_shutdown()
