@@ -116,7 +116,7 @@ def timed(store: Store, analysis: Analysis) -> dict[str, float]:
 def made(
     store: Store, analysis: Analysis, request: messages.GetFleetReportRequest
 ) -> messages.GetFleetReportResponse:
-    period = period_of(request, machines=None, revoked=())
+    period = period_of(request, machines=None)
     analysis.start()
     with store.reader() as connection:
         return report.fleet_report(connection, period, question_of(request), analysis)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmenv_agent.agenda import Agenda
+from llmenv_agent.approval import Approval
 from llmenv_agent.command_inbox import CommandInbox
 from llmenv_agent.doubled import Doubled
 from llmenv_agent.errors import AgentError, AlreadyRunningError, DeliveryError, UsageError, WatchdogError
@@ -147,6 +148,7 @@ class Daemon:
             read_machine=self._read_machine,
             on_command=self._commands.take,
             on_doubled=Doubled(self._setup.configuration.state_dir).note,
+            on_waiting=Approval(self._setup.configuration.state_dir).note,
             is_running=lambda: bool(self._work.current_run),
             described=self._work.described,
         )

@@ -50,6 +50,7 @@ class Reporter:
         read_machine: Callable[[], machine_pb2.Machine],
         on_command: Callable[[agent_service_pb2.Command], Awaitable[None]],
         on_doubled: Callable[[bool], None] = lambda _: None,
+        on_waiting: Callable[[str], None] = lambda _: None,
         is_running: Callable[[], bool] = lambda: False,
         described: Described | None = None,
     ) -> None:
@@ -58,6 +59,7 @@ class Reporter:
         self._read_machine = read_machine
         self._on_command = on_command
         self._on_doubled = on_doubled
+        self._on_waiting = on_waiting
         self._start_id = new_id()
         self._is_running = is_running
         self._described = described or Described(spool)
@@ -138,6 +140,7 @@ class Reporter:
             on_command=self._on_command,
             on_progress=self._note_progress,
             on_doubled=self._on_doubled,
+            on_waiting=self._on_waiting,
             start_id=self._start_id,
             is_running=self._is_running,
             described=self._described,

@@ -60,6 +60,7 @@ class Session:
         on_command: Callable[[wire.Command], Awaitable[None]],
         on_progress: Callable[[], None],
         on_doubled: Callable[[bool], None],
+        on_waiting: Callable[[str], None],
         start_id: str,
         is_running: Callable[[], bool],
         described: Described,
@@ -72,6 +73,7 @@ class Session:
         self._on_command = on_command
         self._on_progress = on_progress
         self._on_doubled = on_doubled
+        self._on_waiting = on_waiting
         self._start_id = start_id
         self._is_running = is_running
         self._described = described
@@ -142,10 +144,6 @@ class Session:
                     await self._be_acknowledged(response.acknowledged.watermark)
                 case "rejected":
                     await self._be_rejected(response.rejected)
-                case "command":
-                    await self._on_command(response.command)
-                case "heartbeat":
-                    self._on_doubled(response.heartbeat.is_doubled)
                 case "environments_wanted":
                     wanted = response.environments_wanted.environment_hashes
                     await asyncio.to_thread(self._described.repeat, tuple(wanted))
@@ -153,8 +151,20 @@ class Session:
                     self._end = End.DRAINED
                     self.reconnect_after_seconds = response.drain.reconnect_after_seconds
                     return
+                case _:
+                    await self._pass_on(response)
             if self._end is End.FORKED:
                 return
+
+    async def _pass_on(self, response: wire.ConnectResponse) -> None:
+        """What others deal with."""
+        match response.WhichOneof("message"):
+            case "command":
+                await self._on_command(response.command)
+            case "heartbeat":
+                self._on_doubled(response.heartbeat.is_doubled)
+            case "waiting":
+                self._on_waiting(response.waiting.reason)
 
     async def _be_welcome(self, welcome: wire.Welcome, hello: wire.Hello) -> None:
         clock_offset = _clock_offset(hello, welcome)  # before anything that takes time
@@ -175,6 +185,7 @@ class Session:
         self._sent = self._acknowledged = welcome.watermark
         self._heartbeat_seconds = welcome.heartbeat_seconds or DEFAULT_HEARTBEAT_SECONDS
         self._on_doubled(welcome.is_doubled)
+        self._on_waiting("")
         self.welcomed_at = time.monotonic()
         self._tally.is_connected = True
         log.info("connected; the collector has %d of %d records", welcome.watermark, hello.last_sequence)

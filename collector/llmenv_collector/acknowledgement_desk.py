@@ -110,14 +110,13 @@ class AcknowledgementDesk:
 
     async def _findings(self, check_name: str, machine_ids: Sequence[str]) -> list[FindingRow]:
         """Of this check, as the report without options has them."""
-        revoked = {one.machine_id for one in self._identity.machines() if one.revoked_at is not None}
         now = clock.now()
         looked_at = period.Period(
             as_of=now,
             since=now - period.DEFAULT_DAYS * period.DAY_MICROSECONDS,
             machines=frozenset(machine_ids) or None,
             checks=frozenset({check_name}),
-            revoked=frozenset(revoked),
+            revoked=self._identity.standing().barred,
         )
 
         def read(connection: Any) -> list[FindingRow]:

@@ -10,9 +10,10 @@ from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceServicer
 
 from llmenv_collector import metrics
 from llmenv_collector.errors import CollectorError, GoneError
-from llmenv_collector.gate import MACHINE
+from llmenv_collector.gate import MACHINE, STATE
 from llmenv_collector.refusal import status_of
 from llmenv_collector.session import House, Session
+from llmenv_collector.standing import State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,7 +34,12 @@ class AgentServicer(AgentServiceServicer):
             except grpc.aio.InternalError as error:
                 raise GoneError("The agent went away while it was written to.") from error
 
-        session = Session(house=self._house, machine_id=MACHINE.get(), send=send)
+        session = Session(
+            house=self._house,
+            machine_id=MACHINE.get(),
+            send=send,
+            is_pending=STATE.get() is State.PENDING,
+        )
         code = grpc.StatusCode.CANCELLED
         try:
             await session.serve(aiter(request_iterator))

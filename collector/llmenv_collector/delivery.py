@@ -18,8 +18,6 @@ from llmenv_collector import clock
 from llmenv_collector.queries import require_known
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     import duckdb
 
 MAX_DAYS = 10_000
@@ -59,11 +57,8 @@ ORDER BY records DESC, reason
 TOTALS = ("minted", "stored", "rejected", "waiting", "dropped")
 
 
-def get_delivery(
-    connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], machine: str
-) -> fleet.GetDeliveryResponse:
+def get_delivery(connection: duckdb.DuckDBPyConnection, *, machine: str) -> fleet.GetDeliveryResponse:
     """Raises NotFoundError for a machine that is not known.  Revoked ones stay part of the account."""
-    del revoked
     spools = named_rows(connection, SPOOLS, machine=machine)
     if machine and not spools:
         require_known(connection, machine)

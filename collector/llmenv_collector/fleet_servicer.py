@@ -83,7 +83,8 @@ class FleetServicer(
         self, request: fleet.ListMachinesRequest, context: Context
     ) -> fleet.ListMachinesResponse:
         presence = queries.Presence(connected=self._streams.connected(), last_seen=self._streams.last_seen())
-        machines = await self._read(queries.list_machines, presence=presence)
+        standing = await asyncio.to_thread(self._identity.standing)
+        machines = await self._read(queries.list_machines, standing=standing, presence=presence)
         labels_of = await asyncio.to_thread(labels.of_machines, self._identity)
         for one in machines:
             one.labels.update(labels_of.get(one.machine.machine_id, {}))
@@ -118,12 +119,11 @@ class FleetServicer(
             )
 
     async def _read(self, query: Callable[..., Any], **arguments: object) -> Any:
-        """Runs a query in a thread, on a cursor of its own, without the machines that were revoked."""
+        """Runs a query in a thread, on a cursor of its own."""
 
         def read() -> Any:
-            revoked = {one.machine_id for one in self._identity.machines() if one.revoked_at is not None}
             with self._store.reader() as connection:
-                return query(connection, revoked=revoked, **arguments)
+                return query(connection, **arguments)
 
         return await asyncio.to_thread(read)
 

@@ -12,6 +12,7 @@ import logging
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -20,6 +21,7 @@ from llmenv import logs
 from llmenv.first_contact import TIME_HEADER
 
 from llmenv_collector import clock, policy, refusal, tokens
+from llmenv_collector.acting import ACTOR, Actor
 from llmenv_collector.authority import MACHINE_URI
 from llmenv_collector.errors import (
     CollectorError,
@@ -29,6 +31,7 @@ from llmenv_collector.errors import (
     UsageError,
 )
 from llmenv_collector.policy import Caller
+from llmenv_collector.standing import State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,6 +45,8 @@ PERSON: ContextVar[Token] = ContextVar("PERSON")
 """The role token of the call that is being served."""
 MACHINE: ContextVar[str] = ContextVar("MACHINE")
 """The machine id of the call that is being served."""
+STATE: ContextVar[State] = ContextVar("STATE", default=State.ENROLLED)
+"""Of that machine, when the call began."""
 
 
 class Gate(grpc.aio.ServerInterceptor):
@@ -63,23 +68,22 @@ class Gate(grpc.aio.ServerInterceptor):
     async def admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Sets who calls, or raises UnauthenticatedError or ForbiddenError."""
         callers = policy.allowed(method)
+        ACTOR.set(Actor("nobody known", origin_of(context)))
         if Caller.ANYONE in callers:
             return
         if Caller.MACHINE in callers:
-            machine_id = await self._machine(context)
+            machine_id = certified_machine(context)
+            ACTOR.set(Actor(f"machine {machine_id}", origin_of(context)))
+            STATE.set(await asyncio.to_thread(self._identity.admit, machine_id))
             MACHINE.set(machine_id)
             logs.bind(machine_id=machine_id)
             return
         token = await asyncio.to_thread(tokens.role_token, self._identity, bearer_of(context))
+        ACTOR.set(Actor(token.written(), origin_of(context)))
         if token.role not in callers:
             wanted = " or ".join(sorted(callers)) or "nobody"
             raise ForbiddenError(f"This is for {wanted}; the token is of a {token.role}.")
         PERSON.set(token)
-
-    async def _machine(self, context: grpc.aio.ServicerContext[Any, Any]) -> str:
-        machine_id = certified_machine(context)
-        await asyncio.to_thread(self._identity.admit, machine_id)
-        return machine_id
 
 
 def certified_machine(context: grpc.aio.ServicerContext[Any, Any]) -> str:
@@ -89,6 +93,12 @@ def certified_machine(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     if not machines:
         raise UnauthenticatedError("A machine's certificate is needed: use the agents' port after enrolment.")
     return machines[0]
+
+
+def origin_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The address that a call came from, without its port: "192.0.2.7" or "2001:db8::7"."""
+    _, _, address = unquote(context.peer()).partition(":")
+    return address.rpartition(":")[0].strip("[]")
 
 
 def bearer_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:

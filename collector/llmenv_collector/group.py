@@ -16,13 +16,13 @@ import duckdb
 import pyarrow as pa
 from llmenv import failpoints
 
-from llmenv_collector import clock, copies, ingest, metrics
+from llmenv_collector import clock, copies, ingest, metrics, naming
 from llmenv_collector.columns import Tables, by_table
 from llmenv_collector.watermark import Watermark, read_watermarks
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmenv_collector.ingest import Arrival, Reading
 
@@ -102,6 +102,7 @@ class GroupWriter:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._tables = Tables(connection)
+        self._names: Mapping[str, str] = naming.read(connection)
 
     def commit(self, arrivals: Sequence[Arrival], sightings: Sequence[Sighting] = ()) -> Outcome:
         """Durable when it returns.  Raises duckdb.Error when the store, not a record, fails."""
@@ -116,6 +117,11 @@ class GroupWriter:
         outcome = self.commit(arrivals[:middle], sightings)
         outcome.update(self.commit(arrivals[middle:]))
         return outcome
+
+    def name(self, names: Mapping[str, str]) -> None:
+        """What people call machines from now on, by id."""
+        naming.write(self._connection, names)
+        self._names = dict(names)
 
     def replace(self, readings: Sequence[Reading]) -> None:
         """Rows of records that are understood better now take the place of their former ones."""
@@ -181,6 +187,8 @@ class GroupWriter:
 
     def _insert_rows(self, readings: Sequence[Reading]) -> None:
         for table, rows in by_table(row for reading in readings for row in reading.rows).items():
+            if table in naming.NAMED_TABLES:
+                rows = list(naming.named(table, rows, self._names))  # noqa: PLW2901 (the same, named)
             if table == "machine":
                 self._tables.merge(table, rows, key="machine_id")
             elif table in CONTENT_ADDRESSED:
@@ -189,7 +197,8 @@ class GroupWriter:
                 self._tables.insert(table, rows)
 
     def _write_sightings(self, sightings: Sequence[Sighting]) -> None:
-        self._tables.merge("machine", (one.facts for one in sightings if one.facts), key="machine_id")
+        facts = (one.facts for one in sightings if one.facts)
+        self._tables.merge("machine", naming.named("machine", facts, self._names), key="machine_id")
         self._tables.merge("spool_ledger", (one.ledger for one in sightings if one.ledger), key="spool_id")
         self._tables.merge(
             "machine_sighting",

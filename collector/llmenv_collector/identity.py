@@ -2,8 +2,7 @@
 
 It is a file of its own so that a restored backup of the measurements never
 brings a used token or a revoked machine back, and so that `token create` works
-while a collector serves.  Every change leaves a row in `audit`.  What was used or
-revoked stays so, and no row goes: the file itself refuses it.
+while a collector serves.  Every change leaves a row in `audit`.
 """
 
 from __future__ import annotations
@@ -14,66 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmenv_collector import clock
+from llmenv_collector.acting import actor
 from llmenv_collector.data_folder import PUT_BACK
 from llmenv_collector.errors import DataFolderError, ForbiddenError, NotFoundError, UsageError
+from llmenv_collector.identity_schema import SCHEMA_VERSION, bring_forward
+from llmenv_collector.standing import BARRED, Standing, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from llmenv_collector.authority import MachineCertificate
-
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE token (
-  token_id TEXT PRIMARY KEY,
-  role TEXT NOT NULL,              -- enrolment, viewer, analyst or admin
-  label TEXT NOT NULL,
-  secret_hash BLOB NOT NULL UNIQUE,-- SHA-256; the secret itself is kept nowhere
-  created_at INTEGER NOT NULL,     -- all times: microseconds since 1970
-  expires_at INTEGER NOT NULL,
-  used_at INTEGER,                 -- enrolment only
-  revoked_at INTEGER,
-  machine_id TEXT REFERENCES machine -- that enrols again with it; NULL for a new one
-) STRICT;
-CREATE TABLE machine (
-  machine_id TEXT PRIMARY KEY,
-  hostname TEXT NOT NULL,          -- at enrolment; empty when it was admitted by its certificate
-  enrolled_at INTEGER NOT NULL,
-  revoked_at INTEGER
-) STRICT;
-CREATE TABLE certificate (
-  serial TEXT PRIMARY KEY,         -- hexadecimal
-  machine_id TEXT NOT NULL REFERENCES machine,
-  issued_at INTEGER NOT NULL,
-  not_after INTEGER NOT NULL
-) STRICT;
-CREATE TABLE machine_label (       -- what people say of a machine
-  machine_id TEXT NOT NULL REFERENCES machine,
-  key TEXT NOT NULL,
-  value TEXT NOT NULL,
-  PRIMARY KEY (machine_id, key)
-) STRICT;
-CREATE TABLE audit (
-  happened_at INTEGER NOT NULL,
-  action TEXT NOT NULL,            -- such as token.create, machine.enrol
-  subject TEXT NOT NULL,           -- id of the token, machine, command or batch
-  detail TEXT NOT NULL
-) STRICT;
-CREATE TRIGGER tokens_stay BEFORE DELETE ON token BEGIN SELECT RAISE(ABORT, 'tokens stay'); END;
-CREATE TRIGGER machines_stay BEFORE DELETE ON machine BEGIN SELECT RAISE(ABORT, 'machines stay'); END;
-CREATE TRIGGER audit_stays BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit stays'); END;
-CREATE TRIGGER audit_stands BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit stands'); END;
-CREATE TRIGGER used_stays_used BEFORE UPDATE ON token
-WHEN old.used_at IS NOT NULL AND new.used_at IS NOT old.used_at
-BEGIN SELECT RAISE(ABORT, 'a used token stays used'); END;
-CREATE TRIGGER revoked_token_stays_revoked BEFORE UPDATE ON token
-WHEN old.revoked_at IS NOT NULL AND new.revoked_at IS NOT old.revoked_at
-BEGIN SELECT RAISE(ABORT, 'a revoked token stays revoked'); END;
-CREATE TRIGGER revoked_machine_stays_revoked BEFORE UPDATE ON machine
-WHEN old.revoked_at IS NOT NULL AND new.revoked_at IS NOT old.revoked_at
-BEGIN SELECT RAISE(ABORT, 'a revoked machine stays revoked'); END;
-"""
 
 
 @dataclass(frozen=True)
@@ -82,8 +32,30 @@ class EnrolledMachine:
 
     machine_id: str
     hostname: str
+    """What people call it, else what it said at enrolment."""
     enrolled_at: int
+    approved_at: int | None
+    """None while it waits for approval."""
+    retired_at: int | None
     revoked_at: int | None
+    forgotten_at: int | None
+
+    @property
+    def state(self) -> State:
+        if self.forgotten_at is not None:
+            return State.FORGOTTEN
+        if self.revoked_at is not None:
+            return State.REVOKED
+        if self.retired_at is not None:
+            return State.RETIRED
+        return State.ENROLLED if self.approved_at is not None else State.PENDING
+
+
+MACHINES = """
+SELECT machine_id, coalesce(nullif(name, ''), hostname), enrolled_at, approved_at, retired_at, revoked_at,
+       forgotten_at
+FROM machine
+"""
 
 
 class Identity:
@@ -94,10 +66,10 @@ class Identity:
 
     @classmethod
     def create(cls, path: Path) -> Identity:
-        with closing(sqlite3.connect(path)) as connection:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             path.chmod(0o600)
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript(f"BEGIN;{SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+            bring_forward(connection)
         return cls(path)
 
     @contextmanager
@@ -134,35 +106,57 @@ class Identity:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == 0:  # an empty file is a database to SQLite
             raise DataFolderError(f"{self._path} is no collector's, or was emptied: {PUT_BACK}.")
-        if version != SCHEMA_VERSION:
+        if version < SCHEMA_VERSION:
+            bring_forward(connection)
+        if version > SCHEMA_VERSION:
             raise DataFolderError(
                 f"{self._path} has version {version} and this collector reads {SCHEMA_VERSION}: upgrade it."
             )
 
+    @contextmanager
+    def followed(self) -> Iterator[Callable[[], int]]:
+        """What gives another number whenever another program or call has changed anything in the file."""
+        connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, check_same_thread=False)
+        with closing(connection):
+            yield lambda: int(connection.execute("PRAGMA data_version").fetchone()[0])
+
     def machines(self) -> list[EnrolledMachine]:
-        """Sorted by the time of enrolment."""
+        """Sorted by the time of enrolment; without those that were forgotten."""
+        return [one for one in self.every_machine() if one.state is not State.FORGOTTEN]
+
+    def every_machine(self) -> list[EnrolledMachine]:
         with self.reading() as connection:
-            rows = connection.execute(
-                "SELECT machine_id, hostname, enrolled_at, revoked_at FROM machine ORDER BY enrolled_at"
-            )
+            rows = connection.execute(f"{MACHINES} ORDER BY enrolled_at")
             return [EnrolledMachine(*row) for row in rows]
 
-    def admit(self, machine_id: str) -> None:
-        """A machine that shows a certificate of ours.  Raises ForbiddenError for a revoked one.
+    def standing(self) -> Standing:
+        """As it is now."""
+        by_state: dict[State, set[str]] = {state: set() for state in State}
+        for one in self.every_machine():
+            by_state[one.state].add(one.machine_id)
+        return Standing(
+            barred=frozenset(by_state[State.REVOKED] | by_state[State.FORGOTTEN]),
+            pending=frozenset(by_state[State.PENDING]),
+            retired=frozenset(by_state[State.RETIRED]),
+        )
+
+    def admit(self, machine_id: str) -> State:
+        """A machine that shows a certificate of ours: pending or enrolled.  Raises ForbiddenError for others.
 
         One that this file does not know, since it is an older copy, is entered again: only our CA
         could have certified it.
         """
         with self.reading() as connection:
-            if is_standing(connection, machine_id):
-                return
-        with self.changes() as connection:
-            enter(connection, machine_id)
+            state = standing_of(connection, machine_id)
+        if state is None:
+            with self.changes() as connection:
+                enter(connection, machine_id)
+        return state or State.ENROLLED
 
     def renewed(self, machine_id: str, certificate: MachineCertificate, *, replaces: str) -> None:
         """Notes the next certificate of a machine.  Raises ForbiddenError for a revoked one."""
         with self.changes() as connection:
-            if not is_standing(connection, machine_id):
+            if standing_of(connection, machine_id) is None:
                 enter(connection, machine_id)
             add_certificate(connection, machine_id, certificate)
             audit(
@@ -196,18 +190,23 @@ class Identity:
         return matches[0]
 
 
-def is_standing(connection: sqlite3.Connection, machine_id: str) -> bool:
-    """False for a machine that is not known.  Raises ForbiddenError for a revoked one."""
-    row = connection.execute("SELECT revoked_at FROM machine WHERE machine_id = ?", (machine_id,)).fetchone()
-    if row is not None and row[0] is not None:
-        raise ForbiddenError(f"Machine {machine_id} was revoked.")
-    return row is not None
+def standing_of(connection: sqlite3.Connection, machine_id: str) -> State | None:
+    """None for a machine that is not known.  Raises ForbiddenError for one that may not deliver."""
+    row = connection.execute(f"{MACHINES} WHERE machine_id = ?", (machine_id,)).fetchone()
+    if row is None:
+        return None
+    state = EnrolledMachine(*row).state
+    if state in BARRED:
+        raise ForbiddenError(BARRED[state].format(machine_id=machine_id))
+    return state
 
 
 def enter(connection: sqlite3.Connection, machine_id: str) -> None:
     """By its certificate alone; another call may have been faster."""
+    now = clock.now()
     new = connection.execute(
-        "INSERT OR IGNORE INTO machine VALUES (?, '', ?, NULL)", (machine_id, clock.now())
+        "INSERT OR IGNORE INTO machine (machine_id, hostname, enrolled_at, approved_at) VALUES (?, '', ?, ?)",
+        (machine_id, now, now),
     ).rowcount
     if new:
         audit(connection, "machine.readmit", machine_id, "by a certificate of this CA")
@@ -220,6 +219,13 @@ def add_certificate(connection: sqlite3.Connection, machine_id: str, certificate
     )
 
 
-def audit(connection: sqlite3.Connection, action: str, subject: str, detail: str) -> None:
+def audit(
+    connection: sqlite3.Connection, action: str, subject: str, detail: str, *, is_refused: bool = False
+) -> None:
     """One row, in the transaction of the change that it tells of."""
-    connection.execute("INSERT INTO audit VALUES (?, ?, ?, ?)", (clock.now(), action, subject, detail))
+    by = actor()
+    connection.execute(
+        "INSERT INTO audit (happened_at, action, subject, detail, actor, origin, outcome)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (clock.now(), action, subject, detail, by.name, by.origin, "refused" if is_refused else "done"),
+    )

@@ -1,6 +1,6 @@
 """Which machines a command is for: by name, by label, by a condition of SQL, or all.
 
-What is given narrows: a machine must satisfy all of it.  A machine that was revoked is never selected.
+What is given narrows: a machine must satisfy all of it.  Only machines that may deliver are selected.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from llmenv_collector import labels
 from llmenv_collector.errors import NotFoundError, StatementError, StatementLimitError, UsageError
+from llmenv_collector.standing import State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -98,7 +99,7 @@ class Selector:
                 label.get(one.machine_id, {}),
             )
             for one in self._identity.machines()
-            if one.revoked_at is None
+            if one.state is State.ENROLLED
         ]
 
 

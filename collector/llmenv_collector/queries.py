@@ -18,9 +18,11 @@ from llmenv_collector import clock
 from llmenv_collector.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     import duckdb
+
+    from llmenv_collector.standing import Standing
 
 DEFAULT_RUNS = 50
 MAX_RUNS = 1_000
@@ -48,14 +50,14 @@ class FoundRun:
 
 
 def list_machines(
-    connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], presence: Presence
+    connection: duckdb.DuckDBPyConnection, *, standing: Standing, presence: Presence
 ) -> list[fleet.FleetMachine]:
-    """Sorted by hostname."""
+    """Sorted by hostname, without those that were revoked."""
     rows = connection.execute(
         """
-        SELECT sighting.machine_id::VARCHAR, machine.message, epoch_us(sighting.enrolled_at),
-               epoch_us(sighting.last_seen_at), sighting.agent_version, last.run_id::VARCHAR,
-               epoch_us(last.started_at), epoch_us(sighting.doubled_at)
+        SELECT sighting.machine_id::VARCHAR, machine.hostname, machine.message,
+               epoch_us(sighting.enrolled_at), epoch_us(sighting.last_seen_at), sighting.agent_version,
+               last.run_id::VARCHAR, epoch_us(last.started_at), epoch_us(sighting.doubled_at)
         FROM store.machine_sighting AS sighting
         LEFT JOIN store.machine AS machine USING (machine_id)
         LEFT JOIN (
@@ -65,13 +67,15 @@ def list_machines(
         ORDER BY machine.hostname, sighting.machine_id
         """
     ).fetchall()
-    return [fleet_machine(row, presence) for row in rows if row[0] not in revoked]
+    return [fleet_machine(row, standing, presence) for row in rows if row[0] not in standing.barred]
 
 
-def fleet_machine(row: tuple[Any, ...], presence: Presence) -> fleet.FleetMachine:
-    machine_id, message, enrolled_at, stored_last_seen, agent_version, run_id, run_at, doubled_at = row
+def fleet_machine(row: tuple[Any, ...], standing: Standing, presence: Presence) -> fleet.FleetMachine:
+    machine_id, hostname, message, enrolled_at, stored_last_seen, agent_version, *last_run, doubled_at = row
+    run_id, run_at = last_run
     machine = machine_pb2.Machine.FromString(message or b"")
     machine.machine_id = machine_id
+    machine.hostname = hostname or ""
     seen = [
         time for time in (stored_last_seen, (presence.last_seen or {}).get(machine_id)) if time is not None
     ]
@@ -84,14 +88,18 @@ def fleet_machine(row: tuple[Any, ...], presence: Presence) -> fleet.FleetMachin
         last_run_at=clock.to_timestamp(run_at),
         agent_version=agent_version,
         doubled_at=clock.to_timestamp(doubled_at),
+        state=state_of(machine_id, standing),
     )
 
 
-def list_runs(
-    connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], machine: str, limit: int
-) -> fleet.ListRunsResponse:
+def state_of(machine_id: str, standing: Standing) -> fleet.MachineState.ValueType:
+    if machine_id in standing.pending:
+        return fleet.MACHINE_STATE_PENDING
+    return fleet.MACHINE_STATE_RETIRED if machine_id in standing.retired else fleet.MACHINE_STATE_ENROLLED
+
+
+def list_runs(connection: duckdb.DuckDBPyConnection, *, machine: str, limit: int) -> fleet.ListRunsResponse:
     """Newest first; runs of revoked machines stay part of the history."""
-    del revoked
     matching = "FROM store.run WHERE $machine IN ('', machine_id::VARCHAR, hostname)"
     total = connection.execute(f"SELECT count(*) {matching}", {"machine": machine}).fetchall()[0][0]
     if machine and not total:  # a name that it had when it ran is good enough
@@ -163,9 +171,8 @@ def readiness(words: Mapping[str, str], *, is_apple_silicon: bool) -> fleet_repo
     return fleet_report_pb2.Readiness(is_ready=not blocking, blocking=blocking)
 
 
-def get_run(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], run_id: str) -> run_pb2.Run:
+def get_run(connection: duckdb.DuckDBPyConnection, *, run_id: str) -> run_pb2.Run:
     """The run as it is known now, with all results received so far."""
-    del revoked
     found = find_run(connection, run_id)
     run = run_pb2.Run.FromString(found.message)
     if run.HasField("machine"):

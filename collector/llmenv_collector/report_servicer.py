@@ -109,8 +109,8 @@ class ReportServicer(FleetServiceServicer):
         answer: Callable[..., Any],
         answers: Answers | None,
     ) -> Any:
-        revoked = {one.machine_id for one in self._identity.machines() if one.revoked_at is not None}
-        period: Period = period_of(request, machines=machines, revoked=revoked)
+        standing = self._identity.standing()
+        period: Period = period_of(request, machines=machines, standing=standing)
 
         def made() -> Any:
             self._analysis.start()
@@ -122,5 +122,5 @@ class ReportServicer(FleetServiceServicer):
         # Who takes note of a failure sees it apart at once, and one that expires is not held back.
         with self._store.reader() as connection:
             noted = acknowledgement_store.in_force(connection)
-        asked = (request.SerializeToString(deterministic=True), period.machines, period.revoked, noted)
+        asked = (request.SerializeToString(deterministic=True), period.machines, standing, noted)
         return answers.get(asked, lambda: self._store.commits, made)

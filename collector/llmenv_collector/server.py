@@ -52,6 +52,7 @@ from llmenv_collector.gate import Gate
 from llmenv_collector.group import Sighting
 from llmenv_collector.health import Health
 from llmenv_collector.identity import Identity
+from llmenv_collector.identity_watch import IdentityWatch
 from llmenv_collector.labels import LabelCopy
 from llmenv_collector.lifetimes import WARN_OF_CA, Lifetimes
 from llmenv_collector.machine_selection import Selector
@@ -159,6 +160,11 @@ async def run(collector: Collector) -> None:
         asyncio.create_task(Health(health, collector.store).watch()),
         asyncio.create_task(
             collector.sightings.write_every(min(LONGEST_SECONDS, collector.settings.heartbeat_seconds))
+        ),
+        asyncio.create_task(
+            IdentityWatch(
+                identity=collector.identity, store=collector.store, streams=collector.streams
+            ).keep_up()
         ),
         asyncio.create_task(
             ChangeUpkeep(collector.store, collector.analysis).keep_up(collector.settings.changes_seconds)
@@ -325,7 +331,6 @@ def add_services(server: Any, collector: Collector, fleet: FleetServicer, *, age
     observe(collector, room)
     house = House(
         store=collector.store,
-        identity=collector.identity,
         streams=collector.streams,
         room=room,
         sightings=collector.sightings,

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from llmenv_collector.identity import Identity
     from llmenv_collector.room import Room
     from llmenv_collector.sightings import Sightings
     from llmenv_collector.store import SpoolState, Store
@@ -57,6 +56,8 @@ WINDOW = 4
 MAX_BATCH_RECORDS = 4_096
 CAPABILITIES = ("cases", "commands", "environments")
 RECONNECT_SECONDS = (1.0, 10.0)
+APPROVED_SECONDS = (0.0, 1.0)
+WAITING = "This machine waits for approval: `llmenv-collector machine approve` lets it deliver."
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,6 @@ class House:
     """What all sessions of a collector share."""
 
     store: Store
-    identity: Identity
     streams: Streams
     room: Room
     sightings: Sightings
@@ -90,6 +90,8 @@ class Session:
     house: House
     machine_id: str
     send: Callable[[ConnectResponse], Awaitable[None]]
+    is_pending: bool = False
+    """Whether the machine waits for approval."""
     _hello: agent_service_pb2.Hello = field(default_factory=agent_service_pb2.Hello)
     _pending: asyncio.Queue[Pending] = field(default_factory=lambda: asyncio.Queue(WINDOW))
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -104,6 +106,9 @@ class Session:
         self._hello = first.hello
         self._require_acceptable()
         with self._stream() as stream:
+            if self.is_pending:
+                await self._wait_for_approval(requests, stream)
+                return
             await self._welcome(received_at)
             try:
                 await self._converse(requests, stream)
@@ -139,6 +144,29 @@ class Session:
                 f"The agent speaks revisions {oldest} to {hello.protocol_revision},"
                 f" this collector {OLDEST_PROTOCOL_REVISION} to {PROTOCOL_REVISION}: upgrade the older one."
             )
+
+    async def _wait_for_approval(self, requests: AsyncIterator[ConnectRequest], stream: Stream) -> None:
+        """Takes nothing; an agent keeps what it has, and begins anew as soon as the machine is approved."""
+        self.house.streams.saw(self.machine_id)
+        await self._say(ConnectResponse(waiting=agent_service_pb2.Waiting(reason=WAITING)))
+        logger.info("waits for approval")
+        reading = asyncio.ensure_future(anext(requests, None))
+        ends = [reading] + [
+            asyncio.ensure_future(event.wait())
+            for event in (stream.approved, stream.ended, self.house.streams.draining)
+        ]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in ends:
+                one.cancel()
+        stream.require_current()
+        if reading.done() and not reading.cancelled():
+            request = reading.result()
+            if request is not None and request.WhichOneof("message") != "goodbye":
+                raise ForbiddenError(WAITING)
+            return
+        await self._drain(APPROVED_SECONDS if stream.approved.is_set() else RECONNECT_SECONDS)
 
     async def _welcome(self, received_at: int) -> None:
         failpoints.reach("collector.welcome", error=StoreError)
@@ -207,8 +235,8 @@ class Session:
         async with self._turn:
             await self.send(response)
 
-    async def _drain(self) -> None:
-        delay = random.uniform(*RECONNECT_SECONDS)  # noqa: S311 (spreads reconnects, guards nothing)
+    async def _drain(self, seconds: tuple[float, float] = RECONNECT_SECONDS) -> None:
+        delay = random.uniform(*seconds)  # noqa: S311 (spreads reconnects, guards nothing)
         await self._say(ConnectResponse(drain=agent_service_pb2.Drain(reconnect_after_seconds=delay)))
 
     async def _read(self, requests: AsyncIterator[ConnectRequest], stream: Stream) -> None:
@@ -287,10 +315,9 @@ class Session:
                 self._pending.task_done()
 
     async def _beat(self) -> None:
-        """Says that the collector is there, and looks whether the machine may still be."""
+        """Says that the collector is there."""
         while True:
             await asyncio.sleep(self.house.heartbeat_seconds)
-            await asyncio.to_thread(self.house.identity.admit, self.machine_id)
             heartbeat = agent_service_pb2.Heartbeat(
                 sent_at=clock.to_timestamp(clock.now()),
                 is_doubled=self.house.streams.doubles.are_at_work(self.machine_id),
@@ -298,7 +325,7 @@ class Session:
             await self._say(ConnectResponse(heartbeat=heartbeat))
 
     async def _watch(self, stream: Stream) -> None:
-        await stream.superseded.wait()
+        await stream.ended.wait()
         stream.require_current()
 
     async def _hand_down(self, stream: Stream) -> None:

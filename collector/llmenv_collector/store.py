@@ -25,7 +25,7 @@ from llmenv_collector.waiting import Delivered, Delivery, Item, Request, Seen, W
 from llmenv_collector.watermark import Watermark, read_watermarks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from llmenv_collector.ingest import Arrival
@@ -97,6 +97,10 @@ class Store:
         done: Future[T] = Future()
         self._waiting.put(Request(act, done, is_change=is_change))
         return done
+
+    def name(self, names: Mapping[str, str]) -> Future[None]:
+        """What people call machines, in place of the hostnames that they say; by id."""
+        return self.request(lambda _connection: self._database.writer.name(names))
 
     def hold(self) -> Future[Held]:
         """Leaves the file alone until release(): what is committed meanwhile goes to the end of its log."""

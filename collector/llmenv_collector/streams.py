@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from llmenv_collector import clock
 from llmenv_collector.doubles import Doubles
-from llmenv_collector.errors import SupersededError
+from llmenv_collector.errors import CollectorError, SupersededError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -26,14 +26,25 @@ class Stream:
     machine_id: str
     start_id: str = ""
     """Of the agent; empty from one that says none."""
-    superseded: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it may not go on, for the reason in `why`."""
+    approved: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the machine is known to wait for approval no more."""
     commanded: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when commands of the machine have changed."""
 
+    why: CollectorError | None = None
+
+    def end(self, why: CollectorError) -> None:
+        """The first reason holds."""
+        if self.why is None:
+            self.why = why
+            self.ended.set()
+
     def require_current(self) -> None:
-        """Raises SupersededError when a newer stream has taken over."""
-        if self.superseded.is_set():
-            raise SupersededError("A newer stream of this machine took over.")
+        """Raises SupersededError when a newer stream has taken over, ForbiddenError for a revoked machine."""
+        if self.why is not None:
+            raise self.why
 
     def is_of_another_start(self, other: Stream) -> bool:
         return bool(self.start_id and other.start_id) and self.start_id != other.start_id
@@ -61,7 +72,7 @@ class Streams:
         siblings = self._open.setdefault(machine_id, [])
         for other in siblings:
             if other.spool_id == spool_id or (stream.is_of_another_start(other) and not is_double):
-                other.superseded.set()
+                other.end(SupersededError("A newer stream of this machine took over."))
         siblings.append(stream)
         try:
             yield stream
@@ -70,6 +81,15 @@ class Streams:
             if not siblings:
                 self._open.pop(machine_id, None)
             self.doubles.leave(machine_id, start_id)
+
+    def end(self, machine_id: str, why: CollectorError) -> None:
+        """Every open stream of the machine."""
+        for stream in self._open.get(machine_id, ()):
+            stream.end(why)
+
+    def approve(self, machine_id: str) -> None:
+        for stream in self._open.get(machine_id, ()):
+            stream.approved.set()
 
     def tell(self, machine_ids: Collection[str]) -> None:
         """Commands of these machines have changed in the store."""

@@ -1,4 +1,4 @@
-"""Tokens: a one-time one lets a machine enrol, a role token lets a person ask.
+"""Tokens: one lets a machine enrol, or several that wait for approval; a role token lets a person ask.
 
 People copy a token as `llmenv.printed_token` writes it; here is its secret, of which
 the collector keeps only the SHA-256.
@@ -7,6 +7,7 @@ the collector keeps only the SHA-256.
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING
 from llmenv.ids import new_id
 
 from llmenv_collector import clock
-from llmenv_collector.errors import NotFoundError, UnauthenticatedError
-from llmenv_collector.identity import add_certificate, audit, is_standing
+from llmenv_collector.errors import NotFoundError, UnauthenticatedError, UsageError
+from llmenv_collector.identity import add_certificate, audit, standing_of
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping
 
     from llmenv_collector.authority import MachineCertificate
     from llmenv_collector.identity import Identity
@@ -27,6 +29,9 @@ ENROLMENT = "enrolment"
 ROLES = ("viewer", "analyst", "admin")
 ENROLMENT_SECONDS = 15 * 60
 ROLE_SECONDS = 90 * 86_400
+MOST_ENROLMENT_SECONDS = 30 * 86_400
+MOST_ROLE_SECONDS = 366 * 86_400
+MOST_USES = 10_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,20 @@ class Token:
     revoked_at: int | None
     machine_id: str | None = None
     """The machine that enrols again with it; None for a new one."""
+    uses: int = 1
+    """How many machines may enrol with it; those of a token for several wait for approval."""
+    used: int = 0
+    machine_labels: str = "{}"
+    """JSON, of the machines that enrol with it."""
+    last_used_at: int | None = None
+
+    def written(self) -> str:
+        """As the audit names it."""
+        return f"token {self.token_id} ({self.label})" if self.label else f"token {self.token_id}"
+
+    @property
+    def enrols_pending(self) -> bool:
+        return self.uses > 1
 
     def state(self, now: int) -> str:
         """One word: active, used, revoked or expired."""
@@ -52,21 +71,45 @@ class Token:
         return "active" if now < self.expires_at else "expired"
 
 
-COLUMNS = "token_id, role, label, created_at, expires_at, used_at, revoked_at, machine_id"
+COLUMNS = (
+    "token_id, role, label, created_at, expires_at, used_at, revoked_at, machine_id,"
+    " uses, used, machine_labels, last_used_at"
+)
 
 
-def create(identity: Identity, *, role: str, seconds: int, label: str, machine_id: str | None = None) -> str:
+def create(
+    identity: Identity,
+    *,
+    role: str,
+    seconds: int,
+    label: str,
+    machine_id: str | None = None,
+    uses: int = 1,
+    machine_labels: Mapping[str, str] | None = None,
+) -> str:
     """A new secret.  It is returned this once.  With `machine_id` that machine enrols again."""
+    require_lifetime(role, seconds)
     secret = secrets.token_urlsafe(32)
     token_id, now = new_id(), clock.now()
+    expires_at = now + seconds * clock.MICROSECONDS
+    labels = json.dumps(dict(machine_labels or {}), sort_keys=True)
     with identity.changes() as connection:
         connection.execute(
-            "INSERT INTO token (token_id, role, label, secret_hash, created_at, expires_at, machine_id)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (token_id, role, label, digest(secret), now, now + seconds * clock.MICROSECONDS, machine_id),
+            "INSERT INTO token (token_id, role, label, secret_hash, created_at, expires_at, machine_id, uses,"
+            " machine_labels) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (token_id, role, label, digest(secret), now, expires_at, machine_id, uses, labels),
         )
-        audit(connection, "token.create", token_id, role)
+        several = f" for {uses} machines" if uses > 1 else ""
+        audit(connection, "token.create", token_id, f"{role}{several}, {label}" if label else role + several)
     return secret
+
+
+def require_lifetime(role: str, seconds: int) -> None:
+    """Raises UsageError for a token that would be good for too long."""
+    most = MOST_ENROLMENT_SECONDS if role == ENROLMENT else MOST_ROLE_SECONDS
+    if seconds > most:
+        kind = "enrols" if role == ENROLMENT else "is for a person"
+        raise UsageError(f"A token that {kind} is good for {most // 86_400} days at most.")
 
 
 def role_token(identity: Identity, secret: str) -> Token:
@@ -96,7 +139,7 @@ def enrolment_token(identity: Identity, secret: str) -> Token:
 def redeem(
     identity: Identity, secret: str, *, machine_id: str, hostname: str, certificate: MachineCertificate
 ) -> int:
-    """Uses an enrolment token up and enters the machine, both or neither.
+    """Uses an enrolment token and enters the machine, both or neither.
 
     Returns the time of enrolment, microseconds since 1970.  Raises ForbiddenError when the token is
     for a machine that was revoked meanwhile.
@@ -104,9 +147,20 @@ def redeem(
     now = clock.now()
     with identity.changes() as connection:
         found = find_enrolment(connection, secret)
-        connection.execute("UPDATE token SET used_at = ? WHERE token_id = ?", (now, found.token_id))
-        if not is_standing(connection, machine_id):
-            connection.execute("INSERT INTO machine VALUES (?, ?, ?, NULL)", (machine_id, hostname, now))
+        used = found.used + 1
+        connection.execute(
+            "UPDATE token SET used = ?, last_used_at = ?, used_at = ? WHERE token_id = ?",
+            (used, now, now if used >= found.uses else None, found.token_id),
+        )
+        if standing_of(connection, machine_id) is None:
+            connection.execute(
+                "INSERT INTO machine (machine_id, hostname, enrolled_at, approved_at) VALUES (?, ?, ?, ?)",
+                (machine_id, hostname, now, None if found.enrols_pending else now),
+            )
+        connection.executemany(
+            "INSERT OR REPLACE INTO machine_label VALUES (?, ?, ?)",
+            [(machine_id, key, value) for key, value in json.loads(found.machine_labels).items()],
+        )
         add_certificate(connection, machine_id, certificate)
         action = "machine.enrol_again" if found.machine_id else "machine.enrol"
         audit(connection, action, machine_id, f"{hostname}, by token {found.token_id}")

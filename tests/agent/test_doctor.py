@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from llmenv.fleet.v1 import record_pb2
+from llmenv_agent.approval import Approval
 from llmenv_agent.doctor.admission import parse_offset
 from llmenv_agent.doubled import Doubled
 from llmenv_agent.identity import Identity, load_identity, save_identity
@@ -456,6 +457,24 @@ def test_another_agent_with_this_identity(ward: Ward) -> None:
     assert found.failing() == ["copies"]
     assert "was this disk cloned" in found.seen["copies"]
     assert "enroll --replace" in found.remedies["copies"]
+
+
+def test_a_machine_that_waits_for_approval(ward: Ward) -> None:
+    """It warns for as long as the collector says so; `status` says it too."""
+    approval = Approval(ward.state)
+    approval.note("This machine waits for approval.")
+    found = ward.examine()
+    assert (found.failing(), found.verdicts["approval"]) == ([], "warn")
+    assert "machine approve" in found.remedies["approval"]
+    status = subprocess.run(
+        [BIN / "llmenv-agent", "status", "--state-dir", ward.state],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "not approved     since" in status.stdout
+    approval.note("")
+    assert "approval" not in ward.examine().verdicts
 
 
 def test_a_check_in_quarantine(ward: Ward) -> None:

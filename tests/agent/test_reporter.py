@@ -185,7 +185,10 @@ def reasons(collector: Collector) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def reporting(
-    spool: Spool, identity: Identity, on_command: Callable[[wire.Command], Any] | None = None
+    spool: Spool,
+    identity: Identity,
+    on_command: Callable[[wire.Command], Any] | None = None,
+    on_waiting: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Reporter]:
     async def ignore(_command: wire.Command) -> None:
         pass
@@ -195,6 +198,7 @@ async def reporting(
         Renewal(Path("no-such-folder"), identity),
         read_machine=lambda: machine_pb2.Machine(hostname="test"),
         on_command=on_command or ignore,
+        on_waiting=on_waiting,
     )
     running = asyncio.create_task(reporter.run())
     try:
@@ -228,6 +232,32 @@ def test_records_are_delivered_and_acknowledged(house: House, spool: Spool) -> N
     assert collector.goodbyes == ["stopping"]
     assert MACHINE_ID == collector.hellos[0].machine.machine_id == collector.records[0].machine_id
     assert spool.ledger().stored == 2
+
+
+def test_a_machine_that_waits_for_approval_sends_nothing(house: House, spool: Spool) -> None:
+    """It stays until the collector has it come anew; then everything is delivered."""
+    said: list[str] = []
+
+    async def wait_once(collector: Collector, context: Context) -> None:
+        if not said:
+            await context.write(wire.ConnectResponse(waiting=wire.Waiting(reason="not yet")))
+            await eventually(lambda: bool(said))
+            assert not collector.records
+            await context.write(wire.ConnectResponse(drain=wire.Drain(reconnect_after_seconds=0.01)))
+            await asyncio.Event().wait()
+
+    collector = Collector(on_hello=wait_once)
+
+    async def scenario() -> None:
+        append(spool, "kept")
+        async with (
+            house.serving(collector),
+            reporting(spool, house.identity(), on_waiting=said.append) as reporter,
+        ):
+            await reporter.wait_until_delivered(60)
+
+    asyncio.run(scenario())
+    assert (said, reasons(collector)) == (["not yet", ""], ["kept"])
 
 
 def test_nothing_doubles_when_the_stream_breaks(house: House, spool: Spool) -> None:

@@ -184,10 +184,11 @@ class FleetServicer(services.FleetServiceServicer):
             is_connected=True,
             agent_version="0.1.0",
             labels={"room": "b12", "loan": "yes"},
+            state=messages.MACHINE_STATE_ENROLLED,
         )
         seen.last_seen_at.FromDatetime(dt.datetime(2026, 2, 15, 17, 0, tzinfo=dt.UTC))
         seen.last_run_at.FromDatetime(dt.datetime(2026, 2, 15, 16, 20, tzinfo=dt.UTC))
-        silent = messages.FleetMachine()
+        silent = messages.FleetMachine(state=messages.MACHINE_STATE_PENDING)
         silent.machine.hostname = "air-7"
         silent.machine.machine_id = "019c6120-0000-7000-8000-000000000002"
         return messages.ListMachinesResponse(machines=[silent, seen])

@@ -16,7 +16,6 @@ from llmenv.ids import new_id
 from llmenv_collector.agent_servicer import AgentServicer
 from llmenv_collector.errors import SupersededError
 from llmenv_collector.gate import MACHINE, translated
-from llmenv_collector.identity import Identity
 from llmenv_collector.room import Room
 from llmenv_collector.session import House
 from llmenv_collector.sightings import Sightings
@@ -210,8 +209,7 @@ def test_an_agent_that_goes_away_is_no_fault_of_the_collector(tmp_path: Path) ->
             pytest.fail("it was written to somebody")
 
     store = Store(tmp_path / "llmenv.duckdb")
-    identity = Identity(tmp_path / "identity.db")
-    house = House(store, identity, Streams(), Room(), Sightings(store), heartbeat_seconds=9.0, version="1")
+    house = House(store, Streams(), Room(), Sightings(store), heartbeat_seconds=9.0, version="1")
     asyncio.run(connect(AgentServicer(house), Nobody()))
     store.close()
 

@@ -66,7 +66,7 @@ def change(store: Store, statement: str) -> None:
 
 def ledger(store: Store, machine: str = "") -> fleet.GetDeliveryResponse:
     with store.reader() as connection:
-        return get_delivery(connection, revoked=(), machine=machine)
+        return get_delivery(connection, machine=machine)
 
 
 def account(spool: fleet.SpoolDelivery) -> dict[str, int]:

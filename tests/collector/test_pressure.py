@@ -18,7 +18,6 @@ from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
 from llmenv_collector.errors import FullStoreError, SilentError
 from llmenv_collector.group import Sighting
-from llmenv_collector.identity import Identity
 from llmenv_collector.ingest import Arrival
 from llmenv_collector.room import Room
 from llmenv_collector.session import House, Session
@@ -181,7 +180,6 @@ def test_a_silent_stream_is_ended(tmp_path: Path) -> None:
     async def serve(store: Store) -> None:
         house = House(
             store,
-            Identity(tmp_path / "identity.db"),
             Streams(),
             Room(),
             Sightings(store),

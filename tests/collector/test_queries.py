@@ -20,6 +20,7 @@ from llmenv_collector.fleet_report.question import Question
 from llmenv_collector.group import Sighting
 from llmenv_collector.ingest import Arrival
 from llmenv_collector.queries import Presence
+from llmenv_collector.standing import Standing
 from llmenv_collector.store import Store
 
 if TYPE_CHECKING:
@@ -120,17 +121,17 @@ def test_no_machine_adds_to_another_ones_run(store: Store) -> None:
         hostile.deliver(check_finished={"run_id": run.run_id, "result": result})
     hostile.deliver(run_finished={"run_id": run.run_id, "outcome": forged.outcome})
     with store.reader() as connection:
-        assert run == queries.get_run(connection, revoked=(), run_id=run.run_id)
+        assert run == queries.get_run(connection, run_id=run.run_id)
         after = report.fleet_report(connection, WHOLE_HISTORY, Question(), ANALYSIS)
-        runs = queries.list_runs(connection, revoked=(), machine="", limit=0).runs
+        runs = queries.list_runs(connection, machine="", limit=0).runs
         assert [("honest", run.outcome)] == [(one.hostname, one.outcome) for one in runs]
     before.ClearField("generated_at")
     after.ClearField("generated_at")
     assert before == after
     hostile.run(forged)
     with store.reader() as connection:
-        assert run == queries.get_run(connection, revoked=(), run_id=run.run_id)
-        runs = queries.list_runs(connection, revoked=(), machine="", limit=0).runs
+        assert run == queries.get_run(connection, run_id=run.run_id)
+        runs = queries.list_runs(connection, machine="", limit=0).runs
     counts = {one.machine_id: dict(one.status_counts) for one in runs}
     assert counts == {honest.machine.machine_id: {"pass": 1}, hostile.machine.machine_id: {"fail": 1}}
 
@@ -157,7 +158,7 @@ def test_a_whole_result_comes_back_and_its_parts_can_be_asked_for(store: Store) 
     result.remedy_trials.add(remedy_id="KI072", device="cpu", status=result_pb2.STATUS_FAIL)
     agent.run(run)
     with store.reader() as connection:
-        assert run == queries.get_run(connection, revoked=(), run_id=run.run_id)
+        assert run == queries.get_run(connection, run_id=run.run_id)
         ask = connection.sql
         assert ask("SELECT seed FROM v1.results").fetchall() == [(2**32 - 1,)]
         assert ask("SELECT name, value FROM v1.result_variables").fetchall() == [("MLX_ENABLE_TF32", "1")]
@@ -239,7 +240,7 @@ def test_a_run_comes_back_as_it_was_sent(shared_store: Store, run: run_pb2.Run) 
     if run.HasField("machine"):
         run.machine.machine_id = agent.machine.machine_id
     with shared_store.reader() as connection:
-        returned = queries.get_run(connection, revoked=(), run_id=run.run_id)
+        returned = queries.get_run(connection, run_id=run.run_id)
     assert json_format.MessageToDict(returned) == json_format.MessageToDict(run)
     assert returned == run
 
@@ -252,8 +253,8 @@ def test_a_run_is_seen_while_it_runs(store: Store) -> None:
         check_finished={"run_id": run_id, "result": {"result_id": new_id(), "check_name": "torch_basics"}}
     )
     with store.reader() as connection:
-        run = queries.get_run(connection, revoked=(), run_id=run_id)
-        listed = queries.list_runs(connection, revoked=(), machine="", limit=0)
+        run = queries.get_run(connection, run_id=run_id)
+        listed = queries.list_runs(connection, machine="", limit=0)
     assert (run.outcome, [one.check_name for one in run.results]) == (0, ["torch_basics"])
     assert not listed.runs[0].HasField("ended_at")
 
@@ -265,13 +266,13 @@ def test_a_run_is_found_by_a_unique_prefix(store: Store) -> None:
     for run_id in (first, second):
         agent.deliver(run_started={"run": {"run_id": run_id}})
     with store.reader() as connection:
-        assert queries.get_run(connection, revoked=(), run_id=first.upper()).run_id == first
+        assert queries.get_run(connection, run_id=first.upper()).run_id == first
         with pytest.raises(UsageError, match="Several runs"):
-            queries.get_run(connection, revoked=(), run_id=first[:20])
+            queries.get_run(connection, run_id=first[:20])
         with pytest.raises(UsageError, match="at least 8"):
-            queries.get_run(connection, revoked=(), run_id="0100")
+            queries.get_run(connection, run_id="0100")
         with pytest.raises(NotFoundError, match="no run"):
-            queries.get_run(connection, revoked=(), run_id=new_id())
+            queries.get_run(connection, run_id=new_id())
 
 
 def test_runs_are_listed_newest_first_with_their_readiness(store: Store) -> None:
@@ -282,7 +283,7 @@ def test_runs_are_listed_newest_first_with_their_readiness(store: Store) -> None
     agent.simple_run(started=200, **{**core, "peft_lora": "crash"})
     Agent(store, hostname="b").simple_run(started=300)
     with store.reader() as connection:
-        listed = queries.list_runs(connection, revoked=(), machine="a", limit=0)
+        listed = queries.list_runs(connection, machine="a", limit=0)
     assert [one.started_at.seconds for one in listed.runs] == [200, 100]
     assert dict(listed.runs[0].status_counts) == {"pass": 3, "crash": 1}
     assert dict(listed.runs[0].readiness.blocking) == {"peft_lora": "crash"}
@@ -294,7 +295,7 @@ def test_runs_of_a_machine_that_is_none_are_not_an_empty_list(store: Store) -> N
     """A name that is mistyped is said; a machine without runs has none."""
     Agent(store, hostname="idle")
     with store.reader() as connection, pytest.raises(NotFoundError, match="There is no machine 'nope'"):
-        queries.list_runs(connection, revoked=(), machine="nope", limit=0)
+        queries.list_runs(connection, machine="nope", limit=0)
 
 
 def test_machines_are_listed_with_their_presence(store: Store) -> None:
@@ -306,7 +307,9 @@ def test_machines_are_listed_with_their_presence(store: Store) -> None:
     first_id = first.machine.machine_id
     presence = Presence(connected=frozenset({first_id}), last_seen={first_id: 9_000_000})
     with store.reader() as connection:
-        listed = queries.list_machines(connection, revoked={gone.machine.machine_id}, presence=presence)
+        listed = queries.list_machines(
+            connection, standing=Standing(barred=frozenset({gone.machine.machine_id})), presence=presence
+        )
     assert [one.machine.hostname for one in listed] == ["a", "b"]
     assert (listed[0].is_connected, listed[0].last_seen_at.seconds, listed[0].last_run_id) == (
         True,

@@ -43,6 +43,7 @@ def command(config: Path | None, state_dir: Path | None, form: str) -> None:
 
 
 def _identity(directory: Path) -> dict[str, Any] | None:
+    from llmenv_agent.approval import waiting_since
     from llmenv_agent.doubled import doubled_since
     from llmenv_agent.identity import FILE_NAME, load_identity
 
@@ -55,6 +56,7 @@ def _identity(directory: Path) -> dict[str, Any] | None:
         "not_after": identity.not_after,
         "renew_at": identity.renew_at,
         "doubled_since": doubled_since(directory),
+        "waits_for_approval_since": waiting_since(directory),
     }
 
 
@@ -100,6 +102,7 @@ def _quarantine(directory: Path) -> list[dict[str, Any]]:
 
 
 def _text(status: dict[str, Any]) -> str:
+    from llmenv_agent.approval import REMEDY as APPROVAL
     from llmenv_agent.doubled import REMEDY
 
     identity, spool = status["identity"], status["spool"]
@@ -110,6 +113,10 @@ def _text(status: dict[str, Any]) -> str:
         lines.append(f"machine          {identity['machine_id']}")
         lines.append(f"collector        {', '.join(identity['agent_addresses'])}")
         lines.append(f"certificate      until {identity['not_after']}, renewed from {identity['renew_at']}")
+        if since := identity["waits_for_approval_since"]:
+            lines.append(
+                f"not approved     since {since}. {APPROVAL.format(machine_id=identity['machine_id'])}"
+            )
         if identity["doubled_since"]:
             lines.append(f"another agent    with this identity since {identity['doubled_since']}. {REMEDY}")
     if spool is None:

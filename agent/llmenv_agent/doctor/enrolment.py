@@ -6,6 +6,7 @@ import datetime as dt
 import os
 from typing import TYPE_CHECKING
 
+from llmenv_agent.approval import waiting_since
 from llmenv_agent.doctor.finding import Question
 from llmenv_agent.doubled import doubled_since
 from llmenv_agent.identity import FILE_NAME
@@ -56,6 +57,16 @@ def not_alone(state_dir: Path) -> Iterator[Finding]:
         yield Question("copies", values={"since": since}).failed(
             "Another agent has had this machine's identity since {since}: was this disk cloned?",
             "On one of the two: llmenv-agent enroll --replace with a new token, then start the agent again.",
+        )
+
+
+def not_waiting(state_dir: Path) -> Iterator[Finding]:
+    """Nothing where the machine is approved, as far as the collector has said."""
+    since = waiting_since(state_dir)
+    if since:
+        yield Question("approval", values={"since": since}).warned(
+            "This machine has waited for approval since {since}; nothing is delivered, and nothing is lost.",
+            "An admin lets it deliver: llmenv-collector machine approve.",
         )
 
 

@@ -63,6 +63,7 @@ def _of_the_collector(state_dir: Path) -> Iterator[Finding]:
         yield from _not_tried(AFTER_IDENTITY, "Not tried: this machine has no identity that can be used.")
         return
     yield from enrolment.not_alone(state_dir)
+    yield from enrolment.not_waiting(state_dir)
     ways = list(network.ask(identity))
     yield from ways
     address = network.leading_address(ways)

@@ -63,9 +63,10 @@ def machines_listing(found: list[FleetMachine], texts: Texts) -> Listing:
         "agent_version",
         "labels",
         "doubled_at",
+        "state",
     )
     numeric = {"gpu_cores", "memory_bytes"}
-    optional = {"gpu_cores", "system", "last_run_at", "agent_version", "labels", "doubled_at"}
+    optional = {"gpu_cores", "system", "last_run_at", "agent_version", "labels", "doubled_at", "state"}
     fields = [
         Field(
             key=key,
@@ -79,13 +80,18 @@ def machines_listing(found: list[FleetMachine], texts: Texts) -> Listing:
 
 
 def _row(found: FleetMachine, texts: Texts) -> Row:
+    from llmenv.fleet.v1.fleet_service_pb2 import MachineState
+
     from llmenv_cli.render import numbers
     from llmenv_cli.render.listing import Row
     from llmenv_cli.render.sections.wording import when_in_column
 
     machine = found.machine
     has = {key: found.HasField(key) for key in ("last_seen_at", "last_run_at", "doubled_at")}
+    # Not said by a collector that has no states.
+    state = MachineState.Name(found.state).removeprefix("MACHINE_STATE_").lower() if found.state else ""
     shown = {
+        "state": texts.say(f"machine_state.{state}") if state not in {"", "enrolled"} else "",
         "connected": texts.say("word.mark_yes" if found.is_connected else "word.mark_neither"),
         **(
             {"memory_bytes": numbers.memory(machine.memory_bytes)} if machine.HasField("memory_bytes") else {}
@@ -107,5 +113,6 @@ def _row(found: FleetMachine, texts: Texts) -> Row:
         "agent_version": found.agent_version,
         "labels": ", ".join(f"{key}={value}" for key, value in sorted(found.labels.items())),
         "doubled_at": found.doubled_at.ToDatetime(dt.UTC) if has["doubled_at"] else None,
+        "state": state,
     }
     return Row(values=values, shown=shown)

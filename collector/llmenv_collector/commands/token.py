@@ -40,6 +40,20 @@ def command() -> None:
     "--address", metavar="HOST:PORT", help="Where the collector is reached.  [default: where it serves now]"
 )
 @click.option(
+    "--uses",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="How many machines may enrol with it; with more than one they wait for `machine approve`.",
+)
+@click.option(
+    "--machine-label",
+    "machine_labels",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Label of every machine that enrols with it; may be repeated.",
+)
+@click.option(
     "--count",
     default=1,
     show_default=True,
@@ -54,22 +68,31 @@ def create(
     ttl: str | None,
     label: str,
     address: str | None,
+    uses: int,
+    machine_labels: tuple[str, ...],
     count: int,
 ) -> None:
     """Print a new token, this once.
 
     A token without a role lets one machine enrol.  With --for it is the machine that is named, as after a
-    new installation: its history goes on.
+    new installation: its history goes on.  With --uses it is for a roll-out: whoever reads it can enrol a
+    machine, so these deliver only after `llmenv-collector machine approve`.
     """
     from llmenv.printed_token import PrintedToken
 
-    from llmenv_collector import settings, tokens
+    from llmenv_collector import labels, settings, tokens
     from llmenv_collector.authority import Authority
     from llmenv_collector.errors import UsageError
     from llmenv_collector.identity import Identity
 
-    if count > 1 and (role or machine):
-        raise UsageError("--count is of machines that enrol: it goes with neither --role nor --for.")
+    if (count > 1 or uses > 1 or machine_labels) and (role or machine):
+        raise UsageError(
+            "--count, --uses and --machine-label are of machines that enrol: they go with neither --role nor"
+            " --for."
+        )
+    changes = [labels.parse_change(text) for text in machine_labels]
+    if any(change.value is None for change in changes):
+        raise UsageError("--machine-label is written key=value.")
     folder.require_initialised()
     identity = Identity(folder.identity)
     default = tokens.ROLE_SECONDS if role else tokens.ENROLMENT_SECONDS
@@ -79,7 +102,13 @@ def create(
     machine_id = continued(identity, machine, role) if machine else None
     for _ in range(count):
         secret = tokens.create(
-            identity, role=role or tokens.ENROLMENT, seconds=seconds, label=label, machine_id=machine_id
+            identity,
+            role=role or tokens.ENROLMENT,
+            seconds=seconds,
+            label=label,
+            machine_id=machine_id,
+            uses=uses,
+            machine_labels={change.key: change.value for change in changes if change.value is not None},
         )
         click.echo(PrintedToken(address=where, pin=pin, secret=secret))
 
@@ -87,10 +116,16 @@ def create(
 def continued(identity: Identity, machine: str, role: str | None) -> str:
     """Id of the machine that a token is for."""
     from llmenv_collector.errors import UsageError
+    from llmenv_collector.standing import State
 
     if role:
         raise UsageError("--for is of a machine and --role of a person: give one of them.")
     found = identity.find_machine(machine)
+    if found.state is State.RETIRED:
+        raise UsageError(
+            f"{found.hostname} ({found.machine_id}) was retired: `llmenv-collector machine approve"
+            f" {found.machine_id}` takes it back first."
+        )
     if found.revoked_at is not None:
         raise UsageError(
             f"{found.hostname} ({found.machine_id}) was revoked for good: enrol it as a new machine."
@@ -111,17 +146,25 @@ def people_address(folder: DataFolder) -> str:
 @command.command("list")
 @data_option
 def list_(folder: DataFolder) -> None:
-    """List tokens; their secrets are kept nowhere."""
+    """List tokens and when each was last used; their secrets are kept nowhere."""
     from llmenv_collector import clock, tokens
     from llmenv_collector.identity import Identity
 
     folder.require_initialised()
     now = clock.now()
     rows = [
-        (token.token_id, token.role, token.state(now), moment(token.expires_at), token.label)
+        (
+            token.token_id,
+            token.role,
+            token.state(now),
+            moment(token.expires_at),
+            moment(token.last_used_at) if token.last_used_at else "never",
+            f"{token.used} of {token.uses}" if token.role == tokens.ENROLMENT else "",
+            token.label,
+        )
         for token in tokens.listing(Identity(folder.identity))
     ]
-    click.echo(table(("TOKEN", "ROLE", "STATE", "EXPIRES", "LABEL"), rows))
+    click.echo(table(("TOKEN", "ROLE", "STATE", "EXPIRES", "LAST USED", "USES", "LABEL"), rows))
 
 
 @command.command("revoke")

@@ -27,7 +27,9 @@ LEFT JOIN (
   WHERE started_at < make_timestamptz($since) GROUP BY machine_id
 ) AS last USING (machine_id)
 WHERE (sighting.enrolled_at IS NULL OR sighting.enrolled_at <= make_timestamptz($as_of))
-  AND NOT list_contains($revoked::VARCHAR[], sighting.machine_id::VARCHAR)
+  AND NOT list_contains($set_aside::VARCHAR[], sighting.machine_id::VARCHAR)
+  AND (NOT list_contains($retired::VARCHAR[], sighting.machine_id::VARCHAR)
+       OR sighting.machine_id IN (SELECT machine_id FROM period_run))
   AND ($machines IS NULL OR list_contains($machines::VARCHAR[], sighting.machine_id::VARCHAR))
 ORDER BY hostname, sighting.machine_id
 """
@@ -44,7 +46,7 @@ OVERDUE = """
 WITH gap AS (
   SELECT machine_id, hostname, started_at,
          epoch(started_at - lag(started_at) OVER (PARTITION BY machine_id ORDER BY started_at)) AS seconds
-  FROM period_run
+  FROM period_run WHERE NOT list_contains($retired::VARCHAR[], machine_id::VARCHAR)
 )
 SELECT machine_id::VARCHAR, arg_max(hostname, started_at) AS hostname, epoch_us(max(started_at)),
        quantile_cont(seconds, 0.9) AS usual
@@ -75,7 +77,8 @@ def coverage(connection: duckdb.DuckDBPyConnection, period: Period) -> messages.
         {
             "since": period.since,
             "as_of": period.as_of,
-            "revoked": sorted(period.revoked),
+            "set_aside": sorted(period.revoked | period.pending),
+            "retired": sorted(period.retired),
             "machines": None if period.machines is None else sorted(period.machines),
         },
     ).fetchall()
@@ -93,11 +96,17 @@ def coverage(connection: duckdb.DuckDBPyConnection, period: Period) -> messages.
             if not is_reporting
         ],
         overdue=overdue(connection, period),
+        pending=len(pending(period)),
         runs=runs,
         results=results,
         since=None if period.is_whole_history else clock.to_timestamp(period.since),
         as_of=clock.to_timestamp(period.as_of),
     )
+
+
+def pending(period: Period) -> frozenset[str]:
+    """Machines that wait for approval, of those that were asked for."""
+    return period.pending if period.machines is None else period.pending & period.machines
 
 
 def overdue(connection: duckdb.DuckDBPyConnection, period: Period) -> list[messages.OverdueMachine]:
@@ -106,6 +115,7 @@ def overdue(connection: duckdb.DuckDBPyConnection, period: Period) -> list[messa
         OVERDUE,
         {
             "as_of": period.as_of,
+            "retired": sorted(period.retired),
             "least_gaps": LEAST_GAPS,
             "times": OVERDUE_TIMES,
             "seconds": OVERDUE_SECONDS,

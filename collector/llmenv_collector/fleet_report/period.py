@@ -37,6 +37,10 @@ class Period:
     checks: frozenset[str] = frozenset()
     """Names; empty for all."""
     revoked: frozenset[str] = frozenset()
+    pending: frozenset[str] = frozenset()
+    """Ids of machines that wait for approval now, and have delivered nothing."""
+    retired: frozenset[str] = frozenset()
+    """Ids of machines that deliver no more: what they delivered counts, and nobody misses them."""
     is_now: bool = True
     """Whether everything that was received counts; else only what was received by `as_of`."""
     is_default: bool = False

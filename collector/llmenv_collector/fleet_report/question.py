@@ -12,6 +12,7 @@ from llmenv_collector import clock
 from llmenv_collector.errors import UsageError
 from llmenv_collector.fleet_report.period import DAY_MICROSECONDS, DEFAULT_DAYS, Period
 from llmenv_collector.fleet_report.specifier import SpecifierError, clauses_of
+from llmenv_collector.standing import EVERYBODY_ENROLLED, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -143,7 +144,10 @@ def pins_of(pins: Collection[messages.Pin]) -> tuple[Pin, ...]:
 
 
 def period_of(
-    request: messages.GetFleetReportRequest, *, machines: Collection[str] | None, revoked: Collection[str]
+    request: messages.GetFleetReportRequest,
+    *,
+    machines: Collection[str] | None,
+    standing: Standing = EVERYBODY_ENROLLED,
 ) -> Period:
     """Raises UsageError for a period that ends before it begins."""
     is_now = not request.HasField("as_of")
@@ -158,7 +162,9 @@ def period_of(
         since=since,
         machines=None if machines is None else frozenset(machines),
         checks=frozenset(request.checks),
-        revoked=frozenset(revoked),
+        revoked=standing.barred,
+        pending=standing.pending,
+        retired=standing.retired,
         is_now=is_now,
         is_default=not request.HasField("since"),
         where=request.where,

@@ -69,7 +69,7 @@ class Sources:
         """Raises NotFoundError or UsageError."""
 
         def read(connection: duckdb.DuckDBPyConnection) -> Content:
-            run = queries.get_run(connection, revoked=(), run_id=run_id)
+            run = queries.get_run(connection, run_id=run_id)
             return run_page.content(run, running_checks(connection, run), language=language)
 
         return await self._read(read)
@@ -77,18 +77,15 @@ class Sources:
     async def machine(self, machine_id: str, language: str) -> Content:
         """Raises NotFoundError."""
         presence = queries.Presence(connected=self.streams.connected(), last_seen=self.streams.last_seen())
-        revoked = await asyncio.to_thread(self._revoked)
+        standing = await asyncio.to_thread(self.identity.standing)
 
         def read(connection: duckdb.DuckDBPyConnection) -> Content:
-            machines = queries.list_machines(connection, revoked=revoked, presence=presence)
+            machines = queries.list_machines(connection, standing=standing, presence=presence)
             machine = the_one(machines, machine_id)
-            runs = queries.list_runs(connection, revoked=revoked, machine=machine_id, limit=RUNS_OF_A_MACHINE)
+            runs = queries.list_runs(connection, machine=machine_id, limit=RUNS_OF_A_MACHINE)
             return machine_page.content(machine, runs, language=language)
 
         return await self._read(read)
-
-    def _revoked(self) -> set[str]:
-        return {one.machine_id for one in self.identity.machines() if one.revoked_at is not None}
 
     async def _read(self, read: Callable[[duckdb.DuckDBPyConnection], Content]) -> Content:
         def in_thread() -> Content:

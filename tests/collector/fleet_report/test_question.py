@@ -141,10 +141,10 @@ def test_who_ceased_to_report_is_overdue_by_its_own_habit(
 
 
 def test_the_default_period_is_known_as_such() -> None:
-    assert period_of(messages.GetFleetReportRequest(), machines=None, revoked=()).is_default
+    assert period_of(messages.GetFleetReportRequest(), machines=None).is_default
     asked = messages.GetFleetReportRequest()
     asked.since.FromSeconds(0)
-    whole = period_of(asked, machines=None, revoked=())
+    whole = period_of(asked, machines=None)
     assert (whole.is_default, whole.is_whole_history) == (False, True)
 
 

@@ -1,0 +1,96 @@
+"""What changed in the identity file, known within a second, whichever program changed it.
+
+Streams of machines that may deliver no more are ended, those of machines that were approved begin anew, names
+reach the store, and what forgotten machines delivered is removed from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+from llmenv_collector import forgetting, machine_register
+from llmenv_collector.errors import CollectorError, ForbiddenError
+from llmenv_collector.standing import BARRED, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmenv_collector.identity import Identity
+    from llmenv_collector.store import Store
+    from llmenv_collector.streams import Streams
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+LINGER_SECONDS = 30.0
+"""After a machine was forgotten, deliveries that were under way may still reach the store."""
+
+
+class IdentityWatch:
+    """Lives in the event loop."""
+
+    def __init__(self, *, identity: Identity, store: Store, streams: Streams) -> None:
+        self._identity = identity
+        self._store = store
+        self._streams = streams
+        self._states: Mapping[str, State] = {}
+        self._names: Mapping[str, str] = {}
+        self._forgotten: frozenset[str] = frozenset()
+        self._forgets_until = 0.0
+
+    async def keep_up(self, seconds: float = LOOK_SECONDS) -> None:
+        """Until it is cancelled.  What cannot be read or written now is tried again."""
+        seen = None
+        with self._identity.followed() as version:
+            while True:
+                try:
+                    now = await asyncio.to_thread(version)
+                    if now != seen:
+                        await self.look()
+                        seen = now
+                    self.enforce()
+                    await self._forget()
+                except (CollectorError, sqlite3.Error) as error:
+                    logger.warning("the identity file cannot be followed: %s", error)
+                await asyncio.sleep(seconds)
+
+    async def look(self) -> None:
+        """Reads all of it."""
+        machines = await asyncio.to_thread(self._identity.every_machine)
+        self._states = {one.machine_id: one.state for one in machines}
+        names = await asyncio.to_thread(machine_register.names, self._identity)
+        if names != self._names:
+            await asyncio.wrap_future(self._store.name(names))
+            self._names = names
+        forgotten = frozenset(one.machine_id for one in machines if one.state is State.FORGOTTEN)
+        if forgotten != self._forgotten:
+            self._forgotten = forgotten
+            self._forgets_until = time.monotonic() + LINGER_SECONDS
+
+    def enforce(self) -> None:
+        """Looks at every open stream, also at those that opened since the last change."""
+        for machine_id in self._streams.connected():
+            state = self._states.get(machine_id, State.ENROLLED)
+            if state in BARRED:
+                sentence = BARRED[state].format(machine_id=machine_id)
+                self._streams.end(machine_id, ForbiddenError(sentence))
+            elif state is State.ENROLLED:
+                self._streams.approve(machine_id)
+
+    async def _forget(self) -> None:
+        if not self._forgotten or time.monotonic() > self._forgets_until:
+            return
+        lingering = await asyncio.to_thread(self._lingering)
+        if lingering:
+            await asyncio.wrap_future(
+                self._store.request(lambda connection: forgetting.forget(connection, lingering))
+            )
+            logger.info("removed what %d forgotten machines had delivered", len(lingering))
+
+    def _lingering(self) -> frozenset[str]:
+        with self._store.reader() as connection:
+            return forgetting.lingering(connection, self._forgotten)
