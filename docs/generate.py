@@ -238,13 +238,14 @@ def _check(definition: Definition) -> list[str]:
         *(("Variable", f"`{name}={value}`") for name, value in definition.environment.items()),
     ]
     parameters = [
-        (f"`{name}`", f"`{json.dumps(default)}`") for name, default in definition.parameters.items()
+        (f"`{name}`", f"`{json.dumps(default)}`", definition.rules[name].words)
+        for name, default in definition.parameters.items()
     ]
     return [
         f"## {definition.name}",
         *_paragraphs(ast.get_docstring(ast.parse(source)) or ""),
         _table(("Constant", "Value"), rows),
-        *([_table(("Parameter", "Default"), parameters)] if parameters else ["It has no parameters."]),
+        _table(("Parameter", "Default", "May be"), parameters) if parameters else "It has no parameters.",
     ]
 
 

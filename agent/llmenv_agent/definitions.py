@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmenv_agent.errors import UsageError
+from llmenv_agent.parameter_rules import parse_rule
 from llmenv_agent.probe_sources import probe_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from llmenv_agent.parameter_rules import Rule
+
 CHECKS = Path(__file__).parent / "checks"
 MOST_SECONDS = 10**9  # thirty years
 
 _OPTIONAL: dict[str, Any] = {
-    "COUNTS": (),
+    "ALLOWED": {},
     "ENVIRONMENT": {},
     "ORDER": 100,
     "CASE_TIMEOUT_SECONDS": None,
@@ -42,8 +45,9 @@ class Definition:
 
     `timeout_seconds` covers the whole check beside the seconds that its parameter
     `timeout_parameter` asks for, where it has one; `case_timeout_seconds` one of its
-    cases.  `typical_seconds` is what it took alone on an idle x86-64 CPU of two
-    cores, None where its author did not measure it.  `order` sorts a suite, lowest first.
+    cases.  `rules` say what parameters may be, by name.  `typical_seconds` is what it
+    took alone on an idle x86-64 CPU of two cores, None where its author did not measure
+    it.  `order` sorts a suite, lowest first.
     """
 
     name: str
@@ -56,7 +60,7 @@ class Definition:
     case_timeout_seconds: float
     typical_seconds: float | None
     parameters: Mapping[str, Any]
-    counts: tuple[str, ...]
+    rules: Mapping[str, Rule]
     environment: Mapping[str, str]
     order: int
     definition_hash: str
@@ -64,38 +68,43 @@ class Definition:
     def complete(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Every parameter with its value: the default, or what `overrides` says.
 
-        Raises DefinitionError for a name or a type that the check does not have, and for a count below 1.
+        Raises DefinitionError for a name that the check does not have, and a value that it does not take.
         """
-        for name, value in overrides.items():
-            self._require_parameter(name, value)
-        return {**self.parameters, **overrides}
+        return {**self.parameters, **{name: self._read(name, value) for name, value in overrides.items()}}
 
     def deadline_seconds(self, parameters: Mapping[str, Any]) -> float:
         """What the whole check may take with these parameters."""
         asked = parameters[self.timeout_parameter] if self.timeout_parameter else 0.0
         return self.timeout_seconds + float(asked)
 
-    def _require_parameter(self, name: str, value: object) -> None:
+    def _read(self, name: str, value: object) -> Any:
         if name not in self.parameters:
             known = ", ".join(sorted(self.parameters)) or "none"
             raise DefinitionError(f"{self.name} has no parameter {name!r}; it has: {known}.")
         if name == self.timeout_parameter and not _is_seconds(value):
-            raise DefinitionError(
-                f"{self.name}: parameter {name} must be a number of seconds above 0, not {value!r:.80}."
-            )
+            raise self._refusal(name, value, "a number of seconds above 0")
         if not _is_json(value):
-            raise DefinitionError(
-                f"{self.name}: parameter {name} must be JSON with finite numbers, not {value!r:.80}."
-            )
+            raise self._refusal(name, value, "JSON with finite numbers")
         default = self.parameters[name]
-        if name in self.counts and isinstance(value, int) and value < 1:
-            raise DefinitionError(f"{self.name}: parameter {name} must be at least 1, not {value}.")
-        if default is None or value is None or _same_kind(default, value):
-            return
+        if default is None and value is None:
+            return None
+        if name in self.rules:
+            return self._read_by_rule(name, value, self.rules[name])
+        if default is None or _same_kind(default, value):
+            return value
         kinds = type(default).__name__, type(value).__name__
         raise DefinitionError(
             f"{self.name}: parameter {name} is {kinds[0]}, and {value!r:.80} is {kinds[1]}."
         )
+
+    def _read_by_rule(self, name: str, value: object, rule: Rule) -> Any:
+        try:
+            return rule.read(value)
+        except ValueError:
+            raise self._refusal(name, value, rule.words) from None
+
+    def _refusal(self, name: str, value: object, wanted: str) -> DefinitionError:
+        return DefinitionError(f"{self.name}: parameter {name} must be {wanted}, not {value!r:.80}.")
 
 
 def _is_seconds(value: object) -> bool:
@@ -134,6 +143,9 @@ def by_name(definitions: Iterable[Definition]) -> dict[str, Definition]:
 
 def read_definition(path: Path) -> Definition:
     """The check in the file `path`; raises DefinitionError where it is not one."""
+    # To open a named pipe is to wait until somebody writes into it.
+    if path.exists() and not path.is_file():
+        raise DefinitionError(f"{path}: is no file; take it out of the folder of checks.")
     try:
         source = path.read_bytes()
     except OSError as error:
@@ -169,7 +181,7 @@ def parse_definition(path: Path, source: bytes) -> Definition:
         case_timeout_seconds=constants.seconds("CASE_TIMEOUT_SECONDS") or timeout / 4,
         typical_seconds=constants.seconds("TYPICAL_SECONDS"),
         parameters=parameters,
-        counts=constants.names("COUNTS"),
+        rules=constants.rules("ALLOWED", parameters),
         environment=constants.variables("ENVIRONMENT"),
         order=constants.whole_number("ORDER"),
         definition_hash=_hash(tree, source),
@@ -240,6 +252,19 @@ class _Constants:
         ):
             raise self._error(constant, 'a dict of names to text, such as {"OMP_NUM_THREADS": "1"}')
         return value
+
+    def rules(self, constant: str, parameters: Mapping[str, Any]) -> dict[str, Rule]:
+        """Of some parameters or all, each of which its own default keeps."""
+        written = self._literal(constant)
+        try:
+            rules = {name: parse_rule(text) for name, text in written.items()}
+            for name, rule in rules.items():
+                if parameters[name] is not None:
+                    rule.read(parameters[name])
+        except (AttributeError, KeyError, ValueError):
+            wanted = 'a dict of parameters to rules that their defaults keep, such as {"steps": "1..100"}'
+            raise self._error(constant, wanted) from None
+        return rules
 
     def json_object(self, constant: str) -> dict[str, Any]:
         value = self._literal(constant)

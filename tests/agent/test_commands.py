@@ -103,7 +103,7 @@ def test_check_prints_the_run_and_nothing_else(agent: AgentFolder) -> None:
         (["--set", "torch_training.steps"], "is not CHECK.PARAM=VALUE"),
         (["--set", "nonsense.steps=1"], "there is no check 'nonsense'; there are "),
         (["--set", "torch_training.step=1"], "torch_training has no parameter 'step'; it has: "),
-        (["--set", "torch_training.steps=many"], "parameter steps is int, and 'many' is str"),
+        (["--set", "torch_training.steps=many"], "steps must be a whole number from 40 to 10000, not 'many'"),
         (["--target", "/nowhere/python"], "/nowhere/python is no Python interpreter"),
         (["--suite", "quick", "--check", "torch_basics"], "exclude each other"),
         (["--device", "gpu"], "'gpu' is not one of"),

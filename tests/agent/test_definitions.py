@@ -20,7 +20,7 @@ SUITES = ("quick", "nightly")
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 120
 PARAMETERS = {"steps": 100, "seed": 7, "rate": 0.5, "model": None, "deep": False, "sizes": [1, 2]}
-COUNTS = ("steps",)
+ALLOWED = {"steps": "1..500"}
 
 
 def run(probe):
@@ -93,6 +93,10 @@ def test_hash_follows_the_source() -> None:
         ('"steps": 100', "7: 100", r"checks/adds_up\.py:9: PARAMETERS must be a dict of names"),
         ("SUITES", 'ENVIRONMENT = {"A": 1}\nSUITES', r":6: ENVIRONMENT must be a dict of names to text"),
         ("SUITES", "ORDER = 1.5\nSUITES", r":6: ORDER must be a whole number"),
+        ('"1..500"', '"1 to 500"', r":10: ALLOWED must be a dict of parameters to rules that their defaults"),
+        ('"1..500"', '"200..500"', r":10: ALLOWED must be a dict of parameters to rules that their defaults"),
+        ('{"steps": "1..500"}', '{"stops": "1..500"}', r":10: ALLOWED must be a dict of parameters to rules"),
+        ('{"steps": "1..500"}', '["steps"]', r":10: ALLOWED must be a dict of parameters to rules"),
     ],
 )
 def test_wrong_file_is_one_sentence(old: str, new: str, sentence: str) -> None:
@@ -112,10 +116,10 @@ def test_parameters_are_completed(overrides: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    "overrides", [{"steps": "7"}, {"steps": 0.5}, {"steps": True}, {"deep": 1}, {"sizes": 3}]
+    "overrides", [{"seed": "7"}, {"seed": 0.5}, {"seed": True}, {"seed": None}, {"deep": 1}, {"sizes": 3}]
 )
 def test_parameter_of_another_type_is_refused(overrides: dict[str, object]) -> None:
-    """A value that the check could not take is refused, with both types named."""
+    """A value that the check could not take is refused, with both types named, where it has no rule."""
     with pytest.raises(DefinitionError, match=r"adds_up: parameter \w+ is \w+, and .* is \w+"):
         parsed().complete(overrides)
 
@@ -135,12 +139,12 @@ def write_checks(folder: Path) -> None:
     (folder / "__init__.py").write_text("")
 
 
-@pytest.mark.parametrize("steps", [0, -1])
-def test_a_count_leaves_something_to_do(steps: int) -> None:
-    """Nothing trained in no steps: that is no question to a check. Other whole numbers may be 0."""
-    with pytest.raises(DefinitionError, match=f"parameter steps must be at least 1, not {steps}"):
+@pytest.mark.parametrize("steps", [0, -1, 501, "7", None, [7]])
+def test_value_outside_its_rule_is_refused(steps: object) -> None:
+    """Nothing trained in no steps: that is no question to a check. What has no rule may be 0."""
+    with pytest.raises(DefinitionError, match="parameter steps must be a whole number from 1 to 500, not "):
         parsed().complete({"steps": steps})
-    assert parsed().complete({"seed": steps})["seed"] == steps
+    assert parsed().complete({"seed": 0})["seed"] == 0
 
 
 def test_suite_runs_in_a_stable_order(tmp_path: Path) -> None:

@@ -38,7 +38,15 @@ PARAMETERS = {
     "trial_seconds": 0.1,
     "cooldown_seconds": 2.0,
 }
-COUNTS = ("heads", "head_width", "trials")
+ALLOWED = {
+    "dtype": "float32 | float16 | bfloat16",
+    "heads": "1..256",
+    "head_width": "1..256",
+    "lengths": "list of 1..131072",
+    "trials": "10..1000",
+    "trial_seconds": "0.001..60.0",
+    "cooldown_seconds": "0.0..600.0",
+}
 
 ON_CPU: "dict[str, Any]" = {"dtype": "float32", "heads": 4, "lengths": (256, 512)}
 ON_ACCELERATOR: "dict[str, Any]" = {"dtype": "float16", "heads": 16, "lengths": (512, 2048, 4096)}

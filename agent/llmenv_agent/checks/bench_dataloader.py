@@ -33,7 +33,15 @@ PARAMETERS = {
     "trial_seconds": 0.1,
     "cooldown_seconds": 2.0,
 }
-COUNTS = ("texts", "length", "batch_size", "trials")
+ALLOWED = {
+    "workers": "list of 0..64",
+    "texts": "1..65536",
+    "length": "1..65536",
+    "batch_size": "1..65536",
+    "trials": "10..1000",
+    "trial_seconds": "0.001..60.0",
+    "cooldown_seconds": "0.0..600.0",
+}
 
 
 def run(probe: Probe) -> None:

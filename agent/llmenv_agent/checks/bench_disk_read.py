@@ -34,7 +34,12 @@ TYPICAL_SECONDS = 8
 CASE_TIMEOUT_SECONDS = 300
 # Of 2^20 bytes.
 PARAMETERS = {"megabytes": 256, "trials": 10, "trial_seconds": 0.1, "cooldown_seconds": 2.0}
-COUNTS = ("megabytes", "trials")
+ALLOWED = {
+    "megabytes": "1..65536",
+    "trials": "10..1000",
+    "trial_seconds": "0.001..60.0",
+    "cooldown_seconds": "0.0..600.0",
+}
 
 BLOCK = 2**20
 

@@ -42,7 +42,15 @@ PARAMETERS = {
     "trial_seconds": 0.1,
     "cooldown_seconds": 2.0,
 }
-COUNTS = ("prompt_tokens", "new_tokens", "copy_megabytes", "trials")
+ALLOWED = {
+    "dtype": "float32 | float16 | bfloat16",
+    "prompt_tokens": "1..16384",
+    "new_tokens": "2..4096",
+    "copy_megabytes": "1..65536",
+    "trials": "10..1000",
+    "trial_seconds": "0.001..60.0",
+    "cooldown_seconds": "0.0..600.0",
+}
 
 DTYPE_ON_CPU, DTYPE_ON_ACCELERATOR = "float32", "float16"
 NEW_TOKENS_ON_CPU, NEW_TOKENS_ON_ACCELERATOR = 16, 64

@@ -34,7 +34,14 @@ PARAMETERS = {
     "trial_seconds": 0.1,
     "cooldown_seconds": 2.0,
 }
-COUNTS = ("rank", "texts", "trials")
+ALLOWED = {
+    "rank": "1..1024",
+    "precision": "float32 | float16 | bfloat16",
+    "texts": "1..1024",
+    "trials": "10..1000",
+    "trial_seconds": "0.001..60.0",
+    "cooldown_seconds": "0.0..600.0",
+}
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 

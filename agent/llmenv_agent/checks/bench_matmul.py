@@ -28,7 +28,13 @@ TYPICAL_SECONDS = 21
 CASE_TIMEOUT_SECONDS = 150
 # Without dtypes and sizes, they are chosen by the device.
 PARAMETERS = {"dtypes": None, "sizes": None, "trials": 10, "trial_seconds": 0.1, "cooldown_seconds": 2.0}
-COUNTS = ("trials",)
+ALLOWED = {
+    "dtypes": "list of float32 | float16 | bfloat16",
+    "sizes": "list of 1..65536",
+    "trials": "10..1000",
+    "trial_seconds": "0.001..60.0",
+    "cooldown_seconds": "0.0..600.0",
+}
 
 ON_CPU: "dict[str, tuple[Any, ...]]" = {"dtypes": ("float32", "bfloat16"), "sizes": (512, 1024)}
 ON_ACCELERATOR: "dict[str, tuple[Any, ...]]" = {

@@ -30,7 +30,12 @@ TYPICAL_SECONDS = 10
 CASE_TIMEOUT_SECONDS = 120
 # Without megabytes (2^20 bytes, of one array), they are chosen by the device.
 PARAMETERS = {"megabytes": None, "trials": 10, "trial_seconds": 0.1, "cooldown_seconds": 2.0}
-COUNTS = ("megabytes", "trials")
+ALLOWED = {
+    "megabytes": "1..65536",
+    "trials": "10..1000",
+    "trial_seconds": "0.001..60.0",
+    "cooldown_seconds": "0.0..600.0",
+}
 
 ON_CPU, ON_ACCELERATOR = 128, 512
 ELEMENT_BYTES = 4

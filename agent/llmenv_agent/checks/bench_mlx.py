@@ -41,7 +41,17 @@ PARAMETERS = {
     "trial_seconds": 0.1,
     "cooldown_seconds": 2.0,
 }
-COUNTS = ("megabytes", "heads", "head_width", "trials")
+ALLOWED = {
+    "dtypes": "list of float32 | float16 | bfloat16",
+    "sizes": "list of 1..65536",
+    "megabytes": "1..65536",
+    "lengths": "list of 1..131072",
+    "heads": "1..256",
+    "head_width": "1..256",
+    "trials": "10..1000",
+    "trial_seconds": "0.001..60.0",
+    "cooldown_seconds": "0.0..600.0",
+}
 
 # On the CPU of MLX half types are emulated: 512^3 takes 0.2 s there.
 ON_CPU: "dict[str, Any]" = {"sizes": (512,), "megabytes": 128, "lengths": (256,), "heads": 4}

@@ -37,7 +37,13 @@ PARAMETERS = {
     "trial_seconds": 0.1,
     "cooldown_seconds": 2.0,
 }
-COUNTS = ("width", "layers", "trials")
+ALLOWED = {
+    "width": "32..8192 by 32",
+    "layers": "1..100",
+    "trials": "10..1000",
+    "trial_seconds": "0.001..60.0",
+    "cooldown_seconds": "0.0..600.0",
+}
 
 
 def run(probe: Probe) -> None:

@@ -40,7 +40,15 @@ PARAMETERS = {
     "trial_seconds": 0.1,
     "cooldown_seconds": 2.0,
 }
-COUNTS = ("texts", "matmul_size", "trials")
+ALLOWED = {
+    "families": "list of gpt2 | llama",
+    "precisions": "list of float32 | float16 | bfloat16",
+    "texts": "1..1024",
+    "matmul_size": "1..65536",
+    "trials": "10..1000",
+    "trial_seconds": "0.001..60.0",
+    "cooldown_seconds": "0.0..600.0",
+}
 
 PRECISIONS_ON_CPU, PRECISIONS_ON_ACCELERATOR = ("float32",), ("float32", "bfloat16")
 MATMUL_ON_CPU, MATMUL_ON_ACCELERATOR = 1024, 4096

@@ -9,13 +9,18 @@ a few roundings to TF32 or BF16, the coarsest that a device may compute in (eigh
 
 `pass` says that the error did not appear in these repetitions, not that it cannot: some depend on what was
 allocated before, one appears once in hundreds of thousands of sums. No canary has been seen to fail on
-hardware that its issue affects: each carries the fact whether it is proved, and so far none is. Those that
-take more than a gigabyte, among them tensors of more than 4 GiB, which abort the process on some versions,
-run with the parameter `large` alone, where they fit. `only` names the cases to run.
+hardware that its issue affects: each carries the fact whether it is proved, and so far none is.
+
+Six take more than a gigabyte, among them tensors of more than 4 GiB, which abort the process on some
+versions. They run on an accelerator where they take at most a quarter of the memory that is left, so that
+whoever works there keeps the rest: 4.5 GB are tried on a Mac with 18 GB left, all six with 104. The parameter
+`large` has them run wherever they fit at all, on the CPU too (`always`), or nowhere (`never`). `only` names
+the cases to run.
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +37,11 @@ SUITES = ("full",)
 REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 1200
 CASE_TIMEOUT_SECONDS = 300
-PARAMETERS: "dict[str, Any]" = {"large": False, "repetitions": 3, "only": None}
-COUNTS = ("repetitions",)
+PARAMETERS: "dict[str, Any]" = {"large": "auto", "repetitions": 3, "only": None}
+ALLOWED = {"large": "auto | always | never", "repetitions": "1..1000", "only": "names"}
 TYPICAL_SECONDS = 10
+
+SHARE_OF_ROOM = 0.25
 
 # What a torch or an MLX says where it lacks an operation, an argument or a dtype.
 NOT_OFFERED = (NotOffered, NotImplementedError, TypeError)
@@ -54,12 +61,13 @@ def run(probe: Probe) -> None:
 
 
 def _chosen(probe: Probe) -> "list[Canary]":
-    only = probe.parameters["only"]
-    only = only.split(",") if isinstance(only, str) else only
-    unknown = sorted({str(name) for name in only or ()} - {canary.name for canary in CANARIES})
-    if unknown:
-        probe.error("There is no canary {name}.", name=unknown[0])
-    return [canary for canary in CANARIES if only is None or canary.name in only]
+    known = [canary.name for canary in CANARIES]
+    only = probe.parameters["only"] or known
+    for name in only:
+        if name not in known:
+            closest = ", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0))
+            probe.error("There is no canary {name}; closest to it are {known}.", name=name, known=closest)
+    return [canary for canary in CANARIES if canary.name in only]
 
 
 def _describe(case: Case, canary: Canary) -> None:
@@ -83,15 +91,31 @@ def _examine(probe: Probe, case: Case, canary: Canary, device: Any) -> None:
 def _require(probe: Probe, case: Case, canary: Canary) -> None:
     if canary.library == "mlx" and importlib.util.find_spec("mlx") is None:
         case.skip("MLX is not installed.")
-    if not canary.needed_bytes:
-        return
-    if not probe.parameters["large"]:
+    if canary.needed_bytes:
+        probe.require_memory(canary.needed_bytes, canary.arithmetic, findings=case)
+        _require_wish(probe, case, canary)
+
+
+def _require_wish(probe: Probe, case: Case, canary: Canary) -> None:
+    """Of what would fit: whether it is wanted, and by default whether it leaves enough to others."""
+    large = probe.parameters["large"]
+    takes = {"needed": canary.needed_bytes / 1e9, "arithmetic": canary.arithmetic}
+    if large == "never":
+        case.skip("It takes {needed:.2f} GB ({arithmetic}), and large is never.", **takes)
+    if large == "auto" and probe.device == "cpu":
         case.skip(
-            "It takes {needed:.2f} GB ({arithmetic}) and runs with the parameter large alone.",
-            needed=canary.needed_bytes / 1e9,
-            arithmetic=canary.arithmetic,
+            "It takes {needed:.2f} GB ({arithmetic}), which the CPU is asked for with large=always alone.",
+            **takes,
         )
-    probe.require_memory(canary.needed_bytes, canary.arithmetic, findings=case)
+    room, source = probe.memory_room()
+    if large == "auto" and room is not None and canary.needed_bytes > SHARE_OF_ROOM * room:
+        case.skip(
+            "It takes {needed:.2f} GB ({arithmetic}), more than a quarter of the {room:.2f} GB that are left "
+            "({source}); with large=always it runs all the same.",
+            room=room / 1e9,
+            source=source,
+            **takes,
+        )
 
 
 def _judge(case: Case, canary: Canary, found: "list[float]", bound: float) -> None:

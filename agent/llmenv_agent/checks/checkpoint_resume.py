@@ -34,7 +34,12 @@ REQUIRES = ("torch", "transformers")
 TIMEOUT_SECONDS = 600
 TYPICAL_SECONDS = 10
 PARAMETERS = {"steps_before": 3, "steps_after": 3, "batch_size": 4, "sequence_length": 32}
-COUNTS = ("steps_before", "steps_after", "batch_size", "sequence_length")
+ALLOWED = {
+    "steps_before": "1..1000",
+    "steps_after": "1..100",
+    "batch_size": "1..64",
+    "sequence_length": "2..256",
+}
 
 VOCABULARY, DROPOUT, LEARNING_RATE, DECAY = 256, 0.1, 3e-3, 0.9
 # The largest of so many: one draw of signs does up to six times what another does.

@@ -35,7 +35,7 @@ TIMEOUT_SECONDS = 600
 CASE_TIMEOUT_SECONDS = 250
 TYPICAL_SECONDS = 6
 PARAMETERS = {"items": 32, "batch_size": 4, "batch_seconds": 120}
-COUNTS = ("items", "batch_size", "batch_seconds")
+ALLOWED = {"items": "2..10000", "batch_size": "1..1000", "batch_seconds": "30..600"}
 
 WORKERS = 2
 MODULE = "llmenv_scratch_items"

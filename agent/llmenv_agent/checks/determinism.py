@@ -29,7 +29,12 @@ REQUIRES = ("torch", "transformers")
 TIMEOUT_SECONDS = 600
 TYPICAL_SECONDS = 9
 PARAMETERS = {"steps": 10, "batch_size": 4, "sequence_length": 32, "learning_rate": 3e-3}
-COUNTS = ("steps", "batch_size", "sequence_length")
+ALLOWED = {
+    "steps": "1..200",
+    "batch_size": "1..64",
+    "sequence_length": "2..256",
+    "learning_rate": "0.0001..0.01",
+}
 
 LAYERS, VOCABULARY, DROPOUT = 2, 256, 0.1
 # The largest of so many: one draw of signs does up to six times what another does.

@@ -40,7 +40,7 @@ TIMEOUT_SECONDS = 900
 TYPICAL_SECONDS = 15
 CASE_TIMEOUT_SECONDS = 400
 PARAMETERS = {"layers": 12, "width": 64, "batch_size": 8, "sequence_length": 256}
-COUNTS = ("layers", "width", "batch_size", "sequence_length")
+ALLOWED = {"layers": "6..48", "width": "32..512 by 8", "batch_size": "4..64", "sequence_length": "64..1024"}
 
 FAMILIES = ("gpt2", "llama")
 VOCABULARY = 256

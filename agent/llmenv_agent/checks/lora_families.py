@@ -45,7 +45,16 @@ PARAMETERS = {
     "model_steps": 4,
     "model_learning_rate": 5e-3,
 }
-COUNTS = ("rank", "steps", "batch_size", "sequence_length", "model_steps")
+ALLOWED = {
+    "model": "text",
+    "rank": "4..64",
+    "steps": "20..1000",
+    "batch_size": "2..64",
+    "sequence_length": "8..256",
+    "learning_rate": "0.003..0.02",
+    "model_steps": "2..100",
+    "model_learning_rate": "0.003..0.01",
+}
 
 VOCABULARY = 32
 SHARE_OF_START = 0.9

@@ -31,7 +31,7 @@ REQUIRES = ("torch", "transformers", "peft")
 TIMEOUT_SECONDS = 600
 TYPICAL_SECONDS = 18
 PARAMETERS = {"layers": 8, "width": 512, "rank": 8, "sequence_length": 16}
-COUNTS = ("layers", "width", "rank", "sequence_length")
+ALLOWED = {"layers": "4..48", "width": "256..4096 by 8", "rank": "1..64", "sequence_length": "2..256"}
 
 VOCABULARY, STEPS, HEADS = 256, 2, 8
 # A gradient and AdamW's two moments, in FP32.

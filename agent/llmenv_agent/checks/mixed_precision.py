@@ -49,7 +49,12 @@ TIMEOUT_SECONDS = 900
 TYPICAL_SECONDS = 9
 CASE_TIMEOUT_SECONDS = 400
 PARAMETERS = {"steps": 40, "batch_size": 8, "sequence_length": 64, "learning_rate": 3e-3}
-COUNTS = ("steps", "batch_size", "sequence_length")
+ALLOWED = {
+    "steps": "30..1000",
+    "batch_size": "4..64",
+    "sequence_length": "32..256",
+    "learning_rate": "0.002..0.006",
+}
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 LAYERS, VOCABULARY, UNSEEN = 2, 256, 256

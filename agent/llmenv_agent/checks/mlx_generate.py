@@ -41,22 +41,20 @@ PARAMETERS = {
     "prompt_tokens": 24,
     "new_tokens": 32,
 }
-COUNTS = ("vocabulary", "width", "layers", "prompt_tokens", "new_tokens")
+ALLOWED = {
+    "model": "text",
+    "vocabulary": "8..4096",
+    "width": "32..1024 by 8",
+    "layers": "1..32",
+    "prompt_tokens": "2..512",
+    "new_tokens": "1..512",
+}
 
 FP32_BOUND, TF32_BOUND, HALF_BOUND = 1e-4, 2e-2, 5e-2
 
 
 def run(probe: Probe) -> None:
     device = use_mlx_lm(probe)
-    if probe.parameters["prompt_tokens"] < 2:
-        probe.error("A prompt needs 2 tokens at least, of which one half is kept in a cache.")
-    if probe.parameters["vocabulary"] < 2:
-        probe.error("A language needs 2 tokens and sequences of 2 at least.")
-    if probe.parameters["width"] % 8:
-        probe.error(
-            "A width of {width} is no multiple of 8, as four heads of even width are.",
-            width=probe.parameters["width"],
-        )
     model, bound = _model(probe)
     vocabulary = model.args.vocab_size
     prompt = permutation_tokens(

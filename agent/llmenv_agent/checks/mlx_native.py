@@ -32,7 +32,13 @@ REQUIRES = ()
 TIMEOUT_SECONDS = 120
 TYPICAL_SECONDS = 0.6
 PARAMETERS = {"size": 64, "steps": 100, "batch_size": 32, "learning_rate": 1e-3, "steps_per_trial": 10}
-COUNTS = ("size", "steps", "batch_size", "steps_per_trial")
+ALLOWED = {
+    "size": "8..512",
+    "steps": "40..10000",
+    "batch_size": "8..4096",
+    "learning_rate": "0.0005..0.003",
+    "steps_per_trial": "1..1000",
+}
 
 EXPECTED_BY_SCRIPTS = (
     "list_devices",

@@ -38,7 +38,7 @@ TIMEOUT_SECONDS = 300
 CASE_TIMEOUT_SECONDS = 60
 TYPICAL_SECONDS = 4
 PARAMETERS = {"inner": 256, "outer": 128, "rows": 9}
-COUNTS = ("inner", "outer", "rows")
+ALLOWED = {"inner": "32..4096 by 32", "outer": "32..4096 by 32", "rows": "1..256"}
 
 BITS = (4, 8)
 GROUPS = (32, 64, 128)

@@ -42,7 +42,13 @@ TIMEOUT_SECONDS = 400
 CASE_TIMEOUT_SECONDS = 120
 TYPICAL_SECONDS = 2
 PARAMETERS = {"vocabulary": 16, "length": 17, "batch_size": 16, "steps": 120, "resumed_steps": 5}
-COUNTS = ("vocabulary", "length", "batch_size", "steps", "resumed_steps")
+ALLOWED = {
+    "vocabulary": "8..32",
+    "length": "8..128",
+    "batch_size": "8..128",
+    "steps": "80..2000",
+    "resumed_steps": "1..50",
+}
 
 SHARE_OF_IGNORANCE = 0.6
 UNSEEN = 64
@@ -53,8 +59,6 @@ SAME_ON_GPU = 1e-4
 def run(probe: Probe) -> None:
     use_mlx(probe)
     vocabulary, length = probe.parameters["vocabulary"], probe.parameters["length"]
-    if length < 2 or vocabulary < 2:
-        probe.error("A language needs 2 tokens and sequences of 2 at least.")
     count = probe.parameters["steps"] * probe.parameters["batch_size"] + UNSEEN
     rows = permutation_tokens(count, length, vocabulary=vocabulary, seed=probe.seed)
     if not probe.is_completed("gradients"):

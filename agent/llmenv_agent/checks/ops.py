@@ -46,8 +46,9 @@ CASE_TIMEOUT_SECONDS = 60
 TYPICAL_SECONDS = 23
 # Threads that wait for one another sleep: operations this small would spin away a busy machine.
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
-# Names, as a list or separated by commas; all where None.
+# All where None.
 PARAMETERS = {"operations": None, "dtypes": None, "layouts": None}
+ALLOWED = {"operations": "names", "dtypes": "names", "layouts": "names"}
 
 RUNS = 2
 # Beside its own data type an operand is held in float64, each with its gradient and an output of its size.
@@ -102,8 +103,7 @@ def _names(probe: Probe, parameter: str, known: "tuple[str, ...]") -> "tuple[str
     asked = probe.parameters[parameter]
     if asked is None:
         return known
-    names = tuple(asked.split(",") if isinstance(asked, str) else map(str, asked))
-    for name in names:
+    for name in asked:
         if name not in known:
             probe.error(
                 "{parameter} has no {name}; closest to it are {known}.",
@@ -111,7 +111,7 @@ def _names(probe: Probe, parameter: str, known: "tuple[str, ...]") -> "tuple[str
                 name=name,
                 known=", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0)),
             )
-    return names
+    return tuple(asked)
 
 
 def _examine(probe: Probe, case: Case, row: Row, device: Any) -> None:

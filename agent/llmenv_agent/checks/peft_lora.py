@@ -38,7 +38,18 @@ PARAMETERS = {
     "batch_size": 2,
     "sequence_length": 32,
 }
-COUNTS = ("rank", "steps", "batch_size", "sequence_length")
+ALLOWED = {
+    "model": "text",
+    "dtype": "auto | float32 | float16 | bfloat16 | float64",
+    "target_modules": "names",
+    "rank": "1..256",
+    "alpha": "1..128",
+    "dropout": "0.0..0.5",
+    "steps": "10..1000",
+    "learning_rate": "0.0005..0.02",
+    "batch_size": "1..64",
+    "sequence_length": "8..1024",
+}
 
 # The modules of attention and MLP, by the model's type; others are named in the parameters.
 TARGETS = {"gpt2": ("c_attn", "c_proj", "c_fc")}

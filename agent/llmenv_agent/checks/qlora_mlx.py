@@ -45,7 +45,16 @@ PARAMETERS = {
     "sequence_length": 31,
     "learning_rate": 5e-4,
 }
-COUNTS = ("vocabulary", "width", "layers", "rank", "steps", "batch_size", "sequence_length")
+ALLOWED = {
+    "vocabulary": "8..64",
+    "width": "64..4096 by 64",
+    "layers": "1..32",
+    "rank": "4..64",
+    "steps": "20..1000",
+    "batch_size": "2..64",
+    "sequence_length": "16..256",
+    "learning_rate": "0.0002..0.001",
+}
 
 BITS, GROUP = 4, 64
 HALF_BYTES = 2
@@ -55,8 +64,6 @@ SAME_OUTPUT = 1e-5
 
 def run(probe: Probe) -> None:
     device = use_mlx_lm(probe)
-    if min(probe.parameters["vocabulary"], probe.parameters["sequence_length"]) < 2:
-        probe.error("A language needs 2 tokens and sequences of 2 at least.")
     import mlx_lm
     from mlx_lm import lora
 
@@ -66,14 +73,14 @@ def run(probe: Probe) -> None:
     arguments = _arguments(probe, quantized)
     rows = _texts(probe)
     train, valid, _ = lora.load_dataset(arguments, tokenizer)
-    base = _base_arrays(model)
+    base = mlx_models.base_arrays(model)
     first = _loss(model, rows)
     lora.train_model(arguments, model, train, valid)
     model.eval()
     last = _loss(model, rows)
     _judge_loss(probe, first, last)
     _judge_adapters(probe, model)
-    _judge_base(probe, base, _base_arrays(model))
+    _judge_base(probe, base, model)
     _judge_reloaded(probe, model, mlx_lm.load(str(quantized), adapter_path=arguments.adapter_path)[0], rows)
     probe.passed(
         "QLoRA in 4 bits trains with mlx-lm on {device}: loss on unseen texts fell from {first:.3f} to "
@@ -88,8 +95,6 @@ def _quantize(probe: Probe) -> Path:
     """The folder of the model in 4 bits."""
     import mlx_lm
 
-    if probe.parameters["width"] % GROUP:
-        probe.error("A width of {width} is no whole number of groups of 64.", width=probe.parameters["width"])
     shape = {key: probe.parameters[key] for key in ("vocabulary", "width", "layers")}
     full = mlx_models.write_llama(probe.scratch / "full", seed=probe.seed, dtype=_dtype(), **shape)
     quantized = probe.scratch / "quantized"
@@ -210,23 +215,8 @@ def _sides(width: int) -> int:
     return 2 * (width + width) + 2 * (width + width // 2) + 3 * (width + 2 * width)
 
 
-def _base_arrays(model: Any) -> "dict[str, Any]":
-    """Every array but the adapters', by the name it has without an adapter."""
-    from mlx.utils import tree_flatten
-
-    return {
-        name.replace(".linear.", "."): array
-        for name, array in tree_flatten(model.parameters())
-        if "lora_" not in name
-    }
-
-
-def _judge_base(probe: Probe, before: "dict[str, Any]", after: "dict[str, Any]") -> None:
-    import mlx.core as mx
-
-    changed = sorted(
-        name for name in before if name not in after or not mx.array_equal(before[name], after[name]).item()
-    )
+def _judge_base(probe: Probe, before: "dict[str, Any]", model: Any) -> None:
+    changed = mlx_models.changed_arrays(before, model)
     probe.expect(
         "base_unchanged",
         not changed,

@@ -46,7 +46,16 @@ PARAMETERS = {
     "sequence_length": 32,
     "learning_rate": 4e-3,
 }
-COUNTS = ("vocabulary", "width", "layers", "rank", "steps", "batch_size", "sequence_length")
+ALLOWED = {
+    "vocabulary": "8..64",
+    "width": "256..4096 by 256",
+    "layers": "1..32",
+    "rank": "1..64",
+    "steps": "20..1000",
+    "batch_size": "4..64",
+    "sequence_length": "16..256",
+    "learning_rate": "0.001..0.008",
+}
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 ROUNDING = 1.001
@@ -101,16 +110,8 @@ def _is_supported(probe: Probe, device: str) -> bool:
 
 
 def _full_model(probe: Probe) -> Any:
-    width = probe.parameters["width"]
-    if width % nf4.OUTER_BLOCK:
-        probe.error("A width of {width} is no multiple of 256, as whole blocks need.", width=width)
-    return small_model(
-        "llama",
-        seed=probe.seed,
-        width=width,
-        layers=probe.parameters["layers"],
-        vocabulary=probe.parameters["vocabulary"],
-    )
+    shape = {name: probe.parameters[name] for name in ("width", "layers", "vocabulary")}
+    return small_model("llama", seed=probe.seed, **shape)
 
 
 def _load_in_4_bits(probe: Probe, full: Any, device: Any) -> Any:

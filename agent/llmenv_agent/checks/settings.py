@@ -43,6 +43,7 @@ REQUIRES = ()
 TIMEOUT_SECONDS = 60
 TYPICAL_SECONDS = 0.1
 PARAMETERS = {"least_free_gb": 20.0, "most_swap_share": 0.1, "cache_seconds": 1.0}
+ALLOWED = {"least_free_gb": "0.0..100000.0", "most_swap_share": "0.0..1.0", "cache_seconds": "0.0..60.0"}
 
 SOURCES = {
     "daemon": "a daemon",

@@ -37,7 +37,7 @@ TIMEOUT_PARAMETER = "seconds"
 TYPICAL_SECONDS = 608
 # Without texts (a batch), they are chosen by the device and its memory.
 PARAMETERS = {"seconds": 600.0, "window_seconds": 10.0, "texts": None}
-COUNTS = ("texts",)
+ALLOWED = {"seconds": "1..2592000.0", "window_seconds": "0.01..3600.0", "texts": "1..1024"}
 
 LEAST_WINDOWS = 12
 # A soak of a night has longer windows, not more: the trend compares each with each.

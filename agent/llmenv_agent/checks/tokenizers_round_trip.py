@@ -38,6 +38,7 @@ TIMEOUT_SECONDS = 300
 CASE_TIMEOUT_SECONDS = 120
 TYPICAL_SECONDS = 0.9
 PARAMETERS: "dict[str, Any]" = {"tokenizer": None}
+ALLOWED = {"tokenizer": "text"}
 
 VOCABULARY = 320
 PAD, END = "<pad>", "<eos>"

@@ -30,7 +30,7 @@ REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 120
 TYPICAL_SECONDS = 7
 PARAMETERS = {"size": 1000, "trials": 5, "warmups": 2}
-COUNTS = ("size", "trials")
+ALLOWED = {"size": "8..8191", "trials": "1..1000", "warmups": "0..1000"}
 
 BOUNDS = {"float32": 5e-5, "float16": 5e-3, "bfloat16": 2e-2}
 BOUND_SOURCE = "float64 on the CPU from the same rounded operands; pytorch #193487 and unit roundoff"

@@ -33,6 +33,7 @@ TIMEOUT_SECONDS = 300
 TYPICAL_SECONDS = 4
 # `operator_device`, where given, is where the operator is called in place of the check's own device.
 PARAMETERS = {"operator_device": None}
+ALLOWED = {"operator_device": "cpu | cuda | mps | meta"}
 
 FALLBACK = {"PYTORCH_ENABLE_MPS_FALLBACK": "1"}
 ERROR_BOUND = 0.1

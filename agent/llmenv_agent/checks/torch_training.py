@@ -30,7 +30,12 @@ REQUIRES = ("torch",)
 TIMEOUT_SECONDS = 180
 TYPICAL_SECONDS = 3
 PARAMETERS = {"steps": 100, "batch_size": 32, "learning_rate": 1e-3, "steps_per_trial": 10}
-COUNTS = ("steps", "batch_size", "steps_per_trial")
+ALLOWED = {
+    "steps": "40..10000",
+    "batch_size": "8..4096",
+    "learning_rate": "0.0005..0.01",
+    "steps_per_trial": "1..1000",
+}
 
 FEATURES, CLASSES, HELD_OUT = 128, 10, 1000
 # Classes this noisy overlap a little: an easy target hides a network that learns in its last layer only.

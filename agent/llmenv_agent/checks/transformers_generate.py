@@ -37,7 +37,13 @@ PARAMETERS = {
     "new_tokens": 20,
     "trials": 3,
 }
-COUNTS = ("new_tokens", "trials")
+ALLOWED = {
+    "model": "text",
+    "dtype": "auto | float32 | float16 | bfloat16 | float64",
+    "prompt": "text",
+    "new_tokens": "1..512",
+    "trials": "1..100",
+}
 
 GPT2_PARAMETERS = 124_439_808
 BOUNDS = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}

@@ -127,6 +127,7 @@ def _check_as_json(check: Definition, suites: Sequence[str]) -> dict[str, Any]:
         "timeout_seconds": check.deadline_seconds(check.parameters),
         "case_timeout_seconds": check.case_timeout_seconds,
         "parameters": dict(check.parameters),
+        "allowed": {name: rule.words for name, rule in check.rules.items()},
         "definition_hash": check.definition_hash,
         "path": str(check.path),
     }

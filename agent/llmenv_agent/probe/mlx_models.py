@@ -164,3 +164,24 @@ def _write_tokenizer(folder: Path, vocabulary: int) -> None:
 
 def _write_json(path: Path, content: Dict[str, Any]) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def base_arrays(model: Any) -> Dict[str, Any]:
+    """Every array but the adapters', by the name it has without an adapter."""
+    from mlx.utils import tree_flatten
+
+    return {
+        name.replace(".linear.", "."): array
+        for name, array in tree_flatten(model.parameters())
+        if "lora_" not in name
+    }
+
+
+def changed_arrays(before: Dict[str, Any], model: Any) -> List[str]:
+    """Names of base arrays that are not bit for bit as they were, or are not there any more."""
+    import mlx.core as mx
+
+    after = base_arrays(model)
+    return sorted(
+        name for name in before if name not in after or not mx.array_equal(before[name], after[name]).item()
+    )

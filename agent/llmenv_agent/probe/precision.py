@@ -20,10 +20,6 @@ def torch_dtype(name: str, device: Any, findings: Findings) -> Any:
     """The torch.dtype called `name`; skips where this system or device has none."""
     import torch
 
-    if name not in BOUNDS:
-        findings.error(
-            "There is no data type {dtype} to measure, only {known}.", dtype=name, known=", ".join(BOUNDS)
-        )
     is_missing = name == "bfloat16" and (
         (device.type == "mps" and _macos_release() < 14)
         or (device.type == "cuda" and not torch.cuda.is_bf16_supported())

@@ -100,7 +100,10 @@ PATIENCE = 4
 
 
 class CheckRunner:
-    """Called with a check's name and parameters; `device`, `variables` and `planted` code are optional."""
+    """Called with a check's name and parameters; `device`, `variables` and `planted` code are optional.
+
+    `brief` are parameters below what the check allows: a fault shows in fewer steps than a judgement needs.
+    """
 
     def __init__(self, python: Path, folder: Path) -> None:
         self._python = python
@@ -121,7 +124,10 @@ class CheckRunner:
         device: str = "cpu",
         variables: dict[str, str] | None = None,
         planted: str = "",
+        brief: dict[str, Any] | None = None,
     ) -> Observed:
+        if brief:
+            planted = f"probe.parameters.update({brief!r})\n{textwrap.dedent(planted)}"
         path = self._plant(name, planted) if planted else CHECKS / f"{name}.py"
         target = target_from(str(self._python), variables={**self._variables, **(variables or {})})
         return Observed(

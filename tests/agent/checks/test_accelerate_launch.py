@@ -89,9 +89,3 @@ def test_launch_that_hangs_fails_and_leaves_no_process(run_check: CheckRunner, t
     while time.monotonic() < deadline and any(exists(each) for each in workers):
         time.sleep(0.1)
     assert [each for each in workers if exists(each)] == []
-
-
-def test_batch_that_cannot_be_halved_is_an_error(run_check: CheckRunner) -> None:
-    """Two processes take half of a batch each."""
-    observed = run_check("accelerate_launch", {"batch_size": 7})
-    assert (observed.status, observed.reason) == ("error", "batch_size is 7: give a multiple of 2.")

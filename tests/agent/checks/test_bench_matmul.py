@@ -94,10 +94,3 @@ def test_what_does_not_fit_is_skipped_with_the_arithmetic(run_check: CheckRunner
     observed = run_check("bench_matmul", {**SMALL, "sizes": [128]}, planted=planted)
     assert (observed.status, observed.cases) == ("skip", {"float32/128": "skip"})
     assert "(3 x 4 + 8) bytes x 128^2" in observed.reason
-
-
-def test_unknown_data_type_is_an_error(run_check: CheckRunner) -> None:
-    """The sentence names those there are."""
-    observed = run_check("bench_matmul", {**SMALL, "dtypes": ["float8"]})
-    reason = observed.result.cases[0].reason.text
-    assert reason == "There is no data type float8 to measure, only float32, float16, bfloat16."

@@ -1,4 +1,4 @@
-"""bench_mlx and bench_mlx_model: what MLX computes right is timed, on its default device."""
+"""bench_mlx, bench_mlx_model and bench_mlx_load: what MLX computes right is timed, on its default device."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ pytestmark = pytest.mark.training
 
 QUICK = {"trial_seconds": 0.005, "cooldown_seconds": 0.0}
 OPERATIONS = {**QUICK, "sizes": [32, 64], "megabytes": 1, "lengths": [16], "heads": 2, "head_width": 8}
+MODEL_CASES = ("training/float32", "lora/float32", "generation/float32")
 SMALL_SHAPES = """
 from llmenv_probe import workloads
 small = {"width": 32, "layers": 2, "heads": 4, "vocabulary": 64, "length": 16}
@@ -57,12 +58,14 @@ def test_wrong_results_have_no_speed(run_check: CheckRunner, fault: str, failed:
 
 
 def test_models_are_timed(run_check: CheckRunner) -> None:
-    """A training step by phase, and generation by first token and rates."""
+    """A step of training and of LoRA by phase, and generation by first token and rates."""
     observed = run_check("bench_mlx_model", {**QUICK, "new_tokens": 8}, planted=SMALL_SHAPES)
-    assert observed.cases == {"training/float32": "pass", "generation/float32": "pass"}, observed.reason
-    training, generation = ({each.name: each for each in case.measurements} for case in observed.result.cases)
+    assert observed.cases == dict.fromkeys(MODEL_CASES, "pass"), observed.reason
+    training, lora, generation = (
+        {each.name: each for each in case.measurements} for case in observed.result.cases
+    )
     for name in ("tokens_per_second", "gradient_seconds", "optimizer_seconds"):
-        assert len(training[name].trials) == 10
+        assert (len(training[name].trials), len(lora[name].trials)) == (10, 10)
     for name in ("first_token_seconds", "prefill_rate", "decode_rate"):
         assert len(generation[name].trials) == 10
     seconds = generation["first_token_seconds"].trials
@@ -80,9 +83,10 @@ generate = importlib.import_module("mlx_lm.generate")
 generate.generate_step = lambda prompt, model, max_tokens: ((prompt[-1], None) for _ in range(max_tokens))
 """
     observed = run_check("bench_mlx_model", {**QUICK, "new_tokens": 8}, planted=planted)
-    assert observed.cases == {"training/float32": "fail", "generation/float32": "fail"}
-    training, generation = (case.reason.text for case in observed.result.cases)
+    assert observed.cases == dict.fromkeys(MODEL_CASES, "fail")
+    training, lora, generation = (case.reason.text for case in observed.result.cases)
     assert training.startswith("The timed steps did not train")
+    assert lora.startswith("The timed steps did not train")
     assert generation.endswith("tokens are not those that the logits put first.")
 
 
@@ -92,12 +96,48 @@ def test_sizes_follow_the_device_that_mlx_has(run_check: CheckRunner) -> None:
     observed = run_check("bench_mlx", measured, device="cuda")
     assert [name for name in observed.cases if name.startswith("matmul")] == ["matmul/float32/512"]
     generated = run_check("bench_mlx_model", {**QUICK, "new_tokens": 8}, device="cuda", planted=SMALL_SHAPES)
-    assert generated.cases == {"training/float32": "pass", "generation/float32": "pass"}
+    assert generated.cases == dict.fromkeys(MODEL_CASES, "pass")
+
+
+def test_adapters_that_move_the_base_have_no_speed(run_check: CheckRunner) -> None:
+    """As where nothing is frozen."""
+    planted = f"{SMALL_SHAPES}\nfrom mlx import nn\nnn.Module.freeze = lambda self, **options: self"
+    observed = run_check("bench_mlx_model", {**QUICK, "new_tokens": 8}, planted=planted)
+    assert observed.cases["lora/float32"] == "fail"
+    reasons = {case.name: case.reason.text for case in observed.result.cases}
+    assert reasons["lora/float32"] == "Training the adapter changed the base weights."
+
+
+def test_loading_is_timed(run_check: CheckRunner) -> None:
+    """Warm, and cold where the system forgets a file."""
+    observed = run_check("bench_mlx_load", QUICK, planted=SMALL_SHAPES)
+    assert observed.cases["warm"] == "pass", observed.reason
+    assert observed.cases["cold"] in {"pass", "skip"}
+    warm = {each.name: each for each in observed.result.cases[-1].measurements}
+    assert len(warm["load_seconds"].trials) == len(warm["load_rate"].trials) == 10
+
+
+def test_other_weights_than_the_saved_have_no_speed(run_check: CheckRunner) -> None:
+    """A file that was read wrong, or not at all after a change."""
+    planted = f"""{SMALL_SHAPES}
+from mlx import nn
+load = nn.Module.load_weights
+def changed(self, file):
+    load(self, file)
+    self.model.norm.weight = self.model.norm.weight + 1
+    return self
+nn.Module.load_weights = changed
+"""
+    observed = run_check("bench_mlx_load", QUICK, planted=planted)
+    assert observed.cases == {"cold": "fail", "warm": "fail"}
+    assert observed.result.cases[0].reason.text == (
+        "Loaded are not the saved weights: model.norm.weight differ."
+    )
 
 
 def test_without_mlx_there_is_nothing_to_measure(run_check_without_packages: CheckRunner) -> None:
     """A skip, not an error."""
-    for check in ("bench_mlx", "bench_mlx_model"):
+    for check in ("bench_mlx", "bench_mlx_model", "bench_mlx_load"):
         observed = run_check_without_packages(check)
         assert (observed.status, observed.reason) == (
             "skip",

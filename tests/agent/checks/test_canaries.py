@@ -82,7 +82,7 @@ def test_error_of_the_issue_is_seen(planted_errors: Mapping[str, Mapping[str, An
 @pytest.mark.training
 @pytest.mark.slow
 def test_nothing_is_wrong_on_the_cpu(run_check: CheckRunner) -> None:
-    """All small canaries pass, the large ones wait to be asked for, and each names its issue."""
+    """All small canaries pass, the CPU is not asked for the large ones, and each names its issue."""
     observed = run_check("canaries")
     assert observed.status == "pass", observed.reason
     assert observed.cases == {name: "skip" if name in LARGE else "pass" for name in NAMES}
@@ -157,7 +157,7 @@ def test_what_does_not_apply_is_skipped(run_check: CheckRunner) -> None:
         probe.machine = probe.machine._replace(available_bytes=1_000_000_000)
     """
     only = ["mlx_rows_around_8", "addcmul", "fill_above_4_gb", "silu_not_contiguous"]
-    observed = run_check("canaries", {"only": only, "large": True, "repetitions": 1}, planted=planted)
+    observed = run_check("canaries", {"only": only, "large": "always", "repetitions": 1}, planted=planted)
     assert {case.name: case.reason.text for case in observed.result.cases if case.measurements == []} == {
         "addcmul": "Cannot be tried here: The operator 'aten::addcmul' is not there.",
         "mlx_rows_around_8": "MLX is not installed.",
@@ -167,8 +167,52 @@ def test_what_does_not_apply_is_skipped(run_check: CheckRunner) -> None:
     assert observed.status == "pass"
 
 
+GIGABYTE = 10**9
+LARGE_ONES = ["matmul_zeros_times_ones", "fill_above_4_gb", "bmm_operand_of_2_32_elements"]
+# Where a device is pretended, the sentence is all that is seen: the computation itself is left out.
+ROOM = """
+    global errors
+    errors = lambda problem, bench, repetitions: [0.0]
+    probe.device = {device!r}
+    probe.accelerator.torch_device = lambda: __import__("torch").device("cpu")
+    probe.machine = probe.machine._replace(available_bytes={room}, working_set_bytes={room})
+"""
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("large", "device", "gigabytes", "run"),
+    [
+        ("auto", "mps", 18, 2),
+        ("auto", "mps", 104, 3),
+        ("auto", "cpu", 104, 0),
+        ("always", "cpu", 27, 3),
+        ("never", "mps", 104, 0),
+    ],
+)
+def test_large_ones_run_where_they_leave_enough(
+    run_check: CheckRunner, large: str, device: str, gigabytes: int, run: int
+) -> None:
+    """By default up to a quarter of what is left, on an accelerator; else wherever they fit, or nowhere."""
+    planted = ROOM.format(device=device, room=gigabytes * GIGABYTE)
+    observed = run_check("canaries", {"only": LARGE_ONES, "large": large}, planted=planted)
+    assert list(observed.cases.values()) == ["pass"] * run + ["skip"] * (3 - run)
+
+
+@pytest.mark.training
+def test_large_one_that_is_skipped_shows_the_arithmetic(run_check: CheckRunner) -> None:
+    """What it takes, what is left, and how to have it all the same."""
+    planted = ROOM.format(device="mps", room=12 * GIGABYTE)
+    observed = run_check("canaries", {"only": "fill_above_4_gb"}, planted=planted)
+    assert observed.result.cases[0].reason.text == (
+        "It takes 4.29 GB (2 x (2^31 + 5) bytes), more than a quarter of the 12.00 GB that are left "
+        "(available memory); with large=always it runs all the same."
+    )
+
+
 @pytest.mark.training
 def test_unknown_canary_is_an_error(run_check: CheckRunner) -> None:
-    """One sentence names it; names in one text are parted by commas."""
-    observed = run_check("canaries", {"only": "nothing"})
-    assert (observed.status, observed.reason) == ("error", "There is no canary nothing.")
+    """One sentence names it and those that are spelled alike; names in one text are parted by commas."""
+    observed = run_check("canaries", {"only": "addcmul,addcmull"})
+    assert observed.status == "error"
+    assert observed.reason.startswith("There is no canary addcmull; closest to it are addcmul, ")

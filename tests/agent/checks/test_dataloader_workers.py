@@ -84,7 +84,7 @@ def test_workers_that_hang_fail_with_the_remedy(run_check: CheckRunner) -> None:
     SOURCE = SOURCE.replace("row =", sleep + "\\n        row =")
     """
     )
-    observed = run_check("dataloader_workers", {**FEW, "batch_seconds": 15}, planted=planted)
+    observed = run_check("dataloader_workers", FEW, brief={"batch_seconds": 15}, planted=planted)
     assert reasons(observed) == {"batches": "The workers gave no batch within 15 s."}
     assert (observed.status, observed.result.remedy_id) == ("fail", "KI080")
 

@@ -122,9 +122,3 @@ def test_environment_without_datasets_is_skipped(run_check_without_packages: Che
     """It is no package that every training needs."""
     observed = run_check_without_packages("datasets_local")
     assert (observed.status, observed.reason) == ("skip", "The package datasets is not installed.")
-
-
-def test_too_few_rows_are_an_error(run_check: CheckRunner) -> None:
-    """Fewer rows than are shuffled at once."""
-    observed = run_check("datasets_local", {"rows": 5})
-    assert (observed.status, observed.reason) == ("error", "rows is 5: give at least 32.")

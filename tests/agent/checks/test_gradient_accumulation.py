@@ -63,18 +63,3 @@ def test_step_that_differs_fails(run_check: CheckRunner) -> None:
     observed = run_check("gradient_accumulation", planted=planted)
     assert observed.cases == {"equal": "fail", "unequal": "fail"}
     assert observed.result.cases[0].reason.text.startswith("After one step a weight differs by ")
-
-
-@pytest.mark.parametrize(
-    ("parameters", "sentence"),
-    [
-        ({"micro_batches": 1}, "One batch has nothing to accumulate; give 2 at least."),
-        ({"sequence_length": 1}, "A language needs 2 tokens and sequences of 2 at least."),
-    ],
-)
-def test_question_without_an_answer_is_refused(
-    run_check: CheckRunner, parameters: dict[str, int], sentence: str
-) -> None:
-    """Neither is called wrong."""
-    observed = run_check("gradient_accumulation", parameters)
-    assert (observed.status, observed.reason) == ("error", sentence)

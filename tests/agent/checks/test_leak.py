@@ -87,14 +87,6 @@ def test_single_jump_is_no_leak(run_check: CheckRunner) -> None:
     assert max(trials) - min(trials) > 40e6
 
 
-@pytest.mark.training
-def test_too_few_blocks_are_no_verdict(run_check: CheckRunner) -> None:
-    """Of one block nothing is known, and that is no pass."""
-    observed = run_check("leak", {"blocks": 2})
-    assert (observed.status, observed.cases) == ("error", {})
-    assert observed.reason == "The slope of 2 blocks says nothing."
-
-
 def test_slope_is_that_of_theil_and_sen() -> None:
     """Of a straight line its slope, whatever two outliers of ten say; of one value none."""
     line = [3.0 * index for index in range(10)]

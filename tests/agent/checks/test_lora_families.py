@@ -69,7 +69,7 @@ def test_modules_that_are_left_out_fail(run_check: CheckRunner) -> None:
         return adapt(model, configuration)
     peft.get_peft_model = partial
     """
-    observed = run_check("lora_families", {"steps": 2}, planted=planted)
+    observed = run_check("lora_families", brief={"steps": 2}, planted=planted)
     assert observed.cases == {"llama/default": "fail", "llama/all-linear": "fail", "model": "skip"}
     reason = observed.result.cases[0].reason.text
     assert reason.startswith("2 modules are adapted with 2048 trainable parameters, where the model has 4")
@@ -77,7 +77,7 @@ def test_modules_that_are_left_out_fail(run_check: CheckRunner) -> None:
 
 def test_adapter_that_does_not_learn_fails(run_check: CheckRunner) -> None:
     """A learning rate of zero leaves the loss above the entropy of the targets."""
-    observed = run_check("lora_families", {"steps": 2, "learning_rate": 0.0}, planted=ONE_FAMILY)
+    observed = run_check("lora_families", brief={"steps": 2, "learning_rate": 0.0}, planted=ONE_FAMILY)
     assert observed.cases["llama/default"] == "fail"
     assert "and had to fall below 3.3" in observed.result.cases[0].reason.text
 

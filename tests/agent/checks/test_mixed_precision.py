@@ -34,7 +34,7 @@ def test_autocast_that_does_nothing_fails(run_check: CheckRunner) -> None:
         import contextlib, torch
         torch.autocast = lambda *arguments, **options: contextlib.nullcontext()
     """
-    observed = run_check("mixed_precision", SHORT, planted=planted)
+    observed = run_check("mixed_precision", brief=SHORT, planted=planted)
     assert observed.cases == {"fp16": "fail", "bf16": "fail"}
     reason = "Under autocast to float16 the linear layers computed in float32."
     assert observed.result.cases[0].reason.text == reason
@@ -50,7 +50,7 @@ def test_type_that_autocast_refuses_is_said(run_check: CheckRunner) -> None:
             return contextlib.nullcontext()
         torch.autocast = refusing
     """
-    observed = run_check("mixed_precision", SHORT, planted=planted)
+    observed = run_check("mixed_precision", brief=SHORT, planted=planted)
     assert observed.cases == {"fp16": "skip", "bf16": "warn"}
     assert [case.remedy_id for case in observed.result.cases] == ["", "KI077"]
     assert "target dtype is not supported" in observed.result.cases[0].reason.text
@@ -62,7 +62,7 @@ def test_scaled_gradients_that_stay_scaled_fail(run_check: CheckRunner) -> None:
         import torch
         torch.amp.GradScaler.unscale_ = lambda self, optimizer: None
     """
-    observed = run_check("mixed_precision", SHORT, planted=planted)
+    observed = run_check("mixed_precision", brief=SHORT, planted=planted)
     assert observed.cases == {"fp16": "fail", "bf16": "pass"}
     assert "The gradients in float16 are" in observed.result.cases[0].reason.text
 
@@ -76,7 +76,7 @@ def test_overflow_that_is_not_skipped_fails(run_check: CheckRunner) -> None:
             optimizer.step()
         torch.amp.GradScaler.step = heedless
     """
-    observed = run_check("mixed_precision", SHORT, planted=planted)
+    observed = run_check("mixed_precision", brief=SHORT, planted=planted)
     assert observed.cases == {"fp16": "fail", "bf16": "pass"}
     assert observed.result.cases[0].reason.text.startswith("After an overflow ")
 
@@ -91,12 +91,12 @@ def test_training_that_goes_elsewhere_fails(run_check: CheckRunner) -> None:
                 group["lr"] *= not options
             return right(model, batches, optimizer, **options)
     """
-    observed = run_check("mixed_precision", {**SHORT, "steps": 12}, planted=planted)
+    observed = run_check("mixed_precision", brief={**SHORT, "steps": 12}, planted=planted)
     assert observed.cases == {"fp16": "fail", "bf16": "fail"}
     assert observed.result.cases[1].reason.text.startswith("Training in bfloat16 ended at a loss of 5.")
 
 
 def test_loss_that_never_falls_fails(run_check: CheckRunner) -> None:
     """Three trainings that learn nothing are equal, and no training."""
-    observed = run_check("mixed_precision", {**SHORT, "learning_rate": 0.0})
+    observed = run_check("mixed_precision", brief={**SHORT, "learning_rate": 0.0})
     assert (observed.status, observed.unmet) == ("fail", ["loss_falls"])

@@ -100,15 +100,12 @@ def test_smollm2_generates_from_its_gguf_file(
     [
         ({"model": "/nowhere/model.gguf"}, "There is no GGUF file /nowhere/model.gguf;"),
         ({"model": "/etc/passwd"}, "There is no GGUF file /etc/passwd;"),
-        ({"prompt_tokens": 1}, "A prompt needs 2 tokens at least,"),
-        ({"vocabulary": 1}, "A language needs 2 tokens and sequences of 2 at least."),
-        ({"width": 12}, "A width of 12 is no multiple of 8,"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
     run_check: CheckRunner, parameters: dict[str, object], sentence: str
 ) -> None:
-    """A wrong path, or a shape that no model has."""
+    """A path at which there is nothing, or no model."""
     observed = run_check("mlx_generate", parameters)
     assert observed.status == "error"
     assert observed.reason.startswith(sentence)

@@ -59,7 +59,7 @@ def test_module_that_does_not_exist_is_an_error_that_says_so(
 
 def test_learning_rate_of_zero_fails(run_check: CheckRunner, tiny_models: Path) -> None:
     """Adapters that do not learn fail in the loss, and in not having moved."""
-    observed = run_check("peft_lora", {"model": str(tiny_models / "gpt2"), "learning_rate": 0.0})
+    observed = run_check("peft_lora", {"model": str(tiny_models / "gpt2")}, brief={"learning_rate": 0.0})
     assert (observed.status, observed.unmet) == ("fail", ["loss_falls", "all_adapters_learn"])
 
 

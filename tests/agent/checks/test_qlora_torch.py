@@ -94,7 +94,7 @@ def test_qlora_learns_in_4_bits(run_check: CheckRunner) -> None:
 @pytest.mark.parametrize("unmet", FAULTS)
 def test_each_departure_fails_by_its_name(run_check: CheckRunner, unmet: str) -> None:
     """Modules, memory, restored weights, product, gradient, adapter and base are judged apart."""
-    observed = run_check("qlora_torch", BRIEF, planted=SOUND + FAULTS[unmet])
+    observed = run_check("qlora_torch", brief=BRIEF, planted=SOUND + FAULTS[unmet])
     assert observed.status == "fail", observed.reason
     assert set(observed.unmet) == {unmet, "loss_falls", *CONSEQUENCES.get(unmet, ())}
 
@@ -148,13 +148,4 @@ def test_missing_bitsandbytes_is_skipped(run_check: CheckRunner) -> None:
     assert (observed.status, observed.reason) == (
         "skip",
         "bitsandbytes is not installed, so there is no QLoRA with PyTorch here.",
-    )
-
-
-def test_width_of_half_blocks_is_refused(run_check: CheckRunner) -> None:
-    """Its memory would have no formula, and the sentence says what it needs."""
-    observed = run_check("qlora_torch", {"width": 128})
-    assert (observed.status, observed.reason) == (
-        "error",
-        "A width of 128 is no multiple of 256, as whole blocks need.",
     )

@@ -30,7 +30,7 @@ def test_tinynet_learns_on_the_cpu(observed: Observed) -> None:
 
 def test_learning_rate_of_zero_fails(run_check: CheckRunner) -> None:
     """Without learning the loss stays, which is what the reference report called converged."""
-    observed = run_check("torch_training", {"learning_rate": 0.0})
+    observed = run_check("torch_training", brief={"learning_rate": 0.0})
     assert (observed.status, observed.unmet) == ("fail", ["loss_falls", "all_parameters_learn"])
     assert observed.measured["last_loss"] == observed.measured["first_loss"]
 

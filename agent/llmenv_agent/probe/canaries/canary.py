@@ -50,7 +50,7 @@ class Problem(NamedTuple):
 class Canary(NamedTuple):
     """One row of the table: its name, the issue's id in the catalogue, and what builds the problem.
 
-    `needed_bytes` is given, with its arithmetic, for what is not run unless asked for.  `is_by_design` says
+    `needed_bytes` is given, with its arithmetic, for what takes more than a gigabyte.  `is_by_design` says
     that the library means to compute so: a limitation, not a failure.
     """
 
