@@ -110,7 +110,10 @@ class FleetServicer(
     ) -> AsyncIterator[fleet.QueryResponse]:
         await self._label_copy.refresh()
         parameters = [bound_value(one) for one in request.parameters]
-        async for part in self._statements.run(request.sql, max_rows=request.max_rows, parameters=parameters):
+        person = PERSON.get().token_id
+        async for part in self._statements.run(
+            request.sql, max_rows=request.max_rows, parameters=parameters, person=person
+        ):
             yield fleet.QueryResponse(
                 arrow_ipc=part.arrow_ipc,
                 snapshot_at=clock.to_timestamp(part.snapshot_at),

@@ -111,6 +111,7 @@ class Collector:
     store: Store
     streams: Streams
     snapshots: Snapshots
+    statements: Statements
     sightings: Sightings
     analysis: Analysis
     notices: NoticeWork
@@ -126,13 +127,15 @@ def serve(folder: DataFolder, settings: Settings, *, webhooks: Sequence[Webhook]
             if store.reingested:
                 logger.info("%d records that were kept raw are ingested now", store.reingested)
             identity = Identity(folder.identity)
+            snapshots = Snapshots(store, folder.snapshots)
             collector = Collector(
                 folder=folder,
                 settings=settings,
                 identity=identity,
                 store=store,
                 streams=Streams(),
-                snapshots=Snapshots(store, folder.snapshots),
+                snapshots=snapshots,
+                statements=Statements(snapshots, Limits.of(settings)),
                 sightings=Sightings(store),
                 analysis=analysis,
                 notices=NoticeWork(store, identity, webhooks, settings),
@@ -183,6 +186,7 @@ async def run(collector: Collector) -> None:
     await server.stop(GRACE_SECONDS)
     # A thread may wait for it, and this process for the thread.
     collector.analysis.close()
+    await collector.statements.close()
     await collector.sightings.write()
     if ended.done():
         raise StoreError(
@@ -310,14 +314,15 @@ def bind(server: Any, address: Address, server_credentials: grpc.ServerCredentia
 
 def fleet_servicer(collector: Collector) -> FleetServicer:
     store, identity, streams = collector.store, collector.identity, collector.streams
-    statements = Statements(collector.snapshots, Limits.of(collector.settings))
     label_copy = LabelCopy(identity, store)
-    selector = Selector(store=store, identity=identity, statements=statements, label_copy=label_copy)
+    selector = Selector(
+        store=store, identity=identity, statements=collector.statements, label_copy=label_copy
+    )
     return FleetServicer(
         store=store,
         identity=identity,
         streams=streams,
-        statements=statements,
+        statements=collector.statements,
         label_copy=label_copy,
         selector=selector,
         analysis=collector.analysis,

@@ -1,146 +1,122 @@
 """The process in which one statement of a person runs, on a read-only snapshot.
 
-Reads a JSON request from stdin, writes an Arrow IPC stream to stdout, and on the
-last line of stderr one JSON object: {"rows", "is_truncated"} or {"error"}.
-The limits are set before DuckDB is loaded: an alarm whose default action ends
-the process even inside C++ code, and a cap on its memory.
+It loads what it needs, waits for a JSON request on stdin, and writes frames to stdout (see arrow_frames), the
+last of which says how it ended: {"rows", "is_truncated"}, {"error"} or {"limit"}.
+From the request on the operating system bounds it: an alarm whose default action ends the process even inside
+C++ code, memory, processor time, and no file or connection may be opened any more.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import functools
 import json
 import os
 import resource
 import signal
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmenv_collector import process_memory
+from llmenv_collector.arrow_frames import (
+    MAX_FRAME_BYTES,
+    MEMORY_EXIT,
+    WANTED_BATCH_BYTES,
+    Form,
+    FrameWriter,
+    Kind,
+    plain_schema,
+)
+from llmenv_collector.people_duckdb import THREADS, connect, refused
+from llmenv_collector.statement_rules import RefusedError, only_select
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import duckdb
 
-SCHEMA = "v1"
-CATALOGS = ("information_schema", "pg_catalog", "main")
-TABLES_BY_TEXT = ("query", "query_table", "json_execute_serialized_sql")
-BATCH_ROWS = 16_384
-MEMORY_EXIT = 3
+BATCH_ROWS, BATCH_ROWS_OF_TEXT = 16_384, 2_048
+"""A batch is in memory several times over, and a text may be a whole log."""
+VARYING = ("VARCHAR", "BLOB", "BIT", "JSON", "VARIANT", "STRUCT", "MAP", "UNION", "[")
+"""In the names of types whose values have no fixed size."""
+SPARE_SECONDS = 600
+"""A process that nobody has asked anything by then ends."""
+STALL_SECONDS = 60.0
+"""Whoever takes nothing of an answer for that long has gone."""
 PREPARE = "PREPARE asked AS "
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-class RefusedError(Exception):
-    """One sentence for the person who wrote the statement."""
+def main() -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(SPARE_SECONDS)
+    os.nice(10)
+    load()
+    if text := sys.stdin.read():
+        serve(json.loads(text))
+    # Not by way of DuckDB's threads, which may be at work on rows that nobody wants.
+    os._exit(0)
 
 
-def main() -> int:
-    request = json.loads(sys.stdin.read())
+def load() -> None:
+    """What takes time and opens files: neither is to be done for a statement."""
+    import duckdb
+    import pyarrow.compute as pc
+
+    with duckdb.connect(config={"threads": 1}) as connection:
+        table = connection.sql("SELECT 'one'::ENUM('one') AS one, now() AS time").to_arrow_reader().read_all()
+    pc.cast(table.column("one"), "string").to_pylist()
+
+
+def serve(request: dict[str, Any]) -> None:
     limit(seconds=request["seconds"], memory_bytes=request["memory_bytes"])
+    writer = FrameWriter(sys.stdout.buffer, Form(request["form"]))
     try:
-        summary = answer(request)
+        closing = answer(request, writer)
     except RefusedError as error:
-        summary = {"error": str(error)}
+        closing = {"error": str(error)}
     except MemoryError:
-        summary = {"limit": "memory"}
-    sys.stderr.write(json.dumps(summary) + "\n")
-    return 0 if "rows" in summary else 1
+        closing = {"limit": "memory"}
+    except Exception as error:  # noqa: BLE001 (a statement nobody thought of has an answer as well)
+        closing = {"error": f"The statement cannot be answered: {type(error).__name__}: {error}"[:500]}
+    writer.write_parts(Kind.END, [json.dumps(closing).encode()])
 
 
 def limit(*, seconds: int, memory_bytes: int) -> None:
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(seconds)
-    os.nice(10)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    processor_seconds = THREADS * seconds + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (processor_seconds, processor_seconds))
     process_memory.end_above(memory_bytes, exit_code=MEMORY_EXIT)
+    most = process_memory.mapped_bytes() + memory_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
+def open_nothing_more() -> None:
+    """Whatever DuckDB is made to try: what is open stays so."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+
+
+def answer(request: dict[str, Any], writer: FrameWriter) -> dict[str, Any]:
     sql, max_rows = request["sql"], request["max_rows"]
     with refused():
         connection = connect(request["snapshot"], memory_bytes=request["memory_bytes"])
+    open_nothing_more()
     with refused(sql):
         statement = only_select(connection, sql)
     # Errors name a place in the text only here, not where a relation is made of it.
-    before = sql[: max(0, sql.find(statement))]
-    with refused(statement, before=before, shift=len(PREPARE)):
-        connection.execute(PREPARE + statement)
-    parameters = {name: value_of(kind, value) for name, kind, value in request["parameters"]}
+    before = sql[: max(0, sql.find(statement.query))]
+    with refused(statement.query, before=before, shift=len(PREPARE)):
+        connection.execute(PREPARE + statement.query)
+    given = {name: value_of(kind, value) for name, kind, value in request["parameters"]}
+    if request["describes"]:
+        names = sorted(statement.named_parameters, key=lambda name: (len(name), name))
+        given, max_rows = given or dict.fromkeys(names), 0
     with refused():
-        return send(bound(connection, statement, parameters=parameters, max_rows=max_rows), max_rows=max_rows)
-
-
-@contextlib.contextmanager
-def refused(text: str = "", *, before: str = "", shift: int = 0) -> Iterator[None]:
-    """What DuckDB says of a text, which has this before it and was read so many bytes further on."""
-    import duckdb
-    import pyarrow as pa
-
-    try:
-        yield
-    except (duckdb.OutOfMemoryException, pa.ArrowMemoryError) as error:
-        raise MemoryError from error
-    except duckdb.Error as error:
-        if "bad_alloc" in str(error) or "bad allocation" in str(error):
-            raise MemoryError from error
-        place = functools.partial(place_of, text, shift=shift, before=before) if text else None
-        raise RefusedError(sentence(error, place)) from error
-
-
-def connect(path: str, *, memory_bytes: int) -> duckdb.DuckDBPyConnection:
-    import duckdb
-
-    connection = duckdb.connect(
-        path,
-        read_only=True,
-        config={
-            "python_enable_replacements": False,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "memory_limit": f"{memory_bytes // 2} B",
-            "temp_directory": "",
-            "threads": 2,
-        },
-    )
-    connection.execute("SET GLOBAL TimeZone = 'UTC'")
-    connection.execute(f"SET schema = '{SCHEMA}'")
-    connection.execute("SET errors_as_json = true")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    return connection
-
-
-def only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
-    """The one SELECT in the text; anything else is refused."""
-    import duckdb
-
-    statements = connection.extract_statements(sql)
-    if len(statements) != 1:
-        raise RefusedError(f"One SELECT statement is wanted; there are {len(statements)} statements.")
-    (statement,) = statements
-    if statement.type != duckdb.StatementType.SELECT:
-        kind = str(statement.type).rpartition(".")[2]
-        raise RefusedError(f"Only a SELECT may be asked, not {kind}; the snapshot is read-only.")
-    require_views_only(connection, statement.query)
-    return str(statement.query)
-
-
-def require_views_only(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """The tables behind the views change with the program; only the views are promised."""
-    ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
-    tree = json.loads(text)
-    if tree.get("error"):
-        raise RefusedError(f"The statement cannot be read: {tree['error_message']}.")
-    for node in nodes(tree):
-        if node.get("schema_name", "").lower() not in {"", SCHEMA, *CATALOGS}:
-            raise RefusedError(f"Only the views of schema {SCHEMA} may be asked, not {node['schema_name']}.")
-        if node.get("function_name", "").lower() in TABLES_BY_TEXT:
-            raise RefusedError(f"{node['function_name']}() hides what it reads: write the statement out.")
+        relation = bound(connection, statement.query, parameters=given, max_rows=max_rows)
+        closing = Sending(writer, max_rows, request["metadata"]).send(relation)
+    return {**closing, "parameters": names} if request["describes"] else closing
 
 
 def bound(
@@ -172,55 +148,61 @@ def value_of(kind: str | None, value: Any) -> Any:
         raise RefusedError("A parameter is a time outside the years 1 to 9999.") from None
 
 
-def nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every object in a JSON tree."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            yield node
-            waiting.extend(node.values())
-        elif isinstance(node, list):
-            waiting.extend(node)
+@dataclass(frozen=True)
+class Sending:
+    """Rows of one statement on their way out, up to the cap."""
 
+    writer: FrameWriter
+    max_rows: int
+    metadata: dict[str, str]
+    """Of the schema."""
 
-def send(relation: Any, *, max_rows: int) -> dict[str, Any]:
-    """Rows up to the cap, and whether there were more."""
-    import pyarrow as pa
-
-    if relation is None:
-        raise RefusedError("The statement gives no rows.")
-    sent, is_truncated = 0, False
-    with relation.limit(max_rows + 1).to_arrow_reader(BATCH_ROWS) as reader:
-        with pa.ipc.new_stream(sys.stdout.buffer, reader.schema) as writer:
+    def send(self, relation: Any) -> dict[str, Any]:
+        """How many rows, and whether there were more."""
+        if relation is None:
+            raise RefusedError("The statement gives no rows.")
+        sent, is_truncated = 0, False
+        with relation.limit(self.max_rows + 1).to_arrow_reader(batch_rows(relation)) as reader:
+            schema = plain_schema(reader.schema).with_metadata(self.metadata)
+            self._write(Kind.SCHEMA, schema.serialize())
             for batch in reader:
-                kept = batch.slice(0, max_rows - sent)
+                kept = batch.slice(0, self.max_rows - sent)
                 is_truncated = is_truncated or kept.num_rows < batch.num_rows
                 sent += kept.num_rows
-                writer.write_batch(kept)
-        sys.stdout.flush()
-    return {"rows": sent, "is_truncated": is_truncated}
+                for message in messages(kept if kept.schema.equals(schema) else kept.cast(schema)):
+                    self._write(Kind.BATCH, message)
+        return {"rows": sent, "is_truncated": is_truncated}
+
+    def _write(self, kind: Kind, message: Any) -> None:
+        """The time that a reader takes is not the statement's."""
+        left, _ = signal.setitimer(signal.ITIMER_REAL, STALL_SECONDS)
+        self.writer.write(kind, message)
+        signal.setitimer(signal.ITIMER_REAL, max(left, 0.001))
 
 
-def sentence(error: Exception, place: Callable[[int], str] | None = None) -> str:
-    """DuckDB's message without its picture of the statement, and with the place that it names."""
-    kind, mark, content = str(error).partition("{")
-    try:
-        told = json.loads(mark + content)
-        message, position = kind + told["exception_message"], told.get("position")
-    except (ValueError, TypeError, KeyError):
-        message, position = str(error), None
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("LINE ", "^"))]
-    told_place = f" ({place(int(position))})" if place and position is not None else ""
-    return " ".join(kept[:3])[:500] + told_place
+def batch_rows(relation: Any) -> int:
+    varies = any(word in str(kind) for kind in relation.types for word in VARYING)
+    return BATCH_ROWS_OF_TEXT if varies else BATCH_ROWS
 
 
-def place_of(text: str, position: int, *, shift: int, before: str) -> str:
-    """Line and column, from 1, of a byte of the text."""
-    read = before + text.encode()[: max(0, position - shift)].decode(errors="ignore")
-    return f"line {read.count(chr(10)) + 1}, column {len(read) - read.rfind(chr(10))}"
+def messages(batch: Any) -> Iterator[Any]:
+    """Rows of about WANTED_BATCH_BYTES each, as messages of Arrow."""
+    if batch.num_rows == 0:
+        return
+    if batch.nbytes <= WANTED_BATCH_BYTES or batch.num_rows == 1:
+        message = batch.serialize()
+        if len(message) <= MAX_FRAME_BYTES:
+            yield message
+            return
+        if batch.num_rows == 1:
+            raise RefusedError(
+                f"One row has {len(message):,} bytes, and {MAX_FRAME_BYTES:,} can be sent: ask for fewer"
+                " columns, or for a part of a long value."
+            )
+    half = batch.num_rows // 2
+    yield from messages(batch.slice(0, half))
+    yield from messages(batch.slice(half))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

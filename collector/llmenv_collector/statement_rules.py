@@ -60,11 +60,18 @@ def only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
     if len(statements) != 1:
         raise RefusedError(f"One SELECT statement is wanted; there are {len(statements)} statements.")
     (statement,) = statements
-    if statement.type != duckdb.StatementType.SELECT:
-        kind = str(statement.type).rpartition(".")[2]
+    kind = kind_of(statement)
+    if kind != duckdb.StatementType.SELECT.name:
         raise RefusedError(f"Only a SELECT may be asked, not {kind}; the snapshot is read-only.")
     require_allowed(tree_of(connection, statement.query))
     return statement
+
+
+def kind_of(statement: Any) -> str:
+    try:
+        return str(statement.type.name)
+    except ValueError:  # newer than the list of kinds
+        return "this statement"
 
 
 def tree_of(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
@@ -105,7 +112,8 @@ def require_views(node: dict[str, Any]) -> None:
 def require_table_function(name: str) -> None:
     if name not in TABLE_FUNCTIONS:
         raise RefusedError(
-            f"{name}() may not be asked: it reaches beyond the views of schema {SCHEMA}, or hides what it reads."
+            f"{name}() may not be asked: it reaches beyond the views of schema {SCHEMA},"
+            " or hides what it reads."
         )
 
 

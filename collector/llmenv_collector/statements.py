@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import json
-import signal
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from llmenv_collector import clock
+from llmenv_collector.arrow_frames import END_OF_STREAM, Form, Kind
 from llmenv_collector.errors import StatementError, StatementLimitError
+from llmenv_collector.sql_process import Workers
+from llmenv_collector.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from llmenv_collector.settings import Settings
-    from llmenv_collector.snapshot import Snapshots
+    from llmenv_collector.snapshot import Snapshot, Snapshots
 
-PART_BYTES = 256 << 10
-AT_ONCE = 2
 MAX_STATEMENT_BYTES = 1 << 20
-MAX_CLOSING_BYTES = 64 << 10
+FETCH_FACTOR = 10
+"""Whoever reads slowly gets so many times as long as the statement may take."""
+SNAPSHOT_KEY = "llmenv.snapshot_at"
+"""In the metadata of an answer's schema: when the snapshot was taken, UTC, ISO 8601."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the answer: bytes of one Arrow IPC stream."""
+    """A piece of the answer."""
 
+    kind: Kind | None = None
     arrow_ipc: bytes = b""
+    """A message of Arrow, in the form that was asked for."""
     snapshot_at: int | None = None
     """In the first part: microseconds since 1970."""
     is_truncated: bool = False
@@ -66,97 +72,116 @@ class Parameter(NamedTuple):
     value: str | int | float | bool | None
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a person asks."""
+
+    sql: str
+    parameters: Sequence[Parameter] = ()
+    max_rows: int = 0
+    """0 for as many as there may be."""
+    person: str = ""
+    """Whose turn it takes."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a statement would give."""
+
+    schema: bytes
+    """A message of Arrow IPC."""
+    parameters: tuple[str, ...]
+    """Names of its parameters; "1" is the first "?"."""
+    snapshot_at: int
+
+
 class Statements:
-    """Runs at most AT_ONCE statements at a time; others wait."""
+    """A few run at a time; others wait for their turn."""
 
     def __init__(self, snapshots: Snapshots, limits: Limits) -> None:
         self._snapshots = snapshots
         self._limits = limits
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns(patience_seconds=limits.seconds)
+        self._workers = Workers()
 
     async def run(
-        self, sql: str, *, max_rows: int, parameters: Sequence[Parameter] = ()
+        self, sql: str, *, max_rows: int, parameters: Sequence[Parameter] = (), person: str = ""
     ) -> AsyncGenerator[Part]:
-        """Raises StatementError; parts sent before it belong to no answer."""
-        if len(sql.encode()) > MAX_STATEMENT_BYTES:
-            raise StatementError(f"The statement is longer than {MAX_STATEMENT_BYTES} bytes.")
-        rows = min(max_rows or self._limits.rows, self._limits.rows)
-        async with self._room, self._snapshots.lease() as snapshot:
+        """An Arrow IPC stream.  Raises StatementError; parts sent before it belong to no answer."""
+        question = Question(sql, parameters, max_rows, person)
+        async with contextlib.aclosing(self.answer(question, form=Form.STREAM)) as parts:
+            async for part in parts:
+                if part.kind is Kind.END:
+                    yield Part(arrow_ipc=END_OF_STREAM)
+                yield part
+
+    async def answer(self, question: Question, *, form: Form) -> AsyncGenerator[Part]:
+        """Messages of Arrow in this form: the schema, then rows."""
+        async with self._prepared(question) as snapshot:
             yield Part(snapshot_at=snapshot.taken_at)
-            request = {
-                "snapshot": str(snapshot.path),
-                "sql": sql,
-                "parameters": parameters,
-                "max_rows": rows,
-                "memory_bytes": self._limits.memory_bytes,
-                "seconds": self._limits.seconds,
-            }
-            async with contextlib.aclosing(self._parts(request)) as parts:
-                async for part in parts:
-                    yield part
+            request = self._request(question, snapshot, form=form)
+            async with contextlib.aclosing(self._frames(request)) as frames:
+                async for kind, content in frames:
+                    if kind is Kind.END:
+                        yield Part(kind, **self._closing(content))
+                    else:
+                        yield Part(kind, content)
 
-    async def _parts(self, request: dict[str, Any]) -> AsyncGenerator[Part]:
-        process = await start_worker(request)
-        # Read beside stdout, for a worker that fills this pipe would otherwise never end.
-        closing = asyncio.create_task(read_end(process.stderr))
+    async def describe(self, question: Question) -> Description:
+        """Raises StatementError for one that cannot be asked."""
+        async with self._prepared(question) as snapshot:
+            request = self._request(question, snapshot, form=Form.STREAM, describes=True)
+            async with contextlib.aclosing(self._frames(request)) as frames:
+                found = {kind: content async for kind, content in frames}
+            self._closing(found[Kind.END])
+            parameters = tuple(json.loads(found[Kind.END])["parameters"])
+            return Description(found[Kind.SCHEMA], parameters, snapshot.taken_at)
+
+    async def close(self) -> None:
+        await self._workers.close()
+
+    @contextlib.asynccontextmanager
+    async def _prepared(self, question: Question) -> AsyncGenerator[Snapshot]:
+        if len(question.sql.encode()) > MAX_STATEMENT_BYTES:
+            raise StatementError(f"The statement is longer than {MAX_STATEMENT_BYTES:,} bytes.")
+        async with self._turns.turn(question.person), self._snapshots.lease() as snapshot:
+            yield snapshot
+
+    def _request(
+        self, question: Question, snapshot: Snapshot, *, form: Form, describes: bool = False
+    ) -> dict[str, Any]:
+        taken_at = dt.datetime.fromtimestamp(snapshot.taken_at / clock.MICROSECONDS, dt.UTC)
+        return {
+            "snapshot": str(snapshot.path),
+            "sql": question.sql,
+            "parameters": list(question.parameters),
+            "max_rows": min(question.max_rows or self._limits.rows, self._limits.rows),
+            "memory_bytes": self._limits.memory_bytes,
+            "seconds": self._limits.seconds,
+            "form": form,
+            "describes": describes,
+            "metadata": {SNAPSHOT_KEY: taken_at.isoformat()},
+        }
+
+    async def _frames(self, request: dict[str, Any]) -> AsyncGenerator[tuple[Kind, bytes]]:
+        most = FETCH_FACTOR * self._limits.seconds
         try:
-            while chunk := await process.stdout.read(PART_BYTES):
-                yield Part(arrow_ipc=chunk)
-            summary = self._summary(await closing, await process.wait())
-        finally:
-            closing.cancel()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        yield Part(is_truncated=summary["is_truncated"], rows=summary["rows"])
+            async with (
+                asyncio.timeout(most),
+                self._workers.one() as worker,
+                contextlib.aclosing(worker.frames(request)) as frames,
+            ):
+                async for frame in frames:
+                    yield frame
+        except TimeoutError:
+            raise StatementLimitError(f"The answer was not taken within {most} s and was ended.") from None
 
-    def _summary(self, closing: str, returncode: int) -> dict[str, Any]:
-        """What the worker said last, or what its death says."""
-        if returncode == -signal.SIGALRM:
-            raise StatementLimitError(
-                f"The statement took longer than {self._limits.seconds} s and was ended."
-            )
-        summary = last_json(closing)
-        if summary is None or summary.get("limit") == "memory":
+    def _closing(self, content: bytes) -> dict[str, Any]:
+        """What the worker said last: rows and is_truncated."""
+        closing = json.loads(content)
+        if closing.get("limit") == "memory":
             size = self._limits.memory_bytes // 1_000_000
             raise StatementLimitError(f"The statement needed more than {size} MB of memory and was ended.")
-        if "error" in summary:
-            raise StatementError(summary["error"])
-        return summary
-
-
-async def start_worker(request: dict[str, Any]) -> Any:
-    """The statement goes in by stdin: a command line would show it to every user of the machine."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "llmenv_collector.sql_worker",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    stdin: Any = process.stdin
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        stdin.write(json.dumps(request).encode())
-        await stdin.drain()
-        stdin.close()
-    return process
-
-
-async def read_end(stream: Any) -> str:
-    """The last MAX_CLOSING_BYTES of it."""
-    end = b""
-    while chunk := await stream.read(PART_BYTES):
-        end = (end + chunk)[-MAX_CLOSING_BYTES:]
-    return end.decode(errors="replace")
-
-
-def last_json(text: str) -> dict[str, Any] | None:
-    """The object on the last line; None when the process died before it could write one."""
-    lines = text.strip().splitlines()
-    try:
-        summary = json.loads(lines[-1]) if lines else None
-    except ValueError:
-        return None
-    return summary if isinstance(summary, dict) else None
+        if "error" in closing:
+            raise StatementError(closing["error"])
+        return {name: closing[name] for name in ("rows", "is_truncated")}

@@ -11,7 +11,7 @@ STATUS = "Name:\tpython3.11\nVmPeak:\t  611000 kB\nVmHWM:\t    8800 kB\nVmRSS:\t
 
 
 def test_the_peak_is_read_in_bytes() -> None:
-    assert process_memory.parse_peak(STATUS) == 8_800 * 1_024
+    assert process_memory.parse_status(STATUS, "VmHWM") == 8_800 * 1_024
 
 
 def test_a_small_process_of_a_large_one_is_small() -> None:

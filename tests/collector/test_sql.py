@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 from pathlib import Path
@@ -112,44 +113,6 @@ def test_parameters_that_do_not_fit_are_refused(
     assert (code, words in details) == ("INVALID_ARGUMENT", True), details
 
 
-HOSTILE = {
-    "INSERT INTO store.record SELECT * FROM store.record": "Only a SELECT",
-    "WITH x AS (INSERT INTO store.tombstone DEFAULT VALUES RETURNING *) SELECT * FROM x": "",
-    "DROP VIEW v1.runs": "Only a SELECT",
-    "CREATE TABLE t AS SELECT 1": "Only a SELECT",
-    "COPY (SELECT 1) TO '/tmp/llmenv-stolen.csv'": "Only a SELECT",
-    "ATTACH '/tmp/llmenv-other.db'": "Only a SELECT",
-    "INSTALL httpfs": "Only a SELECT",
-    "LOAD httpfs": "Only a SELECT",
-    "SET memory_limit = '1TB'": "Only a SELECT",
-    "PRAGMA enable_profiling": "Only a SELECT",
-    "SELECT 1; SELECT 2": "One SELECT statement is wanted; there are 2",
-    "": "One SELECT statement is wanted; there are 0",
-    "SELECT * FROM read_text('/etc/passwd')": "/etc/passwd",
-    "SELECT * FROM '/etc/passwd'": "/etc/passwd",
-    "SELECT * FROM read_csv('/proc/self/environ')": "/proc/self/environ",
-    "SELECT * FROM glob('/*')": "",
-    "SELECT * FROM connection": "does not exist",
-    "SELECT * FROM store.result": "Only the views of schema v1",
-    'SELECT * FROM "store"."result" AS r': "Only the views of schema v1",
-    "SELECT 1 WHERE EXISTS (SELECT * FROM store.machine)": "Only the views of schema v1",
-    "FROM query('FROM store.result')": "query() hides what it reads",
-    "FROM json_execute_serialized_sql(json_serialize_sql('FROM store.result'))": "hides what it reads",
-    "FROM (DESCRIBE store.result)": "Only the views of schema v1",
-    "SELECT nonsense FROM runs": "nonsense",
-    "SELECT (": "syntax error",
-}
-
-
-@pytest.mark.parametrize("sql", HOSTILE)
-def test_hostile_statements_are_refused_with_one_sentence(collector: RunningCollector, sql: str) -> None:
-    """INVALID_ARGUMENT, and the sentence names what was wrong."""
-    code, details = refusal(collector, sql)
-    assert code == "INVALID_ARGUMENT"
-    assert HOSTILE[sql] in details
-    assert "\n" not in details
-
-
 @pytest.mark.parametrize(
     ("sql", "place"),
     [
@@ -215,8 +178,18 @@ def test_a_worker_ends_with_its_asker(collector: RunningCollector) -> None:
 
 
 def workers_of(pid: int) -> list[str]:
+    """Those that read a snapshot; another one waits to be asked."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [child for child in children if b"sql_worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [child for child in children if any(".duckdb" in path for path in open_files(child))]
+
+
+def open_files(pid: str) -> list[str]:
+    found = []
+    with contextlib.suppress(OSError):  # it ends meanwhile
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.append(str(link.readlink()))
+    return found
 
 
 def test_every_view_and_column_is_commented(collector: RunningCollector) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from llmenv_collector import migrate, sql_worker
+from llmenv_collector import migrate, people_duckdb, statement_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +21,10 @@ def test_the_example_of_a_view_is_allowed_and_answers(
     """It reads its view, and finds rows in two runs of a machine, one of them not ready."""
     example = generator.view_examples()[view]
     assert f"FROM {view}" in example.statement
-    connection = sql_worker.connect(str(database), memory_bytes=1 << 30)
+    connection = people_duckdb.connect(str(database), memory_bytes=1 << 30)
     try:
-        statement = sql_worker.only_select(connection, example.statement)
-        answer = connection.sql(statement).to_arrow_table()
+        statement = statement_rules.only_select(connection, example.statement)
+        answer = connection.sql(statement.query).to_arrow_table()
     finally:
         connection.close()
     assert answer.num_rows > 0
@@ -32,7 +32,7 @@ def test_the_example_of_a_view_is_allowed_and_answers(
 
 def test_the_views_describe_themselves(generator: ModuleType, database: Path) -> None:
     """An analyst finds each view with its example, its time, and the unit of each column."""
-    connection = sql_worker.connect(str(database), memory_bytes=1 << 30)
+    connection = people_duckdb.connect(str(database), memory_bytes=1 << 30)
     try:
         told = connection.sql("SELECT name, time_column, question, example FROM views").fetchall()
         units = dict(

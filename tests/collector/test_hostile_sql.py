@@ -1,0 +1,87 @@
+"""Hostile statements: each ends in one clear sentence or with its process, and nobody else notices."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from llmenv_collector.snapshot import NAME
+from llmenv_collector.statements import MAX_STATEMENT_BYTES
+from llmenv_collector.store import Store
+
+from . import hostile_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RUN = Path(__file__).with_name("hostile_run.py")
+MEMORY_BYTES = 300_000_000
+NEVER_SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("snapshot") / NAME
+    Store(path).close()
+    return path
+
+
+def outcomes(
+    database: Path, statements: Sequence[str], *, seconds: int = NEVER_SECONDS
+) -> list[dict[str, Any]]:
+    requests = [
+        {
+            "snapshot": str(database),
+            "sql": sql,
+            "parameters": [],
+            "max_rows": 1_000_000,
+            "memory_bytes": MEMORY_BYTES,
+            "seconds": seconds,
+            "form": "stream",
+            "describes": False,
+            "metadata": {},
+        }
+        for sql in statements
+    ]
+    done = subprocess.run(
+        [sys.executable, RUN], input=json.dumps(requests), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_list_is_long_enough() -> None:
+    """What a lab's collector has to stand is written down."""
+    kinds = [*hostile_statements.REFUSED.values(), *hostile_statements.ENDED.values()]
+    every = [sql for kind in kinds for sql in kind]
+    assert len(every) == len(set(every)) >= 150
+
+
+@pytest.mark.parametrize("kind", hostile_statements.REFUSED)
+def test_a_hostile_statement_gets_one_sentence(database: Path, kind: str) -> None:
+    """No rows, no path of the collector's, and a text that a person can read."""
+    statements = [sql for sql in hostile_statements.REFUSED[kind] if len(sql.encode()) <= MAX_STATEMENT_BYTES]
+    ends = outcomes(database, statements)
+    for sql, end in zip(statements, ends, strict=True):
+        told = end.get("error") or end.get("died") or end.get("limit")
+        assert told, (sql[:200], end)
+        assert "\n" not in told, (sql[:200], told)
+        assert len(told) < 700, sql[:200]
+        assert str(database.parent) not in told, (sql[:200], told)
+        assert "Traceback" not in told, sql[:200]
+
+
+def test_what_needs_too_much_memory_ends(database: Path) -> None:
+    for sql, end in zip(lines := hostile_statements.ENDED["memory"], outcomes(database, lines), strict=True):
+        assert end.get("limit") == "memory" or "of memory" in end.get("died", ""), (sql, end)
+
+
+def test_what_never_ends_is_ended(database: Path) -> None:
+    for sql, end in zip(
+        lines := hostile_statements.ENDED["time"], outcomes(database, lines, seconds=1), strict=True
+    ):
+        assert "longer than 1 s" in end.get("died", ""), (sql, end)
