@@ -14,12 +14,14 @@ from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv_cli.errors import CliError, RefusedError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from llmenv.fleet.v1.run_pb2 import Run
 
     from llmenv_cli.credentials import Credentials
+
+    HtmlPart = fleet_report_pb2.RenderComparisonResponse | fleet_report_pb2.RenderUpgradeResponse
 
 IMPORT_PART = 256 << 10
 CHANNEL_OPTIONS = (
@@ -137,6 +139,41 @@ class FleetClient:
         request = fleet_report_pb2.CheckUpgradeRequest(requirement=requirement, within=within)
         with self._translated():
             return self._stub.CheckUpgrade(request, timeout=self._patience, metadata=self._metadata)
+
+    def comparison_page(
+        self,
+        *,
+        baseline: str,
+        candidate: str,
+        within: fleet_report_pb2.GetFleetReportRequest,
+        language: str,
+    ) -> tuple[fleet_report_pb2.CompareFleetResponse, Iterator[bytes]]:
+        """What `compare` answers, and the same as one HTML file, in parts."""
+        comparison = fleet_report_pb2.CompareFleetRequest(
+            baseline=baseline, candidate=candidate, within=within
+        )
+        asked = fleet_report_pb2.RenderComparisonRequest(comparison=comparison, language=language)
+        with self._translated():
+            call = self._stub.RenderComparison(asked, timeout=self._patience, metadata=self._metadata)
+            first = next(call)
+        return first.answer, self._page(first, call)
+
+    def upgrade_page(
+        self, requirement: str, *, within: fleet_report_pb2.GetFleetReportRequest, language: str
+    ) -> tuple[fleet_report_pb2.CheckUpgradeResponse, Iterator[bytes]]:
+        """What `check_upgrade` answers, and the same as one HTML file, in parts."""
+        upgrade = fleet_report_pb2.CheckUpgradeRequest(requirement=requirement, within=within)
+        asked = fleet_report_pb2.RenderUpgradeRequest(upgrade=upgrade, language=language)
+        with self._translated():
+            call = self._stub.RenderUpgrade(asked, timeout=self._patience, metadata=self._metadata)
+            first = next(call)
+        return first.answer, self._page(first, call)
+
+    def _page(self, first: HtmlPart, rest: Iterable[HtmlPart]) -> Iterator[bytes]:
+        yield first.html
+        with self._translated():
+            for part in rest:
+                yield part.html
 
     def self_test(
         self, request: fleet_report_pb2.SelfTestStatisticsRequest

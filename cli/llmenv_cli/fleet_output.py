@@ -45,9 +45,9 @@ def print_report(
 
             destination.write_text(junit(answer, texts(language)), file)
         case "xlsx":
-            from llmenv_cli.render.fleet.workbook import workbook
+            from llmenv_cli.render.fleet.tables import tables
 
-            destination.write_bytes([workbook(answer)], file)
+            _write_workbook(tables(answer), answer, title="llmenv fleet report", file=file)
         case _:
             from llmenv.fleet.v1.fleet_report_pb2 import Axis
 
@@ -59,23 +59,67 @@ def print_report(
 
 
 def print_comparison(
-    answer: CompareFleetResponse, *, sides: tuple[str, str], output_format: str, language: str
+    answer: CompareFleetResponse,
+    *,
+    sides: tuple[str, str],
+    output_format: str,
+    language: str,
+    file: Path | None = None,
 ) -> None:
-    """csv holds the effects."""
-    from llmenv_cli.render.fleet.comparison import comparison
+    """Every format but html, which the collector renders; csv holds the effects."""
+    name = f"llmenv fleet compare {sides[0]} {sides[1]}"
+    match output_format:
+        case "json":
+            destination.write_text(_json(answer), file)
+        case "csv":
+            destination.write_text(_csv(_effects(answer)), file)
+        case "junit":
+            from llmenv.catalog.texts import texts
 
-    if not _print_for_programs(answer, output_format):
-        print_blocks(comparison(answer, sides=sides, language=language), output_format=output_format)
+            from llmenv_cli.render.fleet.judged_junit import comparison_junit
+
+            destination.write_text(comparison_junit(answer, name=name, texts=texts(language)), file)
+        case "xlsx":
+            from llmenv_cli.render.fleet.tables import comparison_tables
+
+            _write_workbook(comparison_tables(answer), answer, title=name, file=file)
+        case _:
+            from llmenv_cli.render.fleet.comparison import comparison
+
+            report = comparison(answer, sides=sides, language=language)
+            print_blocks(report, output_format=output_format, file=file)
 
 
 def print_upgrade(
-    answer: CheckUpgradeResponse, *, requirement: str, output_format: str, language: str
+    answer: CheckUpgradeResponse,
+    *,
+    requirement: str,
+    output_format: str,
+    language: str,
+    file: Path | None = None,
 ) -> None:
-    """csv holds the effects."""
-    from llmenv_cli.render.fleet.upgrade import upgrade
+    """Every format but html, which the collector renders; csv holds the effects."""
+    name = f"llmenv fleet upgrade-check {requirement}"
+    match output_format:
+        case "json":
+            destination.write_text(_json(answer), file)
+        case "csv":
+            destination.write_text(_csv(_effects(answer)), file)
+        case "junit":
+            from llmenv.catalog.texts import texts
 
-    if not _print_for_programs(answer, output_format):
-        print_blocks(upgrade(answer, requirement=requirement, language=language), output_format=output_format)
+            from llmenv_cli.render.fleet.judged_junit import upgrade_junit
+
+            destination.write_text(upgrade_junit(answer, name=name, texts=texts(language)), file)
+        case "xlsx":
+            from llmenv_cli.render.fleet.tables import upgrade_tables
+
+            _write_workbook(upgrade_tables(answer, requirement=requirement), answer, title=name, file=file)
+        case _:
+            from llmenv_cli.render.fleet.upgrade import upgrade
+
+            report = upgrade(answer, requirement=requirement, language=language)
+            print_blocks(report, output_format=output_format, file=file)
 
 
 def print_blocks(report: Report, *, output_format: str, file: Path | None = None) -> None:
@@ -93,16 +137,25 @@ def print_blocks(report: Report, *, output_format: str, file: Path | None = None
         destination.write_text(stream.getvalue(), file)
 
 
-def _print_for_programs(answer: CompareFleetResponse | CheckUpgradeResponse, output_format: str) -> bool:
-    if output_format == "json":
-        sys.stdout.write(_json(answer))
-    elif output_format == "csv":
-        from llmenv.fleet.v1.fleet_report_pb2 import EffectRow
+def _effects(answer: CompareFleetResponse | CheckUpgradeResponse) -> Listing:
+    from llmenv.fleet.v1.fleet_report_pb2 import EffectRow
 
-        from llmenv_cli.render.fleet.tables import listing
+    from llmenv_cli.render.fleet.tables import listing
 
-        sys.stdout.write(_csv(listing(EffectRow, answer.effects)))
-    return output_format in {"json", "csv"}
+    return listing(EffectRow, answer.effects)
+
+
+def _write_workbook(
+    tables: dict[str, Listing],
+    answer: GetFleetReportResponse | CompareFleetResponse | CheckUpgradeResponse,
+    *,
+    title: str,
+    file: Path | None,
+) -> None:
+    from llmenv_cli.render.fleet.workbook import workbook
+
+    content = workbook(tables, title=title, created=answer.generated_at.ToDatetime())
+    destination.write_bytes([content], file)
 
 
 def _json(message: Message) -> str:

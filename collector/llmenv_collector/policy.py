@@ -38,6 +38,8 @@ POLICY: dict[str, frozenset[Caller]] = {
     FLEET + "CheckUpgrade": VIEWERS,
     FLEET + "SelfTestStatistics": VIEWERS,
     FLEET + "RenderFleetReport": VIEWERS,
+    FLEET + "RenderComparison": VIEWERS,
+    FLEET + "RenderUpgrade": VIEWERS,
     FLEET + "GetDelivery": VIEWERS,
     FLEET + "ListCommands": VIEWERS,
     FLEET + "WatchCommand": VIEWERS,

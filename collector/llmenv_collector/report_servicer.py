@@ -12,7 +12,7 @@ from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceServicer
 from llmenv_collector import acknowledgement_store
 from llmenv_collector.fleet_report import compare, report, self_test, upgrade
 from llmenv_collector.fleet_report.question import period_of, question_of
-from llmenv_collector.pages import fleet_page
+from llmenv_collector.pages import comparison_page, fleet_page, upgrade_page
 from llmenv_collector.pages.html import known_language, parts
 
 if TYPE_CHECKING:
@@ -80,6 +80,26 @@ class ReportServicer(FleetServiceServicer):
         page = await self._look(request.report, functools.partial(fleet_page.answer, language))
         for part in parts(page.encode()):
             yield messages.RenderFleetReportResponse(html=part)
+
+    async def RenderComparison(
+        self, request: messages.RenderComparisonRequest, context: Context
+    ) -> AsyncIterator[messages.RenderComparisonResponse]:
+        language = known_language(request.language)
+        found = await self.CompareFleet(request.comparison, context)
+        page = await asyncio.to_thread(
+            comparison_page.render, found, asked=request.comparison, language=language
+        )
+        for number, part in enumerate(parts(page.encode())):
+            yield messages.RenderComparisonResponse(html=part, answer=None if number else found)
+
+    async def RenderUpgrade(
+        self, request: messages.RenderUpgradeRequest, context: Context
+    ) -> AsyncIterator[messages.RenderUpgradeResponse]:
+        language = known_language(request.language)
+        found = await self.CheckUpgrade(request.upgrade, context)
+        page = await asyncio.to_thread(upgrade_page.render, found, asked=request.upgrade, language=language)
+        for number, part in enumerate(parts(page.encode())):
+            yield messages.RenderUpgradeResponse(html=part, answer=None if number else found)
 
     async def live_page(self, language: str) -> str:
         """The default report as the live page shows it."""

@@ -232,6 +232,22 @@ class FleetServicer(services.FleetServiceServicer):
         self._admit(request, context)
         return self.upgrade
 
+    def RenderComparison(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> Iterator[report_messages.RenderComparisonResponse]:
+        self._admit(request, context)
+        for number, part in enumerate(self.page_parts):
+            answer = None if number else self.comparison
+            yield report_messages.RenderComparisonResponse(html=part, answer=answer)
+
+    def RenderUpgrade(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> Iterator[report_messages.RenderUpgradeResponse]:
+        self._admit(request, context)
+        for number, part in enumerate(self.page_parts):
+            answer = None if number else self.upgrade
+            yield report_messages.RenderUpgradeResponse(html=part, answer=answer)
+
     def SelfTestStatistics(  # noqa: N802
         self, request: Any, context: grpc.ServicerContext
     ) -> report_messages.SelfTestStatisticsResponse:

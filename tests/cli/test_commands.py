@@ -87,7 +87,10 @@ def test_what_prints_data_has_four_formats(name: str) -> None:
         if parameter.name == "output_format" and isinstance(parameter.type, click.Choice)
     ]
     four = ("table", "json", "csv", "md")
-    others = {"llmenv login": [], "llmenv fleet report": [(*four, "html", "junit", "xlsx")]}
+    judged = [(*four, "html", "junit", "xlsx")]
+    others = {"llmenv login": []} | dict.fromkeys(
+        ("llmenv fleet report", "llmenv fleet compare", "llmenv fleet upgrade-check"), judged
+    )
     assert formats == others.get(name, [four])
 
 

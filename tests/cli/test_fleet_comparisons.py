@@ -6,12 +6,17 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+import openpyxl
 import pytest
 from google.protobuf import json_format
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
+from lxml import etree
+
+from .conftest import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 COMPARE = ["fleet", "compare", "studio-3", "studio-4"]
 UPGRADE = ["fleet", "upgrade-check", "torch==2.11.0"]
@@ -59,6 +64,65 @@ def test_for_programs(
     rows = list(csv.DictReader(io.StringIO(table.out)))
     assert [row["measurement"] for row in rows] == [row.series.measurement for row in expected.effects]
     assert table.out == golden(name=f"{arguments[1]}-csv")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("arguments", [COMPARE, UPGRADE], ids=lambda arguments: arguments[1])
+def test_junit(
+    llmenv: Callable[..., Any], golden: Any, answering: Any, arguments: list[str], language: str
+) -> None:
+    """By the schema of CI servers; what is worse is a failure, and so is an upgrade that is not safe."""
+    printed = llmenv(*arguments, "--format", "junit", "--lang", language)
+    assert printed.code == WORSE
+    document = etree.fromstring(printed.out.encode())
+    etree.XMLSchema(file=str(FOLDER / "junit.xsd")).assertValid(document)
+    rows = answering.comparison if arguments is COMPARE else answering.upgrade
+    worse = sum(row.judgement == messages.JUDGEMENT_WORSE for row in (*rows.effects, *rows.verdict_effects))
+    assert int(document.get("failures")) == worse + (arguments is UPGRADE)
+    assert printed.out == golden(name=f"{arguments[1]}-junit-{language}")
+
+
+@pytest.mark.parametrize("arguments", [COMPARE, UPGRADE], ids=lambda arguments: arguments[1])
+def test_a_workbook_has_a_sheet_a_table(
+    llmenv: Callable[..., Any], answering: Any, tmp_path: Path, arguments: list[str]
+) -> None:
+    """With a row for each difference, numbers as numbers."""
+    file = tmp_path / "judged.xlsx"
+    assert llmenv(*arguments, "--format", "xlsx", "--output", str(file)).out == ""
+    book = openpyxl.load_workbook(file)
+    expected = answering.comparison if arguments is COMPARE else answering.upgrade
+    heading, *rows = book["effects"].iter_rows(values_only=True)
+    assert [row[heading.index("ratio")] for row in rows] == [row.ratio.value for row in expected.effects]
+    assert {"verdict_effects", "method"} <= set(book.sheetnames)
+    assert ("answer" in book.sheetnames) == (arguments is UPGRADE)
+
+
+@pytest.mark.parametrize("arguments", [COMPARE, UPGRADE], ids=lambda arguments: arguments[1])
+def test_a_page_is_written_and_judged(
+    llmenv: Callable[..., Any], answering: Any, tmp_path: Path, arguments: list[str]
+) -> None:
+    """As the collector made it, in the language that was asked for; the exit code is of the same answer."""
+    answering.page_parts = [b"<!DOCTYPE html>", b"<p>one</p>"]
+    file = tmp_path / "judged.html"
+    asked_before = len(answering.requests)
+    printed = llmenv(*arguments, "--format", "html", "--lang", "zh", "--output", str(file))
+    assert (printed.code, printed.out) == (WORSE, "")
+    assert file.read_bytes() == b"<!DOCTYPE html><p>one</p>"
+    (asked,) = answering.requests[asked_before:]
+    assert asked.language == "zh"
+
+
+@pytest.mark.parametrize("output_format", ["table", "md", "json", "csv", "junit"])
+@pytest.mark.parametrize("arguments", [COMPARE, UPGRADE], ids=lambda arguments: arguments[1])
+def test_a_file_holds_what_stdout_would(
+    llmenv: Callable[..., Any], answering: Any, tmp_path: Path, *, arguments: list[str], output_format: str
+) -> None:
+    """And stdout nothing."""
+    printed = llmenv(*arguments, "--format", output_format)
+    file = tmp_path / "out"
+    written = llmenv(*arguments, "--format", output_format, "--output", str(file))
+    assert (written.code, written.out) == (printed.code, "")
+    assert file.read_text("utf-8").replace("\r\n", "\n") == printed.out.replace("\r\n", "\n")
 
 
 def test_both_ask_within_what_was_said(llmenv: Callable[..., Any], answering: Any) -> None:
@@ -125,7 +189,7 @@ def test_the_answer_on_an_upgrade_is_the_exit_code(
         ["fleet", "upgrade-check", "torch"],
         ["fleet", "upgrade-check", "torch>=2.11"],
         ["fleet", "upgrade-check", ""],
-        ["fleet", "upgrade-check", "torch==2.11.0", "--format", "xlsx"],
+        ["fleet", "upgrade-check", "torch==2.11.0", "--format", "pdf"],
     ],
 )
 def test_what_cannot_be_asked(llmenv: Callable[..., Any], answering: Any, arguments: list[str]) -> None:

@@ -100,7 +100,8 @@ def report(
 @report_options.selection
 @report_options.period
 @report_options.strictness
-@options.output_format
+@report_options.report_format
+@report_options.output
 @options.language
 def compare(
     *,
@@ -113,6 +114,7 @@ def compare(
     minimum_effect: float | None,
     false_discovery_rate: float | None,
     output_format: str,
+    file: Path | None,
     language: str,
 ) -> ExitCode:
     from llmenv.catalog.texts import texts
@@ -132,9 +134,17 @@ def compare(
         minimum_effect=minimum_effect or 0.0,
         false_discovery_rate=false_discovery_rate or 0.0,
     )
+    _require(output_format, file)
     with _client() as client:
-        answer = client.compare(baseline=sides[0], candidate=sides[1], within=within)
-    print_comparison(answer, sides=sides, output_format=output_format, language=language)
+        if output_format == "html":
+            answer, page = client.comparison_page(
+                baseline=sides[0], candidate=sides[1], within=within, language=language
+            )
+            destination.write_bytes(page, file)
+        else:
+            answer = client.compare(baseline=sides[0], candidate=sides[1], within=within)
+    if output_format != "html":
+        print_comparison(answer, sides=sides, output_format=output_format, language=language, file=file)
     return _end(comparison_verdict(answer, sides=sides, texts=texts(language)))
 
 
@@ -143,7 +153,8 @@ def compare(
 @report_options.selection
 @report_options.period
 @report_options.strictness
-@options.output_format
+@report_options.report_format
+@report_options.output
 @options.language
 def upgrade_check(
     *,
@@ -155,6 +166,7 @@ def upgrade_check(
     minimum_effect: float | None,
     false_discovery_rate: float | None,
     output_format: str,
+    file: Path | None,
     language: str,
 ) -> ExitCode:
     from llmenv.catalog.texts import texts
@@ -176,9 +188,15 @@ def upgrade_check(
         minimum_effect=minimum_effect or 0.0,
         false_discovery_rate=false_discovery_rate or 0.0,
     )
+    _require(output_format, file)
     with _client() as client:
-        answer = client.check_upgrade(asked, within=within)
-    print_upgrade(answer, requirement=asked, output_format=output_format, language=language)
+        if output_format == "html":
+            answer, page = client.upgrade_page(asked, within=within, language=language)
+            destination.write_bytes(page, file)
+        else:
+            answer = client.check_upgrade(asked, within=within)
+    if output_format != "html":
+        print_upgrade(answer, requirement=asked, output_format=output_format, language=language, file=file)
     return _end(upgrade_verdict(answer, texts=texts(language)))
 
 

@@ -71,6 +71,13 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
+class Bullets:
+    """Sentences, each of which stands for itself."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Chart:
     """A drawing and what it is called."""
 
@@ -134,7 +141,7 @@ class Tiles:
     tiles: tuple[Tile, ...]
 
 
-Block = Table | Paragraph | Charts | Wide | Legend | Query | Fold | Tiles
+Block = Table | Paragraph | Bullets | Charts | Wide | Legend | Query | Fold | Tiles
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import TYPE_CHECKING
 
 from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.question import SECTIONS
-from llmenv_collector.pages import html
+from llmenv_collector.pages import report_file
 from llmenv_collector.pages.sections import (
     changes,
     chips,
@@ -67,15 +66,13 @@ def render(
     `traces` are the points of changes, by their place in the report.
     """
     wording = Wording(language, is_live=is_live)
-    return html.render(
-        "fleet.html.j2",
-        language=language,
-        is_live=is_live,
+    return report_file.render(
+        wording,
         title=wording.say("pages.title"),
         subtitle=subtitle_of(found, wording),
-        generated=wording.say("pages.generated", moment=wording.moment(found.generated_at)),
-        version=wording.say("pages.version", version=importlib.metadata.version("llmenv")),
+        generated_at=found.generated_at,
         sections=tuple(sections(found, wording, asked, traces or {})),
+        is_live=is_live,
     )
 
 
@@ -110,4 +107,4 @@ def sections(
         yield exposure.section(found.exposures, found.coverage.machines, wording)
     if "drifts" in asked:
         yield drift.section(found.drifts, found.packages, wording)
-    yield method.section(found, wording)
+    yield method.section(found.method, wording, explanations=found.explanations)

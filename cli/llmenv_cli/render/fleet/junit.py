@@ -19,7 +19,7 @@ from llmenv.harmless import REPLACEMENT, harmless
 from llmenv_cli.fleet_verdict import Verdicts, blocking, excused, is_acknowledged, verdict_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from llmenv.catalog.texts import Texts
     from llmenv.fleet.v1.fleet_report_pb2 import FindingRow, GetFleetReportResponse, HealthRow
@@ -53,32 +53,42 @@ class Explained:
 def junit(answer: GetFleetReportResponse, texts: Texts) -> str:
     """The whole document in UTF-8, indented."""
     explained = Explained.of(answer)
-    root = ET.Element("testsuites", name=NAME)
-    root.extend(_suite(row, explained, texts) for row in answer.health)
+    return document(NAME, [_suite(row, explained, texts) for row in answer.health])
+
+
+def document(name: str, suites: Sequence[ET.Element]) -> str:
+    """With the sums of its suites."""
+    root = ET.Element("testsuites", name=safe(name))
+    root.extend(suites)
     for attribute in ("failures", "errors", "tests"):
         root.set(attribute, str(sum(int(suite.get(attribute, "0")) for suite in root)))
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
 
 
-def _suite(row: HealthRow, explained: Explained, texts: Texts) -> ET.Element:
-    name = f"{row.hostname}/{row.environment_name}/{row.device}"
-    suite = ET.Element("testsuite", name=_safe(name), hostname=_safe(row.hostname))
-    suite.set("timestamp", row.started_at.ToDatetime(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S"))
-    properties = ET.SubElement(suite, "properties")
-    for key in ("machine_id", "chip", "run_id"):
-        ET.SubElement(properties, "property", name=key, value=_safe(getattr(row, key)))
-    blocked = blocking(row, explained.excused)
-    for check, word in verdict_words(row).items():
-        case = ET.SubElement(suite, "testcase", name=_safe(check), classname=_safe(name.replace(".", "_")))
-        finding = explained.findings.get((row.hostname, check, word))
-        is_noted = finding is not None and is_acknowledged(finding, explained.answer)
-        kind = "skipped" if is_noted else _kind(word, is_blocking=check in blocked)
-        _tell(case, kind, word, finding, texts, is_noted=is_noted)
+def sum_up(suite: ET.Element, at: dt.datetime) -> ET.Element:
+    """The suite with its time and the sums of its cases."""
+    suite.set("timestamp", at.strftime("%Y-%m-%dT%H:%M:%S"))
     for kind, attribute in zip(KINDS, ("failures", "errors", "skipped"), strict=True):
         suite.set(attribute, str(len(suite.findall(f"testcase/{kind}"))))
     suite.set("tests", str(len(suite.findall("testcase"))))
     return suite
+
+
+def _suite(row: HealthRow, explained: Explained, texts: Texts) -> ET.Element:
+    name = f"{row.hostname}/{row.environment_name}/{row.device}"
+    suite = ET.Element("testsuite", name=safe(name), hostname=safe(row.hostname))
+    properties = ET.SubElement(suite, "properties")
+    for key in ("machine_id", "chip", "run_id"):
+        ET.SubElement(properties, "property", name=key, value=safe(getattr(row, key)))
+    blocked = blocking(row, explained.excused)
+    for check, word in verdict_words(row).items():
+        case = ET.SubElement(suite, "testcase", name=safe(check), classname=safe(name.replace(".", "_")))
+        finding = explained.findings.get((row.hostname, check, word))
+        is_noted = finding is not None and is_acknowledged(finding, explained.answer)
+        kind = "skipped" if is_noted else _kind(word, is_blocking=check in blocked)
+        _tell(case, kind, word, finding, texts, is_noted=is_noted)
+    return sum_up(suite, row.started_at.ToDatetime(dt.UTC))
 
 
 def _kind(word: str, *, is_blocking: bool) -> str:
@@ -103,16 +113,16 @@ def _tell(
     reason = texts.sentence(finding.reason) if finding is not None else ""
     if not kind or word in {"pass", "warn"}:
         if reason:
-            ET.SubElement(case, "system-out").text = _safe(f"{status}: {reason}")
+            ET.SubElement(case, "system-out").text = safe(f"{status}: {reason}")
         return
     if word == "unknown" and not reason:
         reason = texts.say("checks.never_ran")
     if finding is not None and is_noted:
         reason = f"{reason} {_note(finding, texts)}".strip()
-    told = ET.SubElement(case, kind, type=word, message=_safe(reason or status))
+    told = ET.SubElement(case, kind, type=word, message=safe(reason or status))
     issue = known_issues.find(finding.remedy_id) if finding is not None else None
     if issue is not None:
-        told.text = _safe(f"{issue.id}: {texts.pick(issue.remedy)}")
+        told.text = safe(f"{issue.id}: {texts.pick(issue.remedy)}")
 
 
 def _note(finding: FindingRow, texts: Texts) -> str:
@@ -125,5 +135,5 @@ def _note(finding: FindingRow, texts: Texts) -> str:
     )
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     return NO_XML.sub(REPLACEMENT, harmless(text))

@@ -75,6 +75,40 @@ def tables(answer: messages.GetFleetReportResponse) -> dict[str, Listing]:
     }
 
 
+def comparison_tables(answer: messages.CompareFleetResponse) -> dict[str, Listing]:
+    """Every table of a comparison by its name."""
+    return {
+        "effects": listing(messages.EffectRow, answer.effects),
+        "verdict_effects": listing(messages.VerdictEffectRow, answer.verdict_effects),
+        "differences": listing(messages.DifferenceRow, answer.differences),
+        **_method_tables(answer.method),
+    }
+
+
+def upgrade_tables(answer: messages.CheckUpgradeResponse, *, requirement: str) -> dict[str, Listing]:
+    """Every table of an answer on an upgrade by its name; the answer itself is the first."""
+    said: dict[str, Value] = {
+        "requirement": requirement,
+        "verdict": _enum_word(messages.UpgradeVerdict.DESCRIPTOR, answer.verdict),
+        "reasons": "; ".join(reason.text for reason in answer.reasons),
+        "untried": "; ".join(_variant_cell(chip) for chip in answer.untried),
+    }
+    return {
+        "answer": Listing(fields=[Field(key=key, title=key) for key in said], rows=[Row(values=said)]),
+        "effects": listing(messages.EffectRow, answer.effects),
+        "verdict_effects": listing(messages.VerdictEffectRow, answer.verdict_effects),
+        "exposures": listing(messages.ExposureRow, answer.exposures),
+        **_method_tables(answer.method),
+    }
+
+
+def _method_tables(method: messages.Method) -> dict[str, Listing]:
+    return {
+        "set_aside": listing(messages.SetAside, method.set_aside),
+        "method": listing(messages.Method, [method]),
+    }
+
+
 def verdicts_listing(answer: messages.GetFleetReportResponse) -> Listing:
     """The latest verdict of each check on each machine, environment and device."""
     keys = (

@@ -1,4 +1,4 @@
-"""The report as a workbook: a sheet a table, numbers as numbers, and no text that is ever executed.
+"""Tables of a report as a workbook: a sheet a table, numbers as numbers, and no text that is ever executed.
 
 xlsxwriter is needed here alone, and loaded here.
 """
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from llmenv.harmless import harmless
 
 from llmenv_cli.errors import NotInstalledError
-from llmenv_cli.render.fleet.tables import tables
 
 if TYPE_CHECKING:
-    from llmenv.fleet.v1.fleet_report_pb2 import GetFleetReportResponse
+    from collections.abc import Mapping
 
     from llmenv_cli.render.listing import Listing, Value
 
@@ -43,16 +42,16 @@ def require_xlsxwriter() -> None:
         )
 
 
-def workbook(answer: GetFleetReportResponse) -> bytes:
-    """Tables without a row have no sheet; the coverage and the method always have one."""
+def workbook(tables: Mapping[str, Listing], *, title: str, created: dt.datetime) -> bytes:
+    """Tables without a row have no sheet."""
     import xlsxwriter
 
     content = io.BytesIO()
     with xlsxwriter.Workbook(content, OPTIONS) as book:
-        book.set_properties({"title": "llmenv fleet report", "created": answer.generated_at.ToDatetime()})
+        book.set_properties({"title": title, "created": created})
         heading = book.add_format({"bold": True})
         time = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
-        for name, table in tables(answer).items():
+        for name, table in tables.items():
             if table.rows:
                 _write(book.add_worksheet(name), table, heading, time)
     return content.getvalue()

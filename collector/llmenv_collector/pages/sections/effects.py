@@ -26,10 +26,11 @@ from llmenv_collector.plot import forest
 from llmenv_collector.plot.marks import Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from llmenv_collector.pages.wording import Wording
 
+Effect = messages.EffectRow | messages.VerdictEffectRow
 MOST_PLOTS, MOST_ROWS = 12, 16
 MARKS = {
     messages.JUDGEMENT_BETTER: Mark.BETTER,
@@ -52,16 +53,26 @@ def section(
     wording: Wording,
 ) -> Section:
     minimum = figures.share(method.minimum_effect)
-    blocks: list[Block] = [Paragraph(wording.say("pages_effects.lead", minimum=minimum), "lead")]
+    lead = Paragraph(wording.say("pages_effects.lead", minimum=minimum), "lead")
+    compared = blocks(effects, verdicts, method, wording)
+    return Section("effects", wording.say("pages_section.effects"), (lead, *compared))
+
+
+def blocks(
+    effects: Sequence[messages.EffectRow],
+    verdicts: Sequence[messages.VerdictEffectRow],
+    method: messages.Method,
+    wording: Wording,
+) -> Iterator[Block]:
+    """What was measured as forest plots, then verdicts, then every measurement."""
     if not effects and not verdicts:
-        blocks.append(Paragraph(wording.say("pages.nothing"), "note"))
+        yield Paragraph(wording.say("pages.nothing"), "note")
     if effects:
-        blocks += plots(effects, method, wording)
+        yield from plots(effects, method, wording)
     if verdicts:
-        blocks.append(verdict_table(verdicts, wording))
+        yield verdict_table(verdicts, wording)
     if effects:
-        blocks.append(Fold(wording.say("pages_effects.table"), (table(effects, wording),)))
-    return Section("effects", wording.say("pages_section.effects"), tuple(blocks))
+        yield Fold(wording.say("pages_effects.table"), (table(effects, wording),))
 
 
 def plots(effects: Sequence[messages.EffectRow], method: messages.Method, wording: Wording) -> list[Block]:
@@ -102,7 +113,7 @@ def plot(number: int, rows: Sequence[messages.EffectRow], method: messages.Metho
             package=wording.package(first.package),
             candidate=first.candidate,
             baseline=first.baseline,
-        ),
+        ).strip(),
         description=wording.say(
             "pages_effects.about", count=len(rows), **{mark.value: counted[mark] for mark in MARKS.values()}
         ),

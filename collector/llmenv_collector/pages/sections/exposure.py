@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def section(rows: Sequence[messages.ExposureRow], machines: int, wording: Wording) -> Section:
+    """`machines` is how many there are; 0 where that does not matter."""
     blocks: list[Block] = [Paragraph(wording.say("pages_exposure.lead"), "lead")]
     if rows:
         blocks.append(table(rows, machines, wording))
@@ -45,7 +46,10 @@ def table(rows: Sequence[messages.ExposureRow], machines: int, wording: Wording)
 def exposure_row(row: messages.ExposureRow, machines: int, wording: Wording) -> tuple[Cell, ...]:
     issue = wording.issue(row.issue_id)
     title = f"{row.issue_id}: {wording.texts.pick(issue.title)}" if issue else row.issue_id
-    exposed = wording.say("pages_exposure.exposed_of", count=len(row.exposed), machines=machines)
+    count = len(row.exposed)
+    exposed = (
+        wording.say("pages_exposure.exposed_of", count=count, machines=machines) if machines else f"{count}"
+    )
     return (
         Cell(title, href=issue.url if issue and issue.url.startswith("https://") else ""),
         severity(issue.severity, wording) if issue else Cell("—", key=0.0),

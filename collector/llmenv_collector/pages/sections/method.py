@@ -8,7 +8,7 @@ from llmenv_collector.pages import figures
 from llmenv_collector.pages.blocks import Block, Cell, Column, Fold, Paragraph, Query, Section, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
@@ -28,12 +28,17 @@ REASONS = frozenset(
 )
 
 
-def section(answer: messages.GetFleetReportResponse, wording: Wording) -> Section:
-    return Section("method", wording.say("pages_section.method"), tuple(blocks(answer, wording)))
+def section(
+    method: messages.Method, wording: Wording, *, explanations: Sequence[messages.Explanation] = ()
+) -> Section:
+    return Section(
+        "method", wording.say("pages_section.method"), tuple(blocks(method, wording, explanations))
+    )
 
 
-def blocks(answer: messages.GetFleetReportResponse, wording: Wording) -> Iterator[Block]:
-    method = answer.method
+def blocks(
+    method: messages.Method, wording: Wording, explanations: Sequence[messages.Explanation]
+) -> Iterator[Block]:
     yield Paragraph(wording.say("pages_method.confidence", confidence=figures.share(method.confidence)))
     yield Paragraph(wording.say("pages_method.minimum", minimum=figures.share(method.minimum_effect)))
     rate = figures.share(method.false_discovery_rate)
@@ -44,8 +49,8 @@ def blocks(answer: messages.GetFleetReportResponse, wording: Wording) -> Iterato
         yield Paragraph(wording.say("pages_method.nothing_aside"))
     if method.limits:
         yield limits(method, wording)
-    if answer.explanations:
-        queries = tuple(Query(one.section, one.sql) for one in answer.explanations)
+    if explanations:
+        queries = tuple(Query(one.section, one.sql) for one in explanations)
         yield Fold(wording.say("pages_method.explanations"), queries)
 
 

@@ -2051,6 +2051,118 @@ class RenderFleetReportResponse(_message.Message):
 Global___RenderFleetReportResponse: _TypeAlias = RenderFleetReportResponse  # noqa: Y015
 
 @_typing.final
+class RenderComparisonRequest(_message.Message):
+    """A page of a comparison."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPARISON_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    language: _builtins.str
+    """"en" or "zh"."""
+    @_builtins.property
+    def comparison(self) -> Global___CompareFleetRequest:
+        """What to compare."""
+
+    def __init__(
+        self,
+        *,
+        comparison: Global___CompareFleetRequest | None = ...,
+        language: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison", "language", b"language"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderComparisonRequest: _TypeAlias = RenderComparisonRequest  # noqa: Y015
+
+@_typing.final
+class RenderComparisonResponse(_message.Message):
+    """Parts of one self-contained HTML file, in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HTML_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    html: _builtins.bytes
+    """UTF-8."""
+    @_builtins.property
+    def answer(self) -> Global___CompareFleetResponse:
+        """In the first part only: what the page shows."""
+
+    def __init__(
+        self,
+        *,
+        html: _builtins.bytes = ...,
+        answer: Global___CompareFleetResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "html", b"html"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderComparisonResponse: _TypeAlias = RenderComparisonResponse  # noqa: Y015
+
+@_typing.final
+class RenderUpgradeRequest(_message.Message):
+    """A page of an answer on an upgrade."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPGRADE_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    language: _builtins.str
+    """"en" or "zh"."""
+    @_builtins.property
+    def upgrade(self) -> Global___CheckUpgradeRequest:
+        """What to answer."""
+
+    def __init__(
+        self,
+        *,
+        upgrade: Global___CheckUpgradeRequest | None = ...,
+        language: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upgrade", b"upgrade"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["language", b"language", "upgrade", b"upgrade"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderUpgradeRequest: _TypeAlias = RenderUpgradeRequest  # noqa: Y015
+
+@_typing.final
+class RenderUpgradeResponse(_message.Message):
+    """Parts of one self-contained HTML file, in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HTML_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    html: _builtins.bytes
+    """UTF-8."""
+    @_builtins.property
+    def answer(self) -> Global___CheckUpgradeResponse:
+        """In the first part only: what the page shows."""
+
+    def __init__(
+        self,
+        *,
+        html: _builtins.bytes = ...,
+        answer: Global___CheckUpgradeResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "html", b"html"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderUpgradeResponse: _TypeAlias = RenderUpgradeResponse  # noqa: Y015
+
+@_typing.final
 class SelfTestStatisticsRequest(_message.Message):
     """How the statistics do on the history of this fleet."""
 

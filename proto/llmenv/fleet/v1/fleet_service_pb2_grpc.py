@@ -82,6 +82,16 @@ class FleetServiceStub(object):
                 request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderFleetReportRequest.SerializeToString,
                 response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderFleetReportResponse.FromString,
                 _registered_method=True)
+        self.RenderComparison = channel.unary_stream(
+                '/llmenv.fleet.v1.FleetService/RenderComparison',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderComparisonRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderComparisonResponse.FromString,
+                _registered_method=True)
+        self.RenderUpgrade = channel.unary_stream(
+                '/llmenv.fleet.v1.FleetService/RenderUpgrade',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderUpgradeRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderUpgradeResponse.FromString,
+                _registered_method=True)
         self.Query = channel.unary_stream(
                 '/llmenv.fleet.v1.FleetService/Query',
                 request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.QueryRequest.SerializeToString,
@@ -205,6 +215,22 @@ class FleetServiceServicer(object):
     def RenderFleetReport(self, request, context):
         """The same as one HTML file, in parts. viewer. As GetFleetReport;
         INVALID_ARGUMENT: the language.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenderComparison(self, request, context):
+        """A comparison as one HTML file, in parts. viewer. As CompareFleet;
+        INVALID_ARGUMENT: the language.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenderUpgrade(self, request, context):
+        """The answer on an upgrade as one HTML file, in parts. viewer. As
+        CheckUpgrade; INVALID_ARGUMENT: the language.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -341,6 +367,16 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.RenderFleetReport,
                     request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderFleetReportRequest.FromString,
                     response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderFleetReportResponse.SerializeToString,
+            ),
+            'RenderComparison': grpc.unary_stream_rpc_method_handler(
+                    servicer.RenderComparison,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderComparisonRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderComparisonResponse.SerializeToString,
+            ),
+            'RenderUpgrade': grpc.unary_stream_rpc_method_handler(
+                    servicer.RenderUpgrade,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderUpgradeRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderUpgradeResponse.SerializeToString,
             ),
             'Query': grpc.unary_stream_rpc_method_handler(
                     servicer.Query,
@@ -642,6 +678,60 @@ class FleetService(object):
             '/llmenv.fleet.v1.FleetService/RenderFleetReport',
             llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderFleetReportRequest.SerializeToString,
             llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderFleetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderComparison(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/RenderComparison',
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderComparisonRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderComparisonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderUpgrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/RenderUpgrade',
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderUpgradeRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__report__pb2.RenderUpgradeResponse.FromString,
             options,
             channel_credentials,
             insecure,

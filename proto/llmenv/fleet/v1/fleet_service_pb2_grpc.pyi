@@ -61,6 +61,14 @@ class FleetServiceStub:
     """The same as one HTML file, in parts. viewer. As GetFleetReport;
     INVALID_ARGUMENT: the language.
     """
+    RenderComparison: _grpc.UnaryStreamMultiCallable[_fleet_report_pb2.RenderComparisonRequest, _fleet_report_pb2.RenderComparisonResponse]
+    """A comparison as one HTML file, in parts. viewer. As CompareFleet;
+    INVALID_ARGUMENT: the language.
+    """
+    RenderUpgrade: _grpc.UnaryStreamMultiCallable[_fleet_report_pb2.RenderUpgradeRequest, _fleet_report_pb2.RenderUpgradeResponse]
+    """The answer on an upgrade as one HTML file, in parts. viewer. As
+    CheckUpgrade; INVALID_ARGUMENT: the language.
+    """
     Query: _grpc.UnaryStreamMultiCallable[_fleet_service_pb2.QueryRequest, _fleet_service_pb2.QueryResponse]
     """One SELECT over the views of schema v1, on a snapshot. analyst.
     INVALID_ARGUMENT: the statement; RESOURCE_EXHAUSTED: memory or time.
@@ -127,6 +135,14 @@ class FleetServiceAsyncStub(FleetServiceStub):
     RenderFleetReport: _aio.UnaryStreamMultiCallable[_fleet_report_pb2.RenderFleetReportRequest, _fleet_report_pb2.RenderFleetReportResponse]  # type: ignore[assignment]
     """The same as one HTML file, in parts. viewer. As GetFleetReport;
     INVALID_ARGUMENT: the language.
+    """
+    RenderComparison: _aio.UnaryStreamMultiCallable[_fleet_report_pb2.RenderComparisonRequest, _fleet_report_pb2.RenderComparisonResponse]  # type: ignore[assignment]
+    """A comparison as one HTML file, in parts. viewer. As CompareFleet;
+    INVALID_ARGUMENT: the language.
+    """
+    RenderUpgrade: _aio.UnaryStreamMultiCallable[_fleet_report_pb2.RenderUpgradeRequest, _fleet_report_pb2.RenderUpgradeResponse]  # type: ignore[assignment]
+    """The answer on an upgrade as one HTML file, in parts. viewer. As
+    CheckUpgrade; INVALID_ARGUMENT: the language.
     """
     Query: _aio.UnaryStreamMultiCallable[_fleet_service_pb2.QueryRequest, _fleet_service_pb2.QueryResponse]  # type: ignore[assignment]
     """One SELECT over the views of schema v1, on a snapshot. analyst.
@@ -245,6 +261,26 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_fleet_report_pb2.RenderFleetReportResponse], _abc.AsyncIterator[_fleet_report_pb2.RenderFleetReportResponse]]:
         """The same as one HTML file, in parts. viewer. As GetFleetReport;
         INVALID_ARGUMENT: the language.
+        """
+
+    @_abc_1.abstractmethod
+    def RenderComparison(
+        self,
+        request: _fleet_report_pb2.RenderComparisonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_fleet_report_pb2.RenderComparisonResponse], _abc.AsyncIterator[_fleet_report_pb2.RenderComparisonResponse]]:
+        """A comparison as one HTML file, in parts. viewer. As CompareFleet;
+        INVALID_ARGUMENT: the language.
+        """
+
+    @_abc_1.abstractmethod
+    def RenderUpgrade(
+        self,
+        request: _fleet_report_pb2.RenderUpgradeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_fleet_report_pb2.RenderUpgradeResponse], _abc.AsyncIterator[_fleet_report_pb2.RenderUpgradeResponse]]:
+        """The answer on an upgrade as one HTML file, in parts. viewer. As
+        CheckUpgrade; INVALID_ARGUMENT: the language.
         """
 
     @_abc_1.abstractmethod
