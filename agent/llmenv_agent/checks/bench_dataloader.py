@@ -43,6 +43,8 @@ ALLOWED = {
     "cooldown_seconds": "0.0..600.0",
 }
 
+ID_BYTES = 8
+
 
 def run(probe: Probe) -> None:
     timer = Timer(probe)
@@ -51,7 +53,16 @@ def run(probe: Probe) -> None:
         name = f"workers={workers}"
         if not probe.is_completed(name):
             with timer.case(name, workers=workers, **shape) as case:
+                _require_memory(probe, case, workers=workers, **shape)
                 _measure(timer, case, workers=workers, **shape)
+
+
+def _require_memory(
+    probe: Probe, case: Findings, *, workers: int, texts: int, length: int, batch_size: int
+) -> None:
+    """The texts, which workers share, and batches on their way: two of each worker and one here."""
+    rows = texts + (1 + 2 * workers) * batch_size
+    probe.require_memory(ID_BYTES * length * rows, f"{ID_BYTES} bytes x {length} x {rows}", findings=case)
 
 
 def _measure(timer: Timer, case: Findings, *, workers: int, texts: int, length: int, batch_size: int) -> None:

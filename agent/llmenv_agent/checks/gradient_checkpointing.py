@@ -67,7 +67,8 @@ def _examine(probe: Probe, case: Case, family: str) -> None:
     kept = _count_kept(probe, family)
     layers = probe.parameters["layers"]
     plain = kept.ends + layers * kept.block
-    probe.require_memory(2 * plain, f"{layers} blocks of {kept.block / 1e6:.1f} MB, twice")
+    arithmetic = f"{layers} blocks of {kept.block / 1e6:.1f} MB, twice"
+    probe.require_memory(2 * plain, arithmetic, findings=case)
     _judge_gradients(probe, case, family)
     second = probe.run_in_second_process("peaks", environment=ENVIRONMENT, parameters={"family": family})
     if second.status != "pass":

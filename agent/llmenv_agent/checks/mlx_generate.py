@@ -45,7 +45,7 @@ ALLOWED = {
     "model": "text",
     "vocabulary": "8..4096",
     "width": "32..1024 by 8",
-    "layers": "1..32",
+    "layers": "1..8",
     "prompt_tokens": "2..512",
     "new_tokens": "1..512",
 }

@@ -47,8 +47,8 @@ PARAMETERS = {
 }
 ALLOWED = {
     "vocabulary": "8..64",
-    "width": "64..4096 by 64",
-    "layers": "1..32",
+    "width": "64..1024 by 64",
+    "layers": "1..8",
     "rank": "4..64",
     "steps": "20..1000",
     "batch_size": "2..64",

@@ -48,8 +48,8 @@ PARAMETERS = {
 }
 ALLOWED = {
     "vocabulary": "8..64",
-    "width": "256..4096 by 256",
-    "layers": "1..32",
+    "width": "256..1024 by 256",
+    "layers": "1..8",
     "rank": "1..64",
     "steps": "20..1000",
     "batch_size": "4..64",

@@ -126,3 +126,11 @@ def test_texts_that_are_lost_have_no_speed(run_check: CheckRunner) -> None:
     """
     observed = run_check("bench_dataloader", {**LOADER, "workers": [0]}, planted=planted)
     assert observed.cases == {"workers=0": "fail"}
+
+
+def test_texts_that_do_not_fit_are_skipped(run_check: CheckRunner) -> None:
+    """With the arithmetic: rows of eight token ids, and the batches that workers make ahead."""
+    planted = "probe.machine = probe.machine._replace(available_bytes=4_400)"
+    observed = run_check("bench_dataloader", LOADER, planted=planted)
+    assert observed.cases == {"workers=0": "pass", "workers=2": "skip"}
+    assert "(8 bytes x 8 x 84)" in observed.result.cases[1].reason.text
