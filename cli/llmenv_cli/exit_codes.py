@@ -15,7 +15,8 @@ class ExitCode(IntEnum):
     """`check` ran, and a check did not end well; `fleet run` and `fleet watch`: or a command was not done.
     `fleet report`: an environment is not ready because of a core check, or a check fails, errs, times out or
     crashes, without a valid acknowledgement; or an effect of a version, an outlier or a confirmed change
-    is judged worse. `fleet compare`: the candidate is worse in something; `fleet upgrade-check`: no."""
+    is judged worse. `fleet compare`: the candidate is worse in something; `fleet upgrade-check`: no;
+    `fleet notices test`: the webhook did not take it."""
     USAGE = 2
     """A flag, a name, a file, a statement or the settings are wrong; `import`: rows are, and nothing was
     imported."""

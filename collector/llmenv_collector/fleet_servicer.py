@@ -70,6 +70,11 @@ class FleetServicer(
         self._imports = ImportDesk(store=store, identity=identity)
         self._watches = FleetWatches(store=store, identity=identity, streams=streams, selector=selector)
 
+    @property
+    def selector(self) -> Selector:
+        """Who are meant by names, labels and conditions."""
+        return self._selector
+
     async def WhoAmI(self, request: fleet.WhoAmIRequest, context: Context) -> fleet.WhoAmIResponse:
         token = PERSON.get()
         return fleet.WhoAmIResponse(

@@ -22,6 +22,7 @@ ANALYSTS = ADMINS | {Caller.ANALYST}
 VIEWERS = ANALYSTS | {Caller.VIEWER}
 
 FLEET = "/llmenv.fleet.v1.FleetService/"
+NOTICES = "/llmenv.fleet.v1.NoticeService/"
 
 POLICY: dict[str, frozenset[Caller]] = {
     "/llmenv.fleet.v1.AgentService/Connect": MACHINES,
@@ -51,6 +52,11 @@ POLICY: dict[str, frozenset[Caller]] = {
     FLEET + "AcknowledgeFinding": ADMINS,
     FLEET + "WithdrawAcknowledgement": ADMINS,
     FLEET + "ImportMeasurements": ADMINS,
+    NOTICES + "ListNotices": VIEWERS,
+    NOTICES + "ListMutes": VIEWERS,
+    NOTICES + "TestWebhook": ADMINS,
+    NOTICES + "MuteNotices": ADMINS,
+    NOTICES + "UnmuteNotices": ADMINS,
     "/llmenv.fleet.v1.CollectorService/TakeSnapshot": ADMINS,
     # Load balancers and service managers ask these without a token.
     "/grpc.health.v1.Health/Check": ANYONE,

@@ -30,11 +30,13 @@ from llmenv.fleet.v1 import (
     collector_service_pb2,
     enrollment_service_pb2,
     fleet_service_pb2,
+    notice_service_pb2,
 )
 from llmenv.fleet.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
 from llmenv.fleet.v1.collector_service_pb2_grpc import add_CollectorServiceServicer_to_server
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import add_EnrollmentServiceServicer_to_server
 from llmenv.fleet.v1.fleet_service_pb2_grpc import add_FleetServiceServicer_to_server
+from llmenv.fleet.v1.notice_service_pb2_grpc import add_NoticeServiceServicer_to_server
 
 from llmenv_collector import metrics, quarantine
 from llmenv_collector.agent_servicer import AgentServicer
@@ -56,6 +58,8 @@ from llmenv_collector.identity_watch import IdentityWatch
 from llmenv_collector.labels import LabelCopy
 from llmenv_collector.lifetimes import WARN_OF_CA, Lifetimes
 from llmenv_collector.machine_selection import Selector
+from llmenv_collector.notice_servicer import NoticeServicer
+from llmenv_collector.notices.desk import NoticeDesk
 from llmenv_collector.notices.work import NoticeWork
 from llmenv_collector.room import Room
 from llmenv_collector.server_certificate import ServerCertificate
@@ -83,6 +87,7 @@ SERVICES = tuple(
         collector_service_pb2,
         enrollment_service_pb2,
         fleet_service_pb2,
+        notice_service_pb2,
         health_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
@@ -356,6 +361,10 @@ def add_services(server: Any, collector: Collector, fleet: FleetServicer, *, age
     add_CollectorServiceServicer_to_server(
         CollectorServicer(collector.snapshots, draining=collector.streams.draining), server
     )
+    notice_desk = NoticeDesk(
+        store=collector.store, identity=collector.identity, selector=fleet.selector, work=collector.notices
+    )
+    add_NoticeServiceServicer_to_server(NoticeServicer(notice_desk), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection((*SERVICES, reflection.SERVICE_NAME), server)
     return health

@@ -26,9 +26,12 @@ from llmenv.fleet.v1 import fleet_report_pb2 as report_messages
 from llmenv.fleet.v1 import fleet_service_pb2 as messages
 from llmenv.fleet.v1 import fleet_service_pb2_grpc as services
 from llmenv.fleet.v1 import fleet_watch_pb2 as watch_messages
+from llmenv.fleet.v1.notice_service_pb2_grpc import add_NoticeServiceServicer_to_server
 from llmenv.fleet.v1.run_pb2 import Run
 from llmenv_cli import main as program
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+
+from .notice_collector import NoticeCollector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,6 +165,7 @@ class FleetServicer(services.FleetServiceServicer):
         self.watch_ends: tuple[grpc.StatusCode, str] | None = None
         self.may_end = threading.Event()
         self.requests: list[Any] = []
+        self.notices = NoticeCollector()
 
     def _admit(self, request: Any, context: grpc.ServicerContext) -> None:
         self.requests.append(request)
@@ -426,6 +430,7 @@ def collector() -> Iterator[Collector]:
     servicer = FleetServicer()
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
     services.add_FleetServiceServicer_to_server(servicer, server)
+    add_NoticeServiceServicer_to_server(servicer.notices, server)
     credentials = grpc.ssl_server_credentials([(authority.key_pem, authority.chain_pem)])
     port = server.add_secure_port("127.0.0.1:0", credentials)
     server.start()

@@ -12,6 +12,7 @@ from llmenv_cli import options, settings
 from llmenv_cli.commands.fleet_acknowledge import acknowledge
 from llmenv_cli.commands.fleet_commands import cancel, commands, run, watch
 from llmenv_cli.commands.fleet_delivery import delivery
+from llmenv_cli.commands.fleet_notices import notices
 from llmenv_cli.commands.fleet_report import compare, report, upgrade_check
 
 if TYPE_CHECKING:
@@ -26,7 +27,18 @@ def fleet() -> None:
     """Look at all machines, account for what they delivered, and have them run checks."""
 
 
-for command in (report, acknowledge, compare, upgrade_check, delivery, run, watch, cancel, commands):
+for command in (
+    report,
+    acknowledge,
+    notices,
+    compare,
+    upgrade_check,
+    delivery,
+    run,
+    watch,
+    cancel,
+    commands,
+):
     fleet.add_command(command)
 
 

@@ -106,6 +106,8 @@ def text_of(notice: Content, words: Texts) -> str:
     """One line for people."""
     if notice.kind not in set(Kind):
         return words.say(f"notices.{notice.kind}", subject=notice.subject)
+    if not notice.changes:
+        return words.say("notices.forgotten")
     first = notice.changes[0]
     said = words.say(
         f"notices.{notice.kind}",
