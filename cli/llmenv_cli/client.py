@@ -14,7 +14,7 @@ from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv_cli.errors import CliError, RefusedError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from types import TracebackType
 
     from llmenv.fleet.v1.run_pb2 import Run
@@ -188,12 +188,18 @@ class FleetClient:
         with self._translated():
             return self._stub.GetDelivery(request, timeout=self._timeout, metadata=self._metadata)
 
-    def query(self, sql: str, *, max_rows: int) -> Iterator[messages.QueryResponse]:
-        """The parts of one Arrow IPC stream, in order."""
-        request = messages.QueryRequest(sql=sql, max_rows=max_rows)
+    def query(
+        self, sql: str, *, max_rows: int, parameters: Iterable[messages.QueryParameter] = ()
+    ) -> Generator[messages.QueryResponse]:
+        """The parts of one Arrow IPC stream, in order; who leaves off ends the statement."""
+        request = messages.QueryRequest(sql=sql, max_rows=max_rows, parameters=parameters)
         with self._translated():
             # Twice the patience: at its own limit the collector says more than "no answer in time".
-            yield from self._stub.Query(request, timeout=2 * self._timeout, metadata=self._metadata)
+            parts = self._stub.Query(request, timeout=2 * self._timeout, metadata=self._metadata)
+            try:
+                yield from parts
+            finally:
+                parts.cancel()
 
     def issue(self, request: messages.IssueCommandRequest) -> messages.IssueCommandResponse:
         """One command a machine."""

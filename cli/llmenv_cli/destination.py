@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from llmenv_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -23,16 +23,22 @@ def write_text(text: str, file: Path | None) -> None:
 
 def write_bytes(parts: Iterable[bytes], file: Path | None) -> None:
     """Raises UsageError for a file that cannot be written; what was there stays until all is written."""
+    with opened(file) as stream:
+        stream.writelines(parts)
+
+
+@contextlib.contextmanager
+def opened(file: Path | None) -> Iterator[BinaryIO]:
+    """A stream of bytes that is in place as a file, or on stdout, when the block ends well."""
     if file is None:
         sys.stdout.flush()
-        for part in parts:
-            sys.stdout.buffer.write(part)
+        yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     unfinished = file.with_name(f"{file.name}.part")
     try:
         with unfinished.open("wb") as stream:
-            stream.writelines(parts)
+            yield stream
         unfinished.replace(file)
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}.") from error

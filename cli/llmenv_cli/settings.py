@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FILE_NAME = "cli.toml"
 LANGUAGES = ("en", "zh")
 FORMATS = ("table", "json", "csv", "md")
+# Of answers in SQL alone.
+BINARY_FORMATS = ("arrow", "parquet")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,15 @@ def config_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_config_dir("llmenv"))
+
+
+def state_folder() -> Path:
+    """Where lies what llmenv remembers for itself, such as the history of the SQL shell."""
+    if folder := os.environ.get("LLMENV_STATE_DIR"):
+        return Path(folder) / "cli"
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("llmenv", appauthor=False)) / "cli"
 
 
 def load(file: Path | None = None, *, environment: Mapping[str, str] = os.environ) -> Settings:
