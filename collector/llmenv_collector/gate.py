@@ -2,11 +2,13 @@
 
 A machine is known by its client certificate, a person by a bearer token.
 A request is read here too, so that garbage is answered like any other mistake.
+No peer gets more than its share, and a person who sends in parts may not pause for long.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 from contextlib import asynccontextmanager
@@ -20,16 +22,18 @@ from google.protobuf.message import DecodeError
 from llmenv import logs
 from llmenv.first_contact import TIME_HEADER
 
-from llmenv_collector import clock, policy, refusal, tokens
+from llmenv_collector import clock, peer_limits, policy, refusal, tokens
 from llmenv_collector.acting import ACTOR, Actor
 from llmenv_collector.authority import MACHINE_URI
 from llmenv_collector.errors import (
     CollectorError,
     ForbiddenError,
     GoneError,
+    SilentError,
     UnauthenticatedError,
     UsageError,
 )
+from llmenv_collector.peer_limits import Peer, PeerLimits
 from llmenv_collector.policy import Caller
 from llmenv_collector.standing import State
 
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PATIENCE_SECONDS = 60.0
+"""Between two parts of what a person sends."""
 PERSON: ContextVar[Token] = ContextVar("PERSON")
 """The role token of the call that is being served."""
 MACHINE: ContextVar[str] = ContextVar("MACHINE")
@@ -54,6 +60,9 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
+        self.limits = PeerLimits()
+        self._known: set[bytes] = set()
+        """SHA-256 of tokens that were good before: a stranger with the same address does not lock them out."""
 
     async def intercept_service(
         self,
@@ -65,25 +74,41 @@ class Gate(grpc.aio.ServerInterceptor):
             return None
         return guarded(handler, self, handler_call_details.method)
 
-    async def admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Sets who calls, or raises UnauthenticatedError or ForbiddenError."""
+    async def admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Peer:
+        """Sets who calls, or raises UnauthenticatedError, ForbiddenError or NoRoomError."""
         callers = policy.allowed(method)
-        ACTOR.set(Actor("nobody known", origin_of(context)))
+        origin = origin_of(context)
+        ACTOR.set(Actor("nobody known", origin))
         if Caller.ANYONE in callers:
-            return
+            return Peer(origin, peer_limits.ADDRESS)
         if Caller.MACHINE in callers:
             machine_id = certified_machine(context)
-            ACTOR.set(Actor(f"machine {machine_id}", origin_of(context)))
+            ACTOR.set(Actor(f"machine {machine_id}", origin))
             STATE.set(await asyncio.to_thread(self._identity.admit, machine_id))
             MACHINE.set(machine_id)
             logs.bind(machine_id=machine_id)
-            return
-        token = await asyncio.to_thread(tokens.role_token, self._identity, bearer_of(context))
-        ACTOR.set(Actor(token.written(), origin_of(context)))
+            return Peer(machine_id, peer_limits.MACHINE)
+        token = await self._person(bearer_of(context), stranger=Peer(origin, peer_limits.ADDRESS))
+        ACTOR.set(Actor(token.written(), origin))
         if token.role not in callers:
             wanted = " or ".join(sorted(callers)) or "nobody"
             raise ForbiddenError(f"This is for {wanted}; the token is of a {token.role}.")
         PERSON.set(token)
+        return Peer(token.token_id, peer_limits.PERSON)
+
+    async def _person(self, secret: str, *, stranger: Peer) -> Token:
+        """Whoever shows what is no token too often from one address is refused without a look at it."""
+        digest = tokens.digest(secret)
+        if digest not in self._known and not self.limits.has_credit(stranger):
+            self.limits.spend(stranger)
+        try:
+            token = await asyncio.to_thread(tokens.role_token, self._identity, secret)
+        except UnauthenticatedError:
+            self._known.discard(digest)
+            self.limits.spend(stranger)
+            raise
+        self._known.add(digest)
+        return token
 
 
 def certified_machine(context: grpc.aio.ServicerContext[Any, Any]) -> str:
@@ -130,32 +155,45 @@ def parsed(deserialize: Callable[[bytes], Any], content: bytes) -> Any:
 
 
 async def each_parsed(
-    deserialize: Callable[[bytes], Any], contents: AsyncIterator[bytes]
+    deserialize: Callable[[bytes], Any], contents: AsyncIterator[bytes], *, patience: float | None = None
 ) -> AsyncIterator[Any]:
-    async for content in contents:
+    """Raises SilentError where nothing comes for `patience` seconds."""
+    remaining = aiter(contents)
+    while True:
+        try:
+            async with asyncio.timeout(patience):
+                content = await anext(remaining)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise SilentError(f"Nothing more of the request came within {patience:g} s.") from None
         yield parsed(deserialize, content)
 
 
 def guarded(handler: Any, gate: Gate, method: str) -> Any:
     """The same handler behind the gate."""
     behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    read = each_parsed if handler.request_streaming else parsed
+    # A machine's stream is silent between two heartbeats, and its Hello has a deadline of its own.
+    patience = None if Caller.MACHINE in policy.allowed(method) else PATIENCE_SECONDS
+    read = functools.partial(each_parsed, patience=patience) if handler.request_streaming else parsed
 
     async def single(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         async with translated(context):
-            await gate.admit(method, context)
-            return await behaviour(read(handler.request_deserializer, request), context)
+            peer = await gate.admit(method, context)
+            with gate.limits.call(peer):
+                return await behaviour(read(handler.request_deserializer, request), context)
 
     async def several(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         await context.send_initial_metadata(((TIME_HEADER, str(clock.now())),))
         async with translated(context):
-            await gate.admit(method, context)
-            answer = behaviour(read(handler.request_deserializer, request), context)
-            if inspect.isawaitable(answer):
-                await answer
-                return
-            async for response in answer:
-                yield response
+            peer = await gate.admit(method, context)
+            with gate.limits.call(peer):
+                answer = behaviour(read(handler.request_deserializer, request), context)
+                if inspect.isawaitable(answer):
+                    await answer
+                    return
+                async for response in answer:
+                    yield response
 
     kinds = {
         (False, False): grpc.unary_unary_rpc_method_handler,

@@ -38,7 +38,7 @@ from llmenv.fleet.v1.enrollment_service_pb2_grpc import add_EnrollmentServiceSer
 from llmenv.fleet.v1.fleet_service_pb2_grpc import add_FleetServiceServicer_to_server
 from llmenv.fleet.v1.notice_service_pb2_grpc import add_NoticeServiceServicer_to_server
 
-from llmenv_collector import metrics, quarantine
+from llmenv_collector import metrics, open_files, quarantine
 from llmenv_collector.agent_servicer import AgentServicer
 from llmenv_collector.authority import Authority
 from llmenv_collector.change_upkeep import ChangeUpkeep
@@ -101,6 +101,11 @@ OPTIONS = (
     ("grpc.http2.ping_timeout_ms", 8_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    # Who connects and says nothing, or a little at a time, does not stay.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.http2.settings_timeout", 10_000),
+    ("grpc.max_connection_idle_ms", 600_000),
+    ("grpc.max_concurrent_streams", 128),
     # Two collectors on one port would share its calls between their databases.
     ("grpc.so_reuseport", 0),
 )
@@ -156,7 +161,8 @@ async def run(collector: Collector) -> None:
     # Before there is a server that would have to be taken down again.
     if collector.settings.metrics_listen:
         metrics.serve(parse_address(collector.settings.metrics_listen, where="--metrics-listen"))
-    server: Any = grpc.aio.server(interceptors=[Gate(collector.identity)], options=OPTIONS)
+    most = ("grpc.max_allowed_incoming_connections", open_files.most_connections(ports=2))
+    server: Any = grpc.aio.server(interceptors=[Gate(collector.identity)], options=(*OPTIONS, most))
     certificate = server_certificate(collector)
     serving = open_ports(server, collector, certificate)
     fleet = fleet_servicer(collector)
