@@ -129,7 +129,7 @@ def diagnose(address: str, identity: Identity, *, details: str) -> Diagnosis:
 def shake_hands(connection: socket.socket, identity: Identity, *, host: str) -> Handshake:
     """One handshake as the agent makes it."""
     try:
-        with _client_context(identity).wrap_socket(connection, server_hostname=host) as tls:
+        with client_context(identity).wrap_socket(connection, server_hostname=host) as tls:
             refusal = _refusal(tls)
     except ssl.SSLCertVerificationError as error:
         is_other_name = error.verify_code in _OTHER_NAME_CODES
@@ -163,7 +163,7 @@ def _words(error: OSError) -> str:
     return str(getattr(error, "reason", None) or error.strerror or error)
 
 
-def _client_context(identity: Identity) -> ssl.SSLContext:
+def client_context(identity: Identity) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=identity.ca_pem)
     context.set_alpn_protocols(["h2"])
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # 0600; ssl reads keys from files only
