@@ -159,11 +159,9 @@ def _write_workbook(
 
 
 def _json(message: Message) -> str:
-    from llmenv_cli.render.message_json import write_message
+    from llmenv.message_json import text_of
 
-    stream = io.StringIO()
-    write_message(message, stream)
-    return stream.getvalue()
+    return text_of(message)
 
 
 def _csv(table: Listing) -> str:

@@ -15,9 +15,9 @@ def print_run(run: Run, *, output_format: str, language: str) -> None:
     """`table` is the short report for a terminal, `md` the whole one."""
     match output_format:
         case "json":
-            from llmenv_cli.render.message_json import write_message
+            from llmenv.message_json import text_of
 
-            write_message(run, sys.stdout)
+            sys.stdout.write(text_of(run))
         case "csv":
             from llmenv_cli.render.listing import write_listing
 

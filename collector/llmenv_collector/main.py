@@ -29,6 +29,7 @@ COMMANDS = {
     "migrate": "Bring the database's schema forward.",
     "backup": "Copy the database, also while it is served.",
     "restore": "Put a backup in place of the database.",
+    "reports": "List scheduled reports and their next times.",
 }
 
 CODES = {UsageError: ExitCode.USAGE, DamagedStoreError: ExitCode.DAMAGED}

@@ -92,6 +92,12 @@ NOTICE_ATTEMPTS = Counter(
     ["state"],
     registry=REGISTRY,
 )
+REPORTS = Counter(
+    "llmenv_collector_reports",
+    "Scheduled reports, by what became of them: made or failed.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 
 
 def read_when_asked(readings: dict[Gauge, Callable[[], float]]) -> None:

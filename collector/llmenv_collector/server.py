@@ -58,10 +58,12 @@ from llmenv_collector.identity_watch import IdentityWatch
 from llmenv_collector.labels import LabelCopy
 from llmenv_collector.lifetimes import WARN_OF_CA, Lifetimes
 from llmenv_collector.machine_selection import Selector
+from llmenv_collector.made_report import ReportMaker
 from llmenv_collector.notice_servicer import NoticeServicer
 from llmenv_collector.notices.desk import NoticeDesk
 from llmenv_collector.notices.work import NoticeWork
 from llmenv_collector.room import Room
+from llmenv_collector.scheduled.report_work import ReportWork
 from llmenv_collector.server_certificate import ServerCertificate
 from llmenv_collector.session import House
 from llmenv_collector.settings import Address, Settings, parse_address
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from llmenv_collector.notices.webhook import Webhook
+    from llmenv_collector.scheduled.scheduled_report import ScheduledReport
     from llmenv_collector.store import Store
 
 logger = logging.getLogger(__name__)
@@ -125,9 +128,16 @@ class Collector:
     sightings: Sightings
     analysis: Analysis
     notices: NoticeWork
+    reports: Sequence[ScheduledReport]
 
 
-def serve(folder: DataFolder, settings: Settings, *, webhooks: Sequence[Webhook] = ()) -> None:
+def serve(
+    folder: DataFolder,
+    settings: Settings,
+    *,
+    webhooks: Sequence[Webhook] = (),
+    reports: Sequence[ScheduledReport] = (),
+) -> None:
     """Returns after an orderly end.  Raises StoreError when the store failed."""
     folder.require_initialised()
     with folder.lock():
@@ -149,6 +159,7 @@ def serve(folder: DataFolder, settings: Settings, *, webhooks: Sequence[Webhook]
                 sightings=Sightings(store),
                 analysis=analysis,
                 notices=NoticeWork(store, identity, webhooks, settings),
+                reports=reports,
             )
             asyncio.run(run(collector))
         finally:
@@ -184,6 +195,7 @@ async def run(collector: Collector) -> None:
             ChangeUpkeep(collector.store, collector.analysis).keep_up(collector.settings.changes_seconds)
         ),
         *collector.notices.begin(),
+        *scheduled_reports(collector, fleet),
     ]
     async with live_pages(collector, certificate, fleet, serving) as serving_pages:
         with collector.folder.announce(serving_pages):
@@ -321,6 +333,20 @@ def bind(server: Any, address: Address, server_credentials: grpc.ServerCredentia
     if port == 0:
         raise UsageError(f"{address} cannot be listened on: it is in use, or not an address of this machine.")
     return int(port)
+
+
+def scheduled_reports(collector: Collector, fleet: FleetServicer) -> list[asyncio.Task[None]]:
+    """Their work, where there are any."""
+    if not collector.reports:
+        return []
+    work = ReportWork(
+        collector.reports,
+        store=collector.store,
+        identity=collector.identity,
+        notices=collector.notices,
+        make=ReportMaker(fleet).make,
+    )
+    return [asyncio.create_task(work.keep_on_time())]
 
 
 def fleet_servicer(collector: Collector) -> FleetServicer:

@@ -30,7 +30,7 @@ MOST = 1_000_000_000
 KIND_WORDS = {int: "a whole number", float: "a number", str: "text"}
 DEFAULT_PORTS = {"listen": 7443, "agents_listen": 7444}
 OPTIONAL_PORTS = ("http_listen", "metrics_listen")
-ARRAYS = ("webhook",)
+ARRAYS = ("webhook", "report")
 """Tables of collector.toml that are no settings; who serves reads them."""
 
 

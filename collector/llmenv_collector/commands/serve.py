@@ -55,13 +55,16 @@ def command(folder: DataFolder, **flags: str | None) -> None:
     from llmenv_collector import settings
     from llmenv_collector.errors import UsageError
     from llmenv_collector.notices.webhook import webhooks_of
+    from llmenv_collector.scheduled.scheduled_report import reports_of
     from llmenv_collector.server import serve
 
     chosen = settings.load(folder.configuration, flags=flags)
     webhooks = webhooks_of(settings.read_tables(folder.configuration, "webhook"))
+    by_name = {one.name: one for one in webhooks}
+    reports = reports_of(settings.read_tables(folder.configuration, "report"), by_name)
     configure_logging(chosen.log_format)
     try:
         failpoints.arm()
     except ValueError as error:
         raise UsageError(str(error)) from error
-    serve(folder, chosen, webhooks=webhooks)
+    serve(folder, chosen, webhooks=webhooks, reports=reports)

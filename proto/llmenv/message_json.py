@@ -1,21 +1,21 @@
-"""A protobuf message as JSON: names as in the .proto file, maps sorted so that equal messages print equal."""
+"""A protobuf message as JSON: names as in the .proto file, maps sorted so that equal messages look equal."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TextIO
+import json
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
-
-from llmenv_cli.render.listing import write_json
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
-def write_message(message: Message, stream: TextIO) -> None:
-    """The JSON mapping of protobuf, indented."""
+def text_of(message: Message) -> str:
+    """The JSON mapping of protobuf, indented, ending with a newline."""
     content = MessageToDict(message, preserving_proto_field_name=True)
-    write_json(_with_sorted_maps(content, message.DESCRIPTOR), stream)
+    content = _with_sorted_maps(content, message.DESCRIPTOR)
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def _with_sorted_maps(content: Any, descriptor: Any) -> Any:
