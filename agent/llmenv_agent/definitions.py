@@ -83,13 +83,13 @@ class Definition:
             raise DefinitionError(f"{self.name} has no parameter {name!r}; it has: {known}.")
         if name == self.timeout_parameter and not _is_seconds(value):
             raise self._refusal(name, value, "a number of seconds above 0")
-        if not _is_json(value):
-            raise self._refusal(name, value, "JSON with finite numbers")
         default = self.parameters[name]
         if default is None and value is None:
             return None
         if name in self.rules:
             return self._read_by_rule(name, value, self.rules[name])
+        if not _is_json(value):
+            raise self._refusal(name, value, "JSON with finite numbers")
         if default is None or _same_kind(default, value):
             return value
         kinds = type(default).__name__, type(value).__name__
