@@ -191,9 +191,7 @@ def call(*arguments: str) -> str:
 def report(flood: Flood, times: list[float]) -> None:
     rate, growth = flood.handshakes / flood.seconds, flood.growth_bytes / 1e6
     each = flood.processor_seconds / flood.handshakes * 1e3
-    print(
-        f"handshakes       {flood.handshakes} in {flood.seconds:.0f} s: {rate:.0f} a second, {CLIENTS} clients"
-    )
+    print(f"handshakes       {flood.handshakes} in {flood.seconds:.0f} s: {rate:.0f} a second")
     print(f"of the collector {each:.2f} ms of processor time each, memory {growth:+.1f} MB")
     print(
         f"a lone record    acknowledged after {flood.longest_acknowledgement_seconds:.3f} s at most meanwhile"

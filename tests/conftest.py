@@ -28,6 +28,14 @@ def own_run_lock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_keyring() -> Iterator[None]:
+    """No test leaves a token in the keyring of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMENV_KEYRING", "never")
+        yield
+
+
 @pytest.fixture(scope="session")
 def mac_recordings() -> Path:
     """Folder of recordings of real Macs (LLMENV_RECORDINGS, or shared/macs beside the checkout)."""

@@ -1,4 +1,7 @@
-"""What `llmenv login` keeps: which collector, its CA, and the token, in a file only its owner reads."""
+"""What `llmenv login` keeps: which collector and its CA, in a file that only its owner reads.
+
+The token is in the system's keyring where there is one, else in that file.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from llmenv_cli import system_keyring
 from llmenv_cli.errors import UsageError
 from llmenv_cli.settings import config_folder
 
@@ -28,7 +32,7 @@ class Credentials:
         file = credentials_file()
         try:
             content = json.loads(file.read_text("utf-8"))
-            return cls(address=content["address"], ca_pem=content["ca_pem"], token=content["token"])
+            address, ca_pem, token = (content[key] for key in ("address", "ca_pem", "token"))
         except FileNotFoundError as error:
             raise UsageError(
                 "No collector is known here: run `llmenv login` with a token of yours."
@@ -37,22 +41,51 @@ class Credentials:
             raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{file} is damaged: run `llmenv login` again.") from error
+        return cls(
+            address=address, ca_pem=ca_pem, token=system_keyring.get(address) if token is None else token
+        )
 
-    def save(self) -> Path:
-        """Replace the file as a whole; it is never readable by others, not even for a moment."""
+    def save(self, *, in_keyring: bool) -> bool:
+        """Whether the token is in the keyring; else it is in the file, and in no keyring from before."""
+        kept = in_keyring and system_keyring.put(self.address, self.token)
+        if not kept:
+            system_keyring.remove(self.address)
+        self._write(dataclasses.asdict(self) | ({"token": None} if kept else {}))
+        return kept
+
+    def _write(self, content: dict[str, str | None]) -> None:
+        """Replaces the file as a whole; it is never readable by others, not even for a moment."""
         file = credentials_file()
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor, temporary = tempfile.mkstemp(dir=file.parent)  # 0600
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                    json.dump(dataclasses.asdict(self), stream, indent=2)
+                    json.dump(content, stream, indent=2)
                 Path(temporary).replace(file)
             finally:
                 Path(temporary).unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(f"{file} cannot be written: {error.strerror}.") from error
-        return file
+
+
+def forget() -> str | None:
+    """Removes the token from wherever it is; the address that it was for, None when nobody was logged in."""
+    file = credentials_file()
+    try:
+        content = json.loads(file.read_text("utf-8"))
+        address, token = content["address"], content["token"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        address, token = "a collector", ""
+    if token is None:
+        system_keyring.remove(address)
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be removed: {error.strerror}.") from error
+    return str(address)
 
 
 def credentials_file() -> Path:

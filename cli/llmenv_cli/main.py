@@ -21,6 +21,8 @@ from llmenv_cli.exit_codes import ExitCode
 COMMANDS = {
     "check": "llmenv_cli.commands.check:check",
     "login": "llmenv_cli.commands.login:login",
+    "logout": "llmenv_cli.commands.login:logout",
+    "whoami": "llmenv_cli.commands.login:whoami",
     "fleet": "llmenv_cli.commands.fleet:fleet",
     "run": "llmenv_cli.commands.run:runs",
     "import": "llmenv_cli.commands.import_file:import_file",

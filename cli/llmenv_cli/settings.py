@@ -35,11 +35,13 @@ class Settings:
     """Format of listings and reports."""
     target: str = ""
     """Interpreter of the training environment that `check` looks at; empty for the agent's choice."""
+    keyring: str = "auto"
+    """Where a token is kept: in the system's keyring where there is one, or never there."""
     timeout_seconds: float = 30.0
     """How long a request to the collector may take."""
 
 
-CHOICES = {"lang": LANGUAGES, "format": FORMATS}
+CHOICES = {"lang": LANGUAGES, "format": FORMATS, "keyring": ("auto", "never")}
 
 
 def config_folder() -> Path:

@@ -33,9 +33,11 @@ from llmenv_collector.errors import (
     UnauthenticatedError,
     UsageError,
 )
+from llmenv_collector.open_calls import OpenCalls
 from llmenv_collector.peer_limits import Peer, PeerLimits
 from llmenv_collector.policy import Caller
 from llmenv_collector.standing import State
+from llmenv_collector.token_uses import TokenUses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -61,8 +63,10 @@ class Gate(grpc.aio.ServerInterceptor):
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self.limits = PeerLimits()
+        self.uses = TokenUses(identity)
+        self.calls = OpenCalls()
         self._known: set[bytes] = set()
-        """SHA-256 of tokens that were good before: a stranger with the same address does not lock them out."""
+        """SHA-256 of tokens that were good before: a stranger at the same address locks nobody out."""
 
     async def intercept_service(
         self,
@@ -108,6 +112,7 @@ class Gate(grpc.aio.ServerInterceptor):
             self.limits.spend(stranger)
             raise
         self._known.add(digest)
+        self.uses.note(token.token_id)
         return token
 
 
@@ -180,14 +185,14 @@ def guarded(handler: Any, gate: Gate, method: str) -> Any:
     async def single(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         async with translated(context):
             peer = await gate.admit(method, context)
-            with gate.limits.call(peer):
+            with gate.limits.call(peer), gate.calls.open(PERSON.get(None)):
                 return await behaviour(read(handler.request_deserializer, request), context)
 
     async def several(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         await context.send_initial_metadata(((TIME_HEADER, str(clock.now())),))
         async with translated(context):
             peer = await gate.admit(method, context)
-            with gate.limits.call(peer):
+            with gate.limits.call(peer), gate.calls.open(PERSON.get(None)):
                 answer = behaviour(read(handler.request_deserializer, request), context)
                 if inspect.isawaitable(answer):
                     await answer

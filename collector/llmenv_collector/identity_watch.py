@@ -1,7 +1,7 @@
 """What changed in the identity file, known within a second, whichever program changed it.
 
-Streams of machines that may deliver no more are ended, those of machines that were approved begin anew, names
-reach the store, and what forgotten machines delivered is removed from it.
+Streams of machines that may deliver no more are ended, and calls with a revoked token; streams of machines
+that were approved begin anew, names reach the store, and what forgotten machines delivered is removed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from llmenv_collector import forgetting, machine_register
+from llmenv_collector import forgetting, machine_register, tokens
 from llmenv_collector.errors import CollectorError, ForbiddenError
 from llmenv_collector.standing import BARRED, State
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmenv_collector.identity import Identity
+    from llmenv_collector.open_calls import OpenCalls
     from llmenv_collector.store import Store
     from llmenv_collector.streams import Streams
 
@@ -33,10 +34,12 @@ LINGER_SECONDS = 30.0
 class IdentityWatch:
     """Lives in the event loop."""
 
-    def __init__(self, *, identity: Identity, store: Store, streams: Streams) -> None:
+    def __init__(self, *, identity: Identity, store: Store, streams: Streams, calls: OpenCalls) -> None:
         self._identity = identity
         self._store = store
         self._streams = streams
+        self._calls = calls
+        self._revoked_tokens: frozenset[str] = frozenset()
         self._states: Mapping[str, State] = {}
         self._names: Mapping[str, str] = {}
         self._forgotten: frozenset[str] = frozenset()
@@ -62,6 +65,7 @@ class IdentityWatch:
         """Reads all of it."""
         machines = await asyncio.to_thread(self._identity.every_machine)
         self._states = {one.machine_id: one.state for one in machines}
+        self._revoked_tokens = await asyncio.to_thread(tokens.revoked, self._identity)
         names = await asyncio.to_thread(machine_register.names, self._identity)
         if names != self._names:
             await asyncio.wrap_future(self._store.name(names))
@@ -72,7 +76,8 @@ class IdentityWatch:
             self._forgets_until = time.monotonic() + LINGER_SECONDS
 
     def enforce(self) -> None:
-        """Looks at every open stream, also at those that opened since the last change."""
+        """Looks at every open stream and call, also at those that opened since the last change."""
+        self._calls.end(self._revoked_tokens)
         for machine_id in self._streams.connected():
             state = self._states.get(machine_id, State.ENROLLED)
             if state in BARRED:

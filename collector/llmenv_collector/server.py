@@ -173,7 +173,8 @@ async def run(collector: Collector) -> None:
     if collector.settings.metrics_listen:
         metrics.serve(parse_address(collector.settings.metrics_listen, where="--metrics-listen"))
     most = ("grpc.max_allowed_incoming_connections", open_files.most_connections(ports=2))
-    server: Any = grpc.aio.server(interceptors=[Gate(collector.identity)], options=(*OPTIONS, most))
+    gate = Gate(collector.identity)
+    server: Any = grpc.aio.server(interceptors=[gate], options=(*OPTIONS, most))
     certificate = server_certificate(collector)
     serving = open_ports(server, collector, certificate)
     fleet = fleet_servicer(collector)
@@ -186,9 +187,13 @@ async def run(collector: Collector) -> None:
         asyncio.create_task(
             collector.sightings.write_every(min(LONGEST_SECONDS, collector.settings.heartbeat_seconds))
         ),
+        asyncio.create_task(gate.uses.write_every()),
         asyncio.create_task(
             IdentityWatch(
-                identity=collector.identity, store=collector.store, streams=collector.streams
+                identity=collector.identity,
+                store=collector.store,
+                streams=collector.streams,
+                calls=gate.calls,
             ).keep_up()
         ),
         asyncio.create_task(
@@ -211,6 +216,7 @@ async def run(collector: Collector) -> None:
     collector.analysis.close()
     await collector.statements.close()
     await collector.sightings.write()
+    await gate.uses.write()
     if ended.done():
         raise StoreError(
             f"The database {collector.store.path} failed; nothing that was acknowledged is lost."

@@ -130,6 +130,13 @@ def is_active(identity: Identity, token_id: str) -> bool:
     return row is not None and Token(*row).state(clock.now()) == "active"
 
 
+def revoked(identity: Identity) -> frozenset[str]:
+    """Their ids."""
+    with identity.reading() as connection:
+        rows = connection.execute("SELECT token_id FROM token WHERE revoked_at IS NOT NULL")
+        return frozenset(token_id for (token_id,) in rows)
+
+
 def enrolment_token(identity: Identity, secret: str) -> Token:
     """The valid token of a machine that enrols, unused.  Raises UnauthenticatedError."""
     with identity.reading() as connection:

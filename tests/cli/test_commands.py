@@ -58,6 +58,7 @@ def test_the_commands_are_these() -> None:
         "llmenv fleet watch",
         "llmenv import",
         "llmenv login",
+        "llmenv logout",
         "llmenv plan",
         "llmenv run",
         "llmenv run list",
@@ -65,6 +66,7 @@ def test_the_commands_are_these() -> None:
         "llmenv sql",
         "llmenv stats",
         "llmenv stats selftest",
+        "llmenv whoami",
     ]
 
 
@@ -86,7 +88,7 @@ def test_every_option_has_help(name: str) -> None:
     "name", [name for name, command in COMMANDS.items() if not isinstance(command, click.Group)]
 )
 def test_what_prints_data_has_four_formats(name: str) -> None:
-    """Table, JSON, CSV and Markdown, a report more; login prints no data."""
+    """Table, JSON, CSV and Markdown, a report more; login and logout print none."""
     formats = [
         parameter.type.choices
         for parameter in COMMANDS[name].params
@@ -94,7 +96,7 @@ def test_what_prints_data_has_four_formats(name: str) -> None:
     ]
     four = ("table", "json", "csv", "md")
     judged = [(*four, "html", "junit", "xlsx")]
-    others = {"llmenv login": []} | dict.fromkeys(
+    others = {"llmenv login": [], "llmenv logout": []} | dict.fromkeys(
         ("llmenv fleet report", "llmenv fleet compare", "llmenv fleet upgrade-check"), judged
     )
     assert formats == others.get(name, [four])

@@ -9,6 +9,9 @@ import stat
 import threading
 from typing import TYPE_CHECKING, Any
 
+import keyring
+import keyring.backend
+import keyring.errors
 import pytest
 from cryptography.hazmat.primitives import serialization
 
@@ -56,6 +59,106 @@ def test_login_keeps_what_is_needed_to_ask_again(
         serialization.Encoding.DER
     )
     assert llmenv("run", "list").code == 0
+
+
+class Ring(keyring.backend.KeyringBackend):
+    """A keyring of the test's own."""
+
+    priority = 5  # type: ignore[assignment]  # keyring makes it a property of classes
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[tuple[str, str], str] = {}
+        self.is_locked = False
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self.is_locked:
+            raise keyring.errors.KeyringLocked("it is locked")
+        return self.kept.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        if self.is_locked:
+            raise keyring.errors.KeyringLocked("it is locked")
+        self.kept[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        if self.kept.pop((service, username), None) is None:
+            raise keyring.errors.PasswordDeleteError("not there")
+
+
+@pytest.fixture
+def ring(monkeypatch: pytest.MonkeyPatch) -> Ring:
+    monkeypatch.setenv("LLMENV_KEYRING", "auto")
+    made = Ring()
+    monkeypatch.setattr(keyring, "get_keyring", lambda: made)
+    for name in ("get_password", "set_password", "delete_password"):
+        monkeypatch.setattr(keyring, name, getattr(made, name))
+    return made
+
+
+def test_the_token_is_kept_in_the_keyring_where_there_is_one(
+    llmenv: Callable[..., Any], collector: Any, ring: Ring, tmp_path: Path
+) -> None:
+    """The file holds the address and the CA, and no secret; logging out takes it from the keyring."""
+    outcome = llmenv("login", stdin=collector.token().encode())
+    assert "The token is kept in the system's keyring." in outcome.err
+    kept = tmp_path / "config" / "credentials.json"
+    ((place, secret),) = ring.kept.items()
+    assert place == ("llmenv", collector.address)
+    assert secret not in kept.read_text("utf-8")
+    assert llmenv("run", "list").code == 0
+    ring.is_locked = True
+    locked = llmenv("run", "list")
+    assert (locked.code, "keyring does not give the token: it is locked" in locked.err) == (2, True)
+    ring.is_locked = False
+    assert llmenv("logout").code == 0
+    assert (ring.kept, kept.exists()) == ({}, False)
+
+
+def test_a_keyring_that_refuses_leaves_the_token_to_the_file(
+    llmenv: Callable[..., Any], collector: Any, ring: Ring
+) -> None:
+    """As one that is locked does."""
+    ring.is_locked = True
+    assert "readable by you alone" in llmenv("login", stdin=collector.token().encode()).err
+    assert llmenv("run", "list").code == 0
+
+
+def test_a_person_can_do_without_the_keyring(
+    llmenv: Callable[..., Any], collector: Any, ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that was there before is taken out of it."""
+    llmenv("login", stdin=collector.token().encode())
+    monkeypatch.setenv("LLMENV_KEYRING", "never")
+    llmenv("login", stdin=collector.token().encode())
+    assert ring.kept == {}
+    assert llmenv("run", "list").code == 0
+
+
+def test_who_am_i(llmenv: Callable[..., Any], collector: Any, logged_in: Any) -> None:
+    """For people and for programs, asked of the collector."""
+    said = llmenv("whoami").out
+    assert all(part in said for part in (collector.address, "analyst", "laptop", "2026-05-01 00:00"))
+    (told,) = json.loads(llmenv("whoami", "--format", "json").out)
+    assert told == {
+        "collector": collector.address,
+        "role": "analyst",
+        "label": "laptop",
+        "expires_at": "2026-05-01T00:00:00+00:00",
+        "collector_version": "0.1.0",
+    }
+
+
+def test_logging_out_forgets(llmenv: Callable[..., Any], logged_in: Any, tmp_path: Path) -> None:
+    """Also twice, and also what is damaged."""
+    kept = tmp_path / "config" / "credentials.json"
+    assert "Logged out of 127.0.0.1" in llmenv("logout").err
+    assert not kept.exists()
+    assert llmenv("logout").err == "Nobody was logged in.\n"
+    assert llmenv("whoami").code == 2
+    kept.write_text("{")
+    assert llmenv("logout").code == 0
+    assert not kept.exists()
 
 
 def test_credentials_are_for_their_owner_alone(logged_in: Any, tmp_path: Path) -> None:

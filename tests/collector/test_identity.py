@@ -18,6 +18,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
+from llmenv.fleet.v1 import fleet_watch_pb2
 from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest
 from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceStub
 from llmenv.fleet.v1.enrollment_service_pb2 import EnrollRequest
@@ -163,6 +164,41 @@ def test_who_am_i_says_role_and_label(collector: RunningCollector) -> None:
         )
     assert (answer.role, answer.label) == ("analyst", "Ada")
     assert answer.expires_at.seconds > 0
+
+
+def test_a_revoked_token_ends_what_it_watches(own_collector: RunningCollector) -> None:
+    """Though nothing is said on the stream; another token's goes on, and a new call is refused."""
+    secrets = [own_collector.secret("--role", "viewer", "--label", label) for label in ("left", "stays")]
+    listed = run_command("token", "list", "--data", str(own_collector.folder)).stdout.splitlines()
+    token_id = next(line.split()[0] for line in listed if line.endswith("left"))
+    with own_collector.people_channel() as channel:
+        watches = [
+            FleetServiceStub(channel).WatchFleet(
+                fleet_watch_pb2.WatchFleetRequest(), metadata=[("authorization", f"Bearer {secret}")]
+            )
+            for secret in secrets
+        ]
+        for watch in watches:
+            next(watch)
+        assert run_command("token", "revoke", token_id, "--data", str(own_collector.folder)).returncode == 0
+        with pytest.raises(grpc.RpcError) as ended:
+            list(watches[0])
+        assert ended.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        assert watches[1].is_active()
+        watches[1].cancel()
+    assert who_am_i(own_collector, secrets[0]) == "UNAUTHENTICATED"
+
+
+def test_a_token_says_when_it_was_last_used(own_collector: RunningCollector) -> None:
+    """Within a minute while the collector serves, and at once when it ends."""
+    token = own_collector.secret("--role", "viewer", "--label", "Ada")
+    own_collector.secret("--role", "viewer", "--label", "Bob")
+    assert who_am_i(own_collector, token) == "OK"
+    own_collector.stop()
+    listed = run_command("token", "list", "--data", str(own_collector.folder)).stdout.splitlines()
+    lines = {line.split()[-1]: line for line in listed}
+    assert "LAST USED" in listed[0]
+    assert ("never" in lines["Ada"], "never" in lines["Bob"]) == (False, True)
 
 
 def test_health_and_reflection_answer_anyone(collector: RunningCollector) -> None:
