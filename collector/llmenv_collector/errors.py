@@ -9,7 +9,8 @@ CollectorError
 ├── BackupError                a backup cannot be made or used
 ├── NoRoomError                too much waits already: come again later
 ├── StatementError             an analyst's SQL is refused or fails
-│   └── StatementLimitError    it needs more memory or time than it may have
+│   ├── StatementLimitError    it needs more memory or time than it may have
+│   └── CancelledStatementError  who asked it has cancelled it
 ├── AnalysisError              the statistics of a report failed
 │   └── AnalysisLimitError     they need more memory or time than they may have
 ├── NotFoundError              what was asked for is not here
@@ -64,6 +65,10 @@ class StatementError(CollectorError):
 
 
 class StatementLimitError(StatementError):
+    pass
+
+
+class CancelledStatementError(StatementError):
     pass
 
 

@@ -22,6 +22,7 @@ ANALYSTS = ADMINS | {Caller.ANALYST}
 VIEWERS = ANALYSTS | {Caller.VIEWER}
 
 FLEET = "/llmenv.fleet.v1.FleetService/"
+FLIGHT = "/arrow.flight.protocol.FlightService/"
 NOTICES = "/llmenv.fleet.v1.NoticeService/"
 
 POLICY: dict[str, frozenset[Caller]] = {
@@ -58,6 +59,18 @@ POLICY: dict[str, frozenset[Caller]] = {
     NOTICES + "MuteNotices": ADMINS,
     NOTICES + "UnmuteNotices": ADMINS,
     "/llmenv.fleet.v1.CollectorService/TakeSnapshot": ADMINS,
+    # A driver says its token there once, in a header of its own.
+    FLIGHT + "Handshake": ANYONE,
+    FLIGHT + "GetFlightInfo": ANALYSTS,
+    FLIGHT + "PollFlightInfo": ANALYSTS,
+    FLIGHT + "GetSchema": ANALYSTS,
+    FLIGHT + "DoGet": ANALYSTS,
+    FLIGHT + "DoPut": ANALYSTS,
+    FLIGHT + "DoAction": ANALYSTS,
+    FLIGHT + "ListActions": ANALYSTS,
+    # Nothing is behind these.
+    FLIGHT + "ListFlights": ANALYSTS,
+    FLIGHT + "DoExchange": ANALYSTS,
     # Load balancers and service managers ask these without a token.
     "/grpc.health.v1.Health/Check": ANYONE,
     "/grpc.health.v1.Health/Watch": ANYONE,

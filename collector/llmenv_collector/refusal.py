@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from llmenv_collector.errors import (
     AnalysisError,
     AnalysisLimitError,
+    CancelledStatementError,
     CollectorError,
     ForbiddenError,
     FullStoreError,
@@ -41,6 +42,7 @@ STATUS_CODES: dict[type[CollectorError], grpc.StatusCode] = {
     GoneError: grpc.StatusCode.CANCELLED,
     SilentError: grpc.StatusCode.DEADLINE_EXCEEDED,
     UsageError: grpc.StatusCode.INVALID_ARGUMENT,
+    CancelledStatementError: grpc.StatusCode.CANCELLED,
     StatementLimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StatementError: grpc.StatusCode.INVALID_ARGUMENT,
     AnalysisLimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,

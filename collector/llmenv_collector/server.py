@@ -25,6 +25,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
+from llmenv.arrow_flight import flight_service_pb2
 from llmenv.fleet.v1 import (
     agent_service_pb2,
     collector_service_pb2,
@@ -50,6 +51,7 @@ from llmenv_collector.enrollment_servicer import EnrollmentServicer
 from llmenv_collector.errors import StoreError, UsageError
 from llmenv_collector.fleet_report.analysis import Analysis
 from llmenv_collector.fleet_servicer import FleetServicer
+from llmenv_collector.flight import servicer as flight_servicer
 from llmenv_collector.gate import Gate
 from llmenv_collector.group import Sighting
 from llmenv_collector.health import Health
@@ -91,6 +93,7 @@ SERVICES = tuple(
         enrollment_service_pb2,
         fleet_service_pb2,
         notice_service_pb2,
+        flight_service_pb2,
         health_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
@@ -373,6 +376,15 @@ def fleet_servicer(collector: Collector) -> FleetServicer:
     )
 
 
+def flight(collector: Collector) -> flight_servicer.FlightServicer:
+    return flight_servicer.FlightServicer(
+        store=collector.store,
+        identity=collector.identity,
+        statements=collector.statements,
+        label_copy=LabelCopy(collector.identity, collector.store),
+    )
+
+
 def add_services(server: Any, collector: Collector, fleet: FleetServicer, *, agent_address: str) -> Any:
     """All services on both ports: who may call what is the policy's matter.  Returns the health service."""
     room = Room()
@@ -396,6 +408,7 @@ def add_services(server: Any, collector: Collector, fleet: FleetServicer, *, age
     add_AgentServiceServicer_to_server(AgentServicer(house), server)
     add_EnrollmentServiceServicer_to_server(enrollment, server)
     add_FleetServiceServicer_to_server(fleet, server)
+    flight_servicer.add_to_server(flight(collector), server)
     add_CollectorServiceServicer_to_server(
         CollectorServicer(collector.snapshots, draining=collector.streams.draining), server
     )

@@ -8,6 +8,7 @@ C++ code, memory, processor time, and no file or connection may be opened any mo
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 import os
@@ -109,9 +110,11 @@ def answer(request: dict[str, Any], writer: FrameWriter) -> dict[str, Any]:
     before = sql[: max(0, sql.find(statement.query))]
     with refused(statement.query, before=before, shift=len(PREPARE)):
         connection.execute(PREPARE + statement.query)
+    names = sorted(statement.named_parameters, key=lambda name: (len(name), name))
     given = {name: value_of(kind, value) for name, kind, value in request["parameters"]}
+    with refused():
+        given |= from_arrow(base64.b64decode(request["arrow_parameters"]), names)
     if request["describes"]:
-        names = sorted(statement.named_parameters, key=lambda name: (len(name), name))
         given, max_rows = given or dict.fromkeys(names), 0
     with refused():
         relation = bound(connection, statement.query, parameters=given, max_rows=max_rows)
@@ -146,6 +149,25 @@ def value_of(kind: str | None, value: Any) -> Any:
         return EPOCH + dt.timedelta(microseconds=value)
     except OverflowError:
         raise RefusedError("A parameter is a time outside the years 1 to 9999.") from None
+
+
+def from_arrow(stream: bytes, names: list[str]) -> dict[str, Any]:
+    """By the names of its columns, or by their places where a driver names them by those."""
+    import pyarrow as pa
+
+    if not stream:
+        return {}
+    with pa.ipc.open_stream(stream) as reader:
+        table = reader.read_all()
+    table.validate(full=True)
+    if table.num_rows != 1:
+        raise RefusedError(f"One row of parameters is wanted; there are {table.num_rows}.")
+    columns = table.column_names
+    if table.num_columns == len(names) and all(name.isdigit() for name in names):
+        columns = names
+    if set(columns) != set(names):
+        raise RefusedError(f"Parameters {', '.join(names)} are wanted; {', '.join(columns)} were given.")
+    return dict(zip(columns, (column[0].as_py() for column in table.columns), strict=True))
 
 
 @dataclass(frozen=True)

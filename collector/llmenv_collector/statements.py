@@ -7,6 +7,7 @@ operating system bounds the process: its memory, and its time.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import datetime as dt
 import json
@@ -82,6 +83,8 @@ class Question:
     """0 for as many as there may be."""
     person: str = ""
     """Whose turn it takes."""
+    arrow_parameters: bytes = b""
+    """Values as an Arrow IPC stream with one row, read where the statement runs."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,11 @@ class Statements:
             parameters = tuple(json.loads(found[Kind.END])["parameters"])
             return Description(found[Kind.SCHEMA], parameters, snapshot.taken_at)
 
+    @property
+    def seconds(self) -> int:
+        """That one may take."""
+        return self._limits.seconds
+
     async def close(self) -> None:
         await self._workers.close()
 
@@ -155,6 +163,7 @@ class Statements:
             "snapshot": str(snapshot.path),
             "sql": question.sql,
             "parameters": list(question.parameters),
+            "arrow_parameters": base64.b64encode(question.arrow_parameters).decode(),
             "max_rows": min(question.max_rows or self._limits.rows, self._limits.rows),
             "memory_bytes": self._limits.memory_bytes,
             "seconds": self._limits.seconds,

@@ -38,6 +38,7 @@ def outcomes(
             "snapshot": str(database),
             "sql": sql,
             "parameters": [],
+            "arrow_parameters": "",
             "max_rows": 1_000_000,
             "memory_bytes": MEMORY_BYTES,
             "seconds": seconds,
