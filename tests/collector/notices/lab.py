@@ -94,6 +94,19 @@ class Mac:
             kinds.append({"check_finished": {"run_id": run.run_id, "result": result(check_name, status)}})
         self.deliver(kinds)
 
+    def measured(self, at: int, value: float, *, torch: str) -> list[dict[str, Any]]:
+        """Records of one run of a check that measured a rate, with this version of torch."""
+        run = run_pb2.Run(run_id=new_id(), machine=self.machine, device="mps", suite="bench")
+        run.environment.name = "train"
+        run.environment.packages.add(name="torch", version=torch)
+        run.started_at.FromMicroseconds(at)
+        measured = result("torch_training", "pass")
+        measured.measurements.add(name="steps_per_second", unit="step/s", value=value, direction=1)
+        return [
+            {"run_started": {"run": run}},
+            {"check_finished": {"run_id": run.run_id, "result": measured}},
+        ]
+
     def deliver(self, kinds: Sequence[dict[str, Any]]) -> None:
         arrivals = []
         for kind in kinds:
