@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-import json
 import logging
 import math
 import threading
@@ -21,15 +20,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from llmenv.fleet.v1 import agent_service_pb2, record_pb2
 
+from llmenv_agent.asked_run import request_of
 from llmenv_agent.errors import AgentError, UsageError
-from llmenv_agent.work import Request, outcome
+from llmenv_agent.schedule import fraction
+from llmenv_agent.work import outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmenv_agent.repertoire import Repertoire
     from llmenv_agent.spool import Spool
-    from llmenv_agent.work import Work
+    from llmenv_agent.work import Request, Work
 
     State: TypeAlias = record_pb2.CommandOutcome.State.ValueType
 
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS = 60.0
 STOPPED = "the agent was stopped before the command ended"
+WITHIN_SPLAY = "begins in {seconds:.0f} s, by this machine's share of the splay"
 Outcome = record_pb2.CommandOutcome
 
 
@@ -161,12 +163,17 @@ class CommandInbox:
         match command.WhichOneof("action"):
             case "run_checks":
                 request = self._request(command)
+                later = command.run_checks.splay_seconds * fraction(command.command_id)
                 self._queue(
                     command,
                     functools.partial(self._work.execute, request),
                     cancelled=request.cancelled,
                     waits_for_idle=not request.regardless_of_use,
+                    later=later,
                 )
+                if later:
+                    reason = WITHIN_SPLAY.format(seconds=later)
+                    await self._say(command.command_id, Outcome.STATE_ACCEPTED, reason=reason)
             case "refresh_facts":
                 work = functools.partial(self._work.snapshot_all, always=True)
                 self._queue(command, work, cancelled=threading.Event())
@@ -183,11 +190,13 @@ class CommandInbox:
         *,
         cancelled: threading.Event,
         waits_for_idle: bool = False,
+        later: float = 0.0,
     ) -> None:
-        expires_at = self._clock() + command.expires_in_seconds
+        now = self._clock()
         self._waiting[command.command_id] = Commanded(
             command_id=command.command_id,
-            expires_at=expires_at,
+            expires_at=now + command.expires_in_seconds,
+            not_before=now + later if later else 0.0,
             work=work,
             cancelled=cancelled,
             waits_for_idle=waits_for_idle,
@@ -195,25 +204,9 @@ class CommandInbox:
         self._arrived.set()
 
     def _request(self, command: agent_service_pb2.Command) -> Request:
-        asked = command.run_checks
-        chosen = self.repertoire.custom(asked.checks) if asked.checks else self.repertoire.suite(asked.suite)
-        try:
-            parameters = json.loads(asked.parameters_json or "{}")
-            if others := sorted(set(parameters) - {each.name for each in chosen.definitions}):
-                raise UsageError(f"there are parameters for {', '.join(others)}, which is not to be run")
-            for definition in chosen.definitions:
-                definition.complete(parameters.get(definition.name, {}))
-        except (ValueError, AttributeError, TypeError) as error:
-            raise UsageError(f"The parameters are no JSON object of objects: {error}.") from error
-        self._work.targets(tuple(asked.targets))
-        return Request(
-            suite=chosen,
-            targets=tuple(asked.targets),
-            device=asked.device,
-            parameters=parameters,
-            command_id=command.command_id,
-            regardless_of_use=asked.regardless_of_use,
-        )
+        request = request_of(command.run_checks, self.repertoire, command_id=command.command_id)
+        self._work.targets(request.targets)
+        return request
 
     async def _cancel(self, asked: agent_service_pb2.CancelRun) -> None:
         """Raises UsageError when there is nothing that could be cancelled any more."""

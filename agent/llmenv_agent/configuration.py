@@ -19,7 +19,9 @@
     [suite.nightly.parameters.my_check]    # what the suite sets; wins over [checks.my_check]
     repeats = 3
 
-    [schedule.quick]                       # by suite: see schedule_settings.py; else quick every 24h
+    [schedule]                             # see schedule_settings.py
+    from = "both"                          # both, local or collector: whose times count
+    [schedule.quick]                       # by suite; quick every 24h where nothing is scheduled
     every = "24h"
 
     [policy]                               # when the machine is idle enough: see policy_settings.py
@@ -47,7 +49,7 @@ from llmenv.addresses import split_address
 
 from llmenv_agent.errors import UsageError
 from llmenv_agent.policy_settings import PolicySettings, parse_policy
-from llmenv_agent.schedule_settings import DAILY_QUICK, ScheduleSettings, parse_schedules
+from llmenv_agent.schedule_settings import BOTH, ScheduleSettings, parse_schedules, parse_source
 from llmenv_agent.suite_settings import parse_suite_settings
 from llmenv_agent.toml_document import Document
 from llmenv_agent.watchdog_settings import WatchdogSettings, parse_watchdog
@@ -92,7 +94,8 @@ class Configuration:
     metrics_listen: str = ""
     discover: tuple[Path, ...] = ()
     targets: tuple[TargetSettings, ...] = ()
-    schedules: tuple[ScheduleSettings, ...] = (DAILY_QUICK,)
+    schedules: tuple[ScheduleSettings, ...] = ()
+    schedules_from: str = BOTH
     policy: PolicySettings = field(default_factory=PolicySettings)
     watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -156,6 +159,7 @@ def parse_configuration(
         discover=tuple(Path(each).expanduser() for each in document.texts(agent, ("agent", "discover"))),
         targets=_targets(document, content),
         schedules=parse_schedules(document, content),
+        schedules_from=parse_source(document, content),
         policy=parse_policy(document, content),
         watchdog=parse_watchdog(document, content),
         parameters=own.parameters,

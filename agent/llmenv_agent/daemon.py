@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import fcntl
 import logging
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmenv.fleet.v1 import record_pb2
+
+from llmenv_agent import collector_schedules
 from llmenv_agent.agenda import Agenda
 from llmenv_agent.approval import Approval
+from llmenv_agent.collector_schedules import CollectorSchedules
 from llmenv_agent.command_inbox import CommandInbox
 from llmenv_agent.doubled import Doubled
 from llmenv_agent.errors import AgentError, AlreadyRunningError, DeliveryError, UsageError, WatchdogError
@@ -25,21 +30,22 @@ from llmenv_agent.facts import read_machine
 from llmenv_agent.renewal import Renewal
 from llmenv_agent.repertoire import read_repertoire
 from llmenv_agent.reporter import Reporter
+from llmenv_agent.schedule import FILE_NAME as SCHEDULE_FILE
 from llmenv_agent.schedule import Schedule
+from llmenv_agent.schedule_plan import IN_FORCE, REFUSED, Plan, Planned, plan
 from llmenv_agent.spool import Spool
 from llmenv_agent.watchdog import Watchdog
-from llmenv_agent.work import Request, Work
+from llmenv_agent.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from llmenv.fleet.v1 import machine_pb2
+    from llmenv.fleet.v1 import agent_service_pb2, machine_pb2
 
     from llmenv_agent.configuration import Configuration
     from llmenv_agent.identity import Identity
     from llmenv_agent.repertoire import Repertoire
-    from llmenv_agent.suites import Suite
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +90,11 @@ def only_agent(state_dir: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """A configuration with which the agent can work; `scheduled` are the suites that have times, by name."""
+    """A configuration with which the agent can work, and what starts at set times by it and the collector."""
 
     configuration: Configuration
     repertoire: Repertoire
-    scheduled: Mapping[str, Suite]
+    plan: Plan
 
 
 class Daemon:
@@ -105,12 +111,15 @@ class Daemon:
         self._identity = identity
         self._spool = spool
         self._load = load
-        self._setup = _checked(configuration)
+        self._told = CollectorSchedules(
+            configuration.state_dir / collector_schedules.FILE_NAME, machine_id=identity.machine_id
+        )
+        self._setup = self._checked(configuration)
         self._next_setup: Setup | None = None
         self._work = Work(spool, configuration, read_machine=self._read_machine)
         self._commands = CommandInbox(spool, self._work, self._setup.repertoire)
         self._agenda = Agenda(
-            self._schedule(configuration), objection=self._work.objection, tell=self._work.tell
+            self._schedule(self._setup), objection=self._work.objection, tell=self._work.tell
         )
         self._stopping = asyncio.Event()
         self._woken = asyncio.Event()
@@ -142,6 +151,7 @@ class Daemon:
         await asyncio.to_thread(self._work.end_leftover)
         await asyncio.to_thread(self._work.close_unfinished)
         await self._commands.reopen()
+        await self._say_standings(self._setup)
         reporter = Reporter(
             self._spool,
             Renewal(self._setup.configuration.state_dir, self._identity),
@@ -149,6 +159,7 @@ class Daemon:
             on_command=self._commands.take,
             on_doubled=Doubled(self._setup.configuration.state_dir).note,
             on_waiting=Approval(self._setup.configuration.state_dir).note,
+            on_schedules=self._take_schedules,
             is_running=lambda: bool(self._work.current_run),
             described=self._work.described,
         )
@@ -188,7 +199,7 @@ class Daemon:
     def _reload(self) -> None:
         """Take a configuration that is right, for when the worker is free; it takes milliseconds."""
         try:
-            setup = _checked(self._load())
+            setup = self._checked(self._load())
             if setup.configuration.state_dir != self._setup.configuration.state_dir:
                 raise UsageError("state_dir cannot change while the agent runs: start it anew.")
         except AgentError as error:
@@ -202,14 +213,39 @@ class Daemon:
         self._setup = setup
         self._commands.repertoire = setup.repertoire
         self._work.use(setup.configuration)
-        self._agenda.use(self._schedule(setup.configuration))
+        self._agenda.use(self._schedule(setup))
         if self._watchdog is not None:
             self._watchdog.settings = setup.configuration.watchdog
 
-    def _schedule(self, configuration: Configuration) -> Schedule:
+    def _checked(self, configuration: Configuration) -> Setup:
+        """Raises UsageError where nothing could be done with it."""
+        if not configuration.targets and not configuration.discover:
+            raise UsageError(
+                "No target is configured: name an interpreter under [[target]] in agent.toml, "
+                "or folders under [agent] discover."
+            )
+        repertoire = read_repertoire(configuration.checks_folders, configuration.suites)
+        planned = plan(configuration, repertoire, self._told.held)
+        return Setup(configuration=configuration, repertoire=repertoire, plan=planned)
+
+    async def _take_schedules(self, told: agent_service_pb2.Schedules) -> None:
+        """What the collector says is on the disk before it counts, and counts when the worker is free."""
+        if not await asyncio.to_thread(self._told.take, told):
+            return
+        setup = self._next_setup or self._setup
+        planned = plan(setup.configuration, setup.repertoire, self._told.held)
+        self._next_setup = dataclasses.replace(setup, plan=planned)
+        log.info("schedules of the collector: %d", len(self._told.held))
+        await self._say_standings(self._next_setup)
+        self._woken.set()
+
+    async def _say_standings(self, setup: Setup) -> None:
+        await asyncio.to_thread(self._told.say, setup.plan.standings, self._work.tell)
+
+    def _schedule(self, setup: Setup) -> Schedule:
         return Schedule(
-            configuration.schedules,
-            path=configuration.state_dir / "schedule.json",
+            [each.settings for each in setup.plan.planned.values()],
+            path=setup.configuration.state_dir / SCHEDULE_FILE,
             machine_id=self._identity.machine_id,
         )
 
@@ -236,12 +272,13 @@ class Daemon:
 
     async def _run_once(self) -> None:
         """Somebody asked for it: whether the machine is idle is not looked at."""
-        if not self._setup.scheduled:
+        if not self._setup.plan.planned:
             raise UsageError("No suite of [schedule] has times of its own: llmenv-agent check runs one now.")
-        for suite in self._setup.scheduled.values():
+        for key, planned in self._setup.plan.planned.items():
             if not self._stopping.is_set():
-                self._agenda.start(suite.name)
-                await asyncio.to_thread(self._work.execute, Request(suite=suite, regardless_of_use=True))
+                self._agenda.start(key)
+                request = dataclasses.replace(planned.request(), regardless_of_use=True)
+                await asyncio.to_thread(self._work.execute, request)
 
     async def _run_always(self) -> None:
         await asyncio.to_thread(self._work.snapshot_all)
@@ -249,11 +286,12 @@ class Daemon:
             if self._next_setup is not None:
                 self._use(self._next_setup)
                 self._next_setup = None
-            suite = await asyncio.to_thread(self._agenda.next)
+                await self._say_standings(self._setup)
+            key = await asyncio.to_thread(self._agenda.next)
             if self._stopping.is_set():
                 return
-            if suite is not None:
-                await self._execute(Request(suite=self._setup.scheduled[suite]))
+            if key is not None:
+                await self._execute(self._setup.plan.planned[key])
             else:
                 await self._next_command(min(self._agenda.seconds_to_next(), LONGEST_REST_SECONDS))
 
@@ -271,20 +309,18 @@ class Daemon:
         else:  # one that has not begun stays in the spool for the next start
             waiting.cancel()
 
-    async def _execute(self, request: Request) -> None:
-        """A target or a suite that cannot be used was said, and the agent goes on."""
-        with contextlib.suppress(UsageError):
-            await asyncio.to_thread(self._work.execute, request)
-
-
-def _checked(configuration: Configuration) -> Setup:
-    """Raises UsageError where nothing could be done with it."""
-    if not configuration.targets and not configuration.discover:
-        raise UsageError(
-            "No target is configured: name an interpreter under [[target]] in agent.toml, "
-            "or folders under [agent] discover."
-        )
-    repertoire = read_repertoire(configuration.checks_folders, configuration.suites)
-    suites = [(each, repertoire.suite(each.suite)) for each in configuration.schedules]
-    scheduled = {each.suite: suite for each, suite in suites if not each.is_on_demand}
-    return Setup(configuration=configuration, repertoire=repertoire, scheduled=scheduled)
+    async def _execute(self, planned: Planned) -> None:
+        """A target or a suite that cannot be used is said, and the agent goes on."""
+        problem = ""
+        try:
+            await asyncio.to_thread(self._work.execute, planned.request())
+        except UsageError as error:
+            problem = str(error)
+        if schedule_id := planned.settings.schedule_id:
+            change = record_pb2.ScheduleChange(
+                schedule_id=schedule_id,
+                schedule_name=planned.settings.name,
+                state=REFUSED if problem else IN_FORCE,
+                reason=problem,
+            )
+            await asyncio.to_thread(self._told.say, [change], self._work.tell, is_all=False)

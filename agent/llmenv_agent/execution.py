@@ -56,6 +56,8 @@ class Execution:
     environment: environment_pb2.Environment
     emit: Callable[[Event], None]
     trigger: run_pb2.Trigger.ValueType = run_pb2.TRIGGER_LOCAL
+    schedule_name: str = ""
+    schedule_id: str = ""
     parameters: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     seed: int = 0
     read_conditions: Callable[[], machine_pb2.Conditions] = machine_pb2.Conditions
@@ -107,6 +109,8 @@ def _planned(execution: Execution) -> run_pb2.Run:
         device=execution.device,
         planned_checks=[definition.name for definition in execution.suite.definitions],
         agent_version=__version__,
+        schedule_name=execution.schedule_name,
+        schedule_id=execution.schedule_id,
     )
     run.started_at.GetCurrentTime()
     return run

@@ -72,7 +72,10 @@ def waiting(connection: sqlite3.Connection) -> list[agent_service_pb2.Command]:
     for content, seen_at in rows:
         command = agent_service_pb2.Command.FromString(content)
         # No other clock goes on while the agent is away; one that was set back takes nothing off.
-        command.expires_in_seconds -= max(0.0, time.time() - seen_at)
+        waited = max(0.0, time.time() - seen_at)
+        command.expires_in_seconds -= waited
+        if command.WhichOneof("action") == "run_checks":  # a share of what is left ends within the whole
+            command.run_checks.splay_seconds = max(0.0, command.run_checks.splay_seconds - waited)
         commands.append(command)
     return commands
 

@@ -40,7 +40,10 @@ _FOR_A_PERSON_TO_MEND = {
 
 
 class Reporter:
-    """Use from one event loop. `on_command` is awaited in the order the commands come."""
+    """Use from one event loop. `on_command` is awaited in the order the commands come.
+
+    Without `on_schedules` the collector is not told that this agent runs at set times by its word.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Reporter:
         on_command: Callable[[agent_service_pb2.Command], Awaitable[None]],
         on_doubled: Callable[[bool], None] = lambda _: None,
         on_waiting: Callable[[str], None] = lambda _: None,
+        on_schedules: Callable[[agent_service_pb2.Schedules], Awaitable[None]] | None = None,
         is_running: Callable[[], bool] = lambda: False,
         described: Described | None = None,
     ) -> None:
@@ -60,6 +64,7 @@ class Reporter:
         self._on_command = on_command
         self._on_doubled = on_doubled
         self._on_waiting = on_waiting
+        self._on_schedules = on_schedules
         self._start_id = new_id()
         self._is_running = is_running
         self._described = described or Described(spool)
@@ -141,6 +146,7 @@ class Reporter:
             on_progress=self._note_progress,
             on_doubled=self._on_doubled,
             on_waiting=self._on_waiting,
+            on_schedules=self._on_schedules,
             start_id=self._start_id,
             is_running=self._is_running,
             described=self._described,

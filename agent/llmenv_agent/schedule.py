@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from llmenv_agent.schedule_settings import ScheduleSettings
 
+FILE_NAME = "schedule.json"
 # Later than this it was missed: nobody looked, because the machine slept or another suite ran.
 MISSED_SECONDS = 120.0
 # The bound that cron(8) of Debian and of macOS draws between summer time and a correction of the clock.
@@ -34,14 +35,23 @@ _PUT_BACK_SECONDS = 3 * 3_600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Due:
-    """A suite whose time came at `since`, Unix seconds."""
+    """A schedule whose time came at `since`, Unix seconds; what it starts is of `suite`."""
 
-    suite: str
+    key: str
     since: float
+    suite: str
+    name: str
+    regardless_of_use: bool = False
+
+    @property
+    def words(self) -> str:
+        """A schedule of the configuration is called as its suite."""
+        of = "" if self.name == self.suite else f" of schedule {self.name}"
+        return f"suite {self.suite}{of}"
 
 
 class Rhythm(Protocol):
-    """The times of one suite, one after the other."""
+    """The times of one schedule, one after the other."""
 
     def seconds_left(self) -> float:
         """Until the next time; negative once it has come."""
@@ -51,14 +61,22 @@ class Rhythm(Protocol):
 
 
 class Interval:
-    """A time every `seconds`; `started` is the last start by the wall clock, which bridges a restart."""
+    """A time every `seconds`; `started` is the last start by the wall clock, which bridges a restart.
 
-    def __init__(self, seconds: float, *, started: float | None, clocks: Clocks) -> None:
+    The very first time is `first`, by the wall clock; None is now.
+    """
+
+    def __init__(
+        self, seconds: float, *, started: float | None, clocks: Clocks, first: float | None = None
+    ) -> None:
         self._seconds = seconds
         self._clocks = clocks
         now = clocks.wall()
         # A start in the future was written by a clock that has been put back since.
-        left = 0.0 if started is None or started > now else started + seconds - now
+        if started is None or started > now:
+            left = 0.0 if first is None else min(first - now, seconds)
+        else:
+            left = started + seconds - now
         self._next = clocks.elapsed() + left
 
     def seconds_left(self) -> float:
@@ -106,57 +124,82 @@ class Schedule:
         self._path = path
         self._clocks = clocks
         self._started = self._read()
-        by_suite = {each.suite: each for each in settings if not each.is_on_demand}
-        self._share = {suite: splay_share(machine_id, each) for suite, each in by_suite.items()}
-        self._rhythms = {suite: self._rhythm(each) for suite, each in by_suite.items()}
+        self._settings = {each.key: each for each in settings if not each.is_on_demand}
+        self._share = {key: splay_share(machine_id, each) for key, each in self._settings.items()}
+        self._rhythms = {key: self._rhythm(each) for key, each in self._settings.items()}
         self._due: dict[str, Due] = {}
         self._made_up_at: dict[str, float] = {}
 
     def due(self) -> list[Due]:
-        """Suites whose time has come and that have not started, the longest overdue first.
+        """Schedules whose time has come and that have not started, the longest overdue first.
 
         One that is still waiting when its next time comes is due since that.
         """
-        for suite, rhythm in self._rhythms.items():
-            if (left := self._seconds_left(suite)) <= 0:
-                self._due[suite] = Due(suite=suite, since=self._clocks.wall() + left)
-                self._made_up_at.pop(suite, None)
+        for key, rhythm in self._rhythms.items():
+            if (left := self._seconds_left(key)) <= 0:
+                self._due[key] = self._due_since(key, self._clocks.wall() + left)
+                self._made_up_at.pop(key, None)
                 rhythm.move_on()
         return sorted(self._due.values(), key=lambda due: due.since)
 
     def seconds_to_next(self) -> float:
-        """Until another suite's time comes; 0 when one has, infinity where all wait for a command."""
+        """Until another one's time comes; 0 when one has, infinity where all wait for a command."""
         return max(0.0, min(map(self._seconds_left, self._rhythms), default=math.inf))
 
-    def note_start(self, suite: str) -> None:
-        """The suite starts now; its next time follows from this."""
-        self._due.pop(suite, None)
-        self._made_up_at.pop(suite, None)
-        self._rhythms[suite].move_on()
-        self._started[suite] = self._clocks.wall()
+    def next_at(self, key: str) -> float:
+        """Its next time, Unix seconds."""
+        return self._clocks.wall() + max(0.0, self._seconds_left(key))
+
+    def started_at(self, key: str) -> float | None:
+        """Its last start, Unix seconds."""
+        return self._started.get(key)
+
+    def note_start(self, key: str) -> None:
+        """It starts now; its next time follows from this."""
+        self._due.pop(key, None)
+        self._made_up_at.pop(key, None)
+        self._rhythms[key].move_on()
+        self._started[key] = self._clocks.wall()
         part = self._path.with_name(self._path.name + ".part")
         part.write_text(json.dumps(self._started), encoding="utf-8")
         part.replace(self._path)
 
-    def _seconds_left(self, suite: str) -> float:
+    def _due_since(self, key: str, since: float) -> Due:
+        settings = self._settings[key]
+        return Due(
+            key=key,
+            since=since,
+            suite=settings.suite,
+            name=settings.shown_name,
+            regardless_of_use=settings.regardless_of_use,
+        )
+
+    def _seconds_left(self, key: str) -> float:
         """What was missed comes a share of the splay after it is noticed."""
-        left = self._rhythms[suite].seconds_left()
-        if left < -MISSED_SECONDS and suite not in self._made_up_at:
-            self._made_up_at[suite] = self._clocks.elapsed() + self._share[suite]
-        if suite in self._made_up_at:
-            return self._made_up_at[suite] - self._clocks.elapsed()
+        left = self._rhythms[key].seconds_left()
+        if left < -MISSED_SECONDS and key not in self._made_up_at:
+            self._made_up_at[key] = self._clocks.elapsed() + self._share[key]
+        if key in self._made_up_at:
+            return self._made_up_at[key] - self._clocks.elapsed()
         return left
 
     def _rhythm(self, settings: ScheduleSettings) -> Rhythm:
-        later, started = self._share[settings.suite], self._started.get(settings.suite)
+        later, started = self._share[settings.key], self._started.get(settings.key)
         if settings.at is not None:
             return TimesOfDay(settings.at, later=later, started=started, clocks=self._clocks)
-        return Interval(settings.every_seconds + later, started=started, clocks=self._clocks)
+        since = settings.known_since
+        return Interval(
+            settings.every_seconds + later,
+            started=started,
+            clocks=self._clocks,
+            # Many machines hear of it in one moment.
+            first=None if since is None else since + later,
+        )
 
     def _read(self) -> dict[str, float]:
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
-            return {str(suite): float(started) for suite, started in content.items()}
+            return {str(key): float(started) for key, started in content.items()}
         except FileNotFoundError:
             return {}
         except (ValueError, TypeError, AttributeError):  # running once too often is the milder error
@@ -165,5 +208,9 @@ class Schedule:
 
 def splay_share(machine_id: str, settings: ScheduleSettings) -> float:
     """This machine's part of the splay, seconds: by its id, so that it is the same after every restart."""
-    digest = hashlib.sha256(f"{machine_id} {settings.suite}".encode()).digest()
-    return settings.splay_seconds * int.from_bytes(digest[:8]) / 2**64
+    return settings.splay_seconds * fraction(f"{machine_id} {settings.key}")
+
+
+def fraction(text: str) -> float:
+    """From 0 to 1, always the same for one text, and evenly spread over many."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64

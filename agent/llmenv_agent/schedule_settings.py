@@ -1,7 +1,9 @@
-"""[schedule.SUITE] of the configuration: how often a suite runs, or when.
+"""[schedule] of the configuration: how often a suite runs, or when, and whether the collector may say so too.
 
+[schedule]
+from = "both"              # "local": this file alone; "collector": the collector alone; "both" by default
 [schedule.quick]
-every = "24h"              # from one start to the next; "never": only when the collector says so
+every = "24h"              # from one start to the next; "never": on command alone
 [schedule.bench]
 at = "0 3 * * 1-5"         # minute, hour, day of the month, month, day of the week; local time
 splay = "30m"              # each start up to this much later, always the same on one machine; 10m by default
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from llmenv_agent.toml_document import Document
 
+BOTH, LOCAL, COLLECTOR = SOURCES = ("both", "local", "collector")
+_SOURCE_KEY = "from"
 _DAY_SECONDS = 86_400.0
 _SHORTEST_SECONDS = 60.0
 _SPLAY_SECONDS = 600.0
@@ -30,13 +34,28 @@ _NEVER = "never"
 class ScheduleSettings:
     """A suite runs `at` the times of a cron expression, or else every `every_seconds`.
 
-    It starts up to `splay_seconds` later.
+    It starts up to `splay_seconds` later. `name` and `schedule_id` are those of a schedule of the collector,
+    `known_since` (Unix seconds) is when it was first heard of; all three are empty for one of the file.
     """
 
     suite: str
     every_seconds: float = _DAY_SECONDS
     at: Cron | None = None
     splay_seconds: float = _SPLAY_SECONDS
+    regardless_of_use: bool = False
+    name: str = ""
+    schedule_id: str = ""
+    known_since: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Its last start is remembered under this: no suite has such a name as one of the collector's."""
+        return f"collector:{self.name}" if self.schedule_id else self.suite
+
+    @property
+    def shown_name(self) -> str:
+        """As records name it."""
+        return self.name or self.suite
 
     @property
     def is_on_demand(self) -> bool:
@@ -47,10 +66,28 @@ class ScheduleSettings:
 DAILY_QUICK = ScheduleSettings(suite="quick")
 
 
-def parse_schedules(document: Document, content: Mapping[str, Any]) -> tuple[ScheduleSettings, ...]:
-    """Those of the file, or the quick suite every day. Raises UsageError with file and line."""
+def suite_tables(document: Document, content: Mapping[str, Any]) -> dict[str, Any]:
+    """[schedule.SUITE] by suite."""
     tables = document.table(content, "schedule")
-    return tuple(_schedule(document, suite, tables) for suite in tables) or (DAILY_QUICK,)
+    return {key: table for key, table in tables.items() if key != _SOURCE_KEY}
+
+
+def parse_source(document: Document, content: Mapping[str, Any]) -> str:
+    """One of SOURCES. Raises UsageError with file and line."""
+    where = ("schedule", _SOURCE_KEY)
+    source = document.one_of(document.table(content, "schedule"), where, SOURCES) or BOTH
+    if source == COLLECTOR and (tables := suite_tables(document, content)):
+        suite = next(iter(tables))
+        raise document.error(
+            ("schedule", suite), 'stands beside from = "collector", by which it never counts'
+        )
+    return source
+
+
+def parse_schedules(document: Document, content: Mapping[str, Any]) -> tuple[ScheduleSettings, ...]:
+    """Those of the file. Raises UsageError with file and line."""
+    tables = suite_tables(document, content)
+    return tuple(_schedule(document, suite, tables) for suite in tables)
 
 
 def _schedule(document: Document, suite: str, tables: Mapping[str, Any]) -> ScheduleSettings:

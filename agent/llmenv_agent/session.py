@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 PROTOCOL_REVISION = 1
 CAPABILITIES = ("cases", "commands", "environments")
+SCHEDULES = "schedules"
 DEFAULT_HEARTBEAT_SECONDS = 30.0
 MAX_IN_FLIGHT_RECORDS = 1_024
 GOODBYE_SECONDS = 2.0
@@ -61,6 +62,7 @@ class Session:
         on_progress: Callable[[], None],
         on_doubled: Callable[[bool], None],
         on_waiting: Callable[[str], None],
+        on_schedules: Callable[[wire.Schedules], Awaitable[None]] | None,
         start_id: str,
         is_running: Callable[[], bool],
         described: Described,
@@ -74,6 +76,7 @@ class Session:
         self._on_progress = on_progress
         self._on_doubled = on_doubled
         self._on_waiting = on_waiting
+        self._on_schedules = on_schedules
         self._start_id = start_id
         self._is_running = is_running
         self._described = described
@@ -122,7 +125,7 @@ class Session:
             spool_id=marks.spool_id,
             protocol_revision=PROTOCOL_REVISION,
             oldest_protocol_revision=PROTOCOL_REVISION,
-            capabilities=CAPABILITIES,
+            capabilities=[*CAPABILITIES, *([SCHEDULES] if self._on_schedules else [])],
             agent_version=__version__,
             machine=self._machine,
             first_sequence=marks.first_sequence,
@@ -137,30 +140,35 @@ class Session:
 
     async def _read(self, call: Call, hello: wire.Hello) -> None:
         async for response in call:
-            match response.WhichOneof("message"):
-                case "welcome":
-                    await self._be_welcome(response.welcome, hello)
-                case "acknowledged":
-                    await self._be_acknowledged(response.acknowledged.watermark)
-                case "rejected":
-                    await self._be_rejected(response.rejected)
-                case "environments_wanted":
-                    wanted = response.environments_wanted.environment_hashes
-                    await asyncio.to_thread(self._described.repeat, tuple(wanted))
-                case "drain":
-                    self._end = End.DRAINED
-                    self.reconnect_after_seconds = response.drain.reconnect_after_seconds
-                    return
-                case _:
-                    await self._pass_on(response)
+            if response.WhichOneof("message") == "drain":
+                self._end = End.DRAINED
+                self.reconnect_after_seconds = response.drain.reconnect_after_seconds
+                return
+            await self._hear(response, hello)
             if self._end is End.FORKED:
                 return
+
+    async def _hear(self, response: wire.ConnectResponse, hello: wire.Hello) -> None:
+        match response.WhichOneof("message"):
+            case "welcome":
+                await self._be_welcome(response.welcome, hello)
+            case "acknowledged":
+                await self._be_acknowledged(response.acknowledged.watermark)
+            case "rejected":
+                await self._be_rejected(response.rejected)
+            case "environments_wanted":
+                wanted = response.environments_wanted.environment_hashes
+                await asyncio.to_thread(self._described.repeat, tuple(wanted))
+            case _:
+                await self._pass_on(response)
 
     async def _pass_on(self, response: wire.ConnectResponse) -> None:
         """What others deal with."""
         match response.WhichOneof("message"):
             case "command":
                 await self._on_command(response.command)
+            case "schedules" if self._on_schedules is not None:
+                await self._on_schedules(response.schedules)
             case "heartbeat":
                 self._on_doubled(response.heartbeat.is_doubled)
             case "waiting":

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmenv_agent.schedule_settings import suite_tables
 from llmenv_agent.suites import CUSTOM, PURPOSES, NamedSuite
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def parse_suite_settings(
         suites=tuple(_suite(document, name, tables) for name in tables),
         parameters=_tables(document, document.table(content, "checks"), below="checks"),
     )
-    scheduled = document.table(content, "schedule")
+    scheduled = suite_tables(document, content)
     if settings.suites or settings.parameters or scheduled.keys() - PURPOSES.keys():
         _require_known(document, settings, scheduled)
     return settings

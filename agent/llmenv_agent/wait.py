@@ -16,9 +16,16 @@ class Wait:
     """Begins now; `due_at` is Unix seconds and `reason` what stands in the way."""
 
     def __init__(
-        self, suite: str, *, due_at: float, reason: result_pb2.Sentence, clocks: Clocks = SYSTEM_CLOCKS
+        self,
+        suite: str,
+        *,
+        due_at: float,
+        reason: result_pb2.Sentence,
+        schedule_name: str = "",
+        clocks: Clocks = SYSTEM_CLOCKS,
     ) -> None:
         self._suite = suite
+        self._schedule_name = schedule_name
         self._reason = reason
         self._span = Span(clocks)
         self._due_at = due_at
@@ -30,7 +37,11 @@ class Wait:
 
     def ended(self, *, is_given_up: bool = False) -> record_pb2.SuiteWaited:
         waited = record_pb2.SuiteWaited(
-            suite=self._suite, waited_seconds=self.seconds, reason=self._reason, is_given_up=is_given_up
+            suite=self._suite,
+            waited_seconds=self.seconds,
+            reason=self._reason,
+            is_given_up=is_given_up,
+            schedule_name=self._schedule_name,
         )
         waited.due_at.FromMicroseconds(int(self._due_at * 1e6))
         return waited

@@ -55,6 +55,7 @@ _KINDS = {
     record_pb2.RemedyTried: "remedy_tried",
     record_pb2.RunFinished: "run_finished",
     record_pb2.SuiteWaited: "suite_waited",
+    record_pb2.ScheduleChange: "schedule_change",
     record_pb2.QuarantineChange: "quarantine_change",
 }
 # After its deadline a check's process gets time to write its stacks and to die of SIGKILL.
@@ -63,9 +64,9 @@ _END_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A suite to run in the targets named (all where none is). `command_id` is empty for the schedule.
+    """A suite to run in the targets named (all where none is). `command_id` is empty for a schedule.
 
-    `cancelled` ends it from any thread, in every target.
+    `schedule_id` is that of a collector's schedule. `cancelled` ends it from any thread, in every target.
     """
 
     suite: Suite
@@ -73,6 +74,8 @@ class Request:
     device: str = ""
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     command_id: str = ""
+    schedule_name: str = ""
+    schedule_id: str = ""
     regardless_of_use: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event, compare=False)
 
@@ -209,6 +212,8 @@ class Work:
                 environment=environment,
                 emit=lambda event: self._emit(event, request, admission),
                 trigger=trigger,
+                schedule_name=request.schedule_name,
+                schedule_id=request.schedule_id,
                 parameters=merged(
                     self._configuration.parameters, request.suite.parameters, request.parameters
                 ),
@@ -258,11 +263,12 @@ class Work:
                 self.current_run = run.run_id
                 logs.bind(run_id=run.run_id, command_id=request.command_id)
                 log.info(
-                    "run %s: suite %s in %s on %s",
+                    "run %s: suite %s in %s on %s%s",
                     run.run_id,
                     run.suite,
                     run.environment.name,
                     run.device,
+                    f", by schedule {run.schedule_name}" if run.schedule_name else "",
                     extra=about,
                 )
                 if request.command_id:

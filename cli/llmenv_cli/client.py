@@ -233,6 +233,27 @@ class FleetClient:
         with self._translated():
             yield from self._stub.WatchFleet(request, metadata=self._metadata)
 
+    def set_schedule(self, request: messages.SetScheduleRequest) -> messages.FleetSchedule:
+        """As it is kept, with the machines that it is for now."""
+        with self._translated():
+            # A condition is evaluated before it is answered.
+            answer = self._stub.SetSchedule(request, timeout=2 * self._timeout, metadata=self._metadata)
+        return answer.schedule
+
+    def remove_schedule(self, name: str) -> messages.FleetSchedule:
+        """As it was kept."""
+        request = messages.RemoveScheduleRequest(name=name)
+        with self._translated():
+            answer = self._stub.RemoveSchedule(request, timeout=2 * self._timeout, metadata=self._metadata)
+        return answer.schedule
+
+    def schedules(self, *, name: str) -> list[messages.FleetSchedule]:
+        """By name; the one of this name, or all where it is empty."""
+        request = messages.ListSchedulesRequest(name=name)
+        with self._translated():
+            answer = self._stub.ListSchedules(request, timeout=self._timeout, metadata=self._metadata)
+        return list(answer.schedules)
+
     def acknowledge(self, request: messages.AcknowledgeFindingRequest) -> messages.AcknowledgeFindingResponse:
         """The note as it was stored, and the machines that it covers now."""
         with self._translated():

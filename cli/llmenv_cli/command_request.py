@@ -23,6 +23,7 @@ def run_checks(
     device: str,
     settings: Sequence[str],
     regardless_of_use: bool,
+    splay: dt.timedelta,
 ) -> agent_service_pb2.RunChecks:
     """Raises UsageError for a setting that is none."""
     return agent_service_pb2.RunChecks(
@@ -32,6 +33,7 @@ def run_checks(
         device=device,
         parameters_json=json.dumps(parameters(settings)) if settings else "",
         regardless_of_use=regardless_of_use,
+        splay_seconds=splay.total_seconds(),
     )
 
 
@@ -72,6 +74,21 @@ def issue_request(
         expires_in_seconds=expires.total_seconds() if expires else 0.0,
         is_dry_run=is_dry_run,
     )
+
+
+def set_schedule_request(
+    selected: messages.MachineSelection,
+    asked: agent_service_pb2.RunChecks,
+    *,
+    name: str,
+    every: dt.timedelta | None,
+    at: str,
+    is_dry_run: bool,
+) -> messages.SetScheduleRequest:
+    schedule = agent_service_pb2.Schedule(
+        name=name, run_checks=asked, every_seconds=every.total_seconds() if every else 0.0, at=at
+    )
+    return messages.SetScheduleRequest(selection=selected, schedule=schedule, is_dry_run=is_dry_run)
 
 
 def _value(text: str) -> Any:

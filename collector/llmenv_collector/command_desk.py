@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SECONDS = 86_400.0
 LONGEST_SECONDS = 90 * 86_400.0
+LONGEST_SPLAY_SECONDS = 7 * 86_400.0
 DEFAULT_LISTED = 50
 MAX_LISTED = 1_000
 DEVICES = ("", "mps", "cuda", "cpu")
@@ -52,6 +53,11 @@ class CommandDesk:
         """One command a machine.  Raises UsageError, or NotFoundError when no machine is selected."""
         require_acceptable(request.run_checks)
         seconds = lifetime(request.expires_in_seconds)
+        if request.run_checks.splay_seconds >= seconds:
+            raise UsageError(
+                f"Machines begin up to {request.run_checks.splay_seconds:g} s later, and after {seconds:g} s"
+                " nobody begins any more: let the command expire later."
+            )
         chosen = await self._selector.select(request.selection)
         if request.is_dry_run:
             return fleet.IssueCommandResponse(commands=self._would_issue(request.run_checks, chosen))
@@ -148,8 +154,15 @@ def require_acceptable(asked: RunChecks) -> None:
         parameters = json.loads(asked.parameters_json or "{}")
     except ValueError as error:
         raise UsageError(f"The parameters are no JSON: {error}.") from error
+    require_splay(asked.splay_seconds)
     if not isinstance(parameters, dict) or not all(isinstance(each, dict) for each in parameters.values()):
         raise UsageError("The parameters are no JSON object of objects, one a check.")
+
+
+def require_splay(seconds: float) -> None:
+    if not (math.isfinite(seconds) and 0 <= seconds <= LONGEST_SPLAY_SECONDS):
+        longest = LONGEST_SPLAY_SECONDS / 86_400
+        raise UsageError(f"A splay is at most {longest:.0f} days long, not {seconds:g} s.")
 
 
 def lifetime(asked: float) -> float:

@@ -19,6 +19,10 @@ from llmenv_collector.gate import PERSON
 from llmenv_collector.import_desk import ImportDesk
 from llmenv_collector.import_servicer import ImportServicer
 from llmenv_collector.report_servicer import ReportServicer
+from llmenv_collector.schedule_assignment import ScheduleAssignment
+from llmenv_collector.schedule_book import ScheduleBook
+from llmenv_collector.schedule_desk import ScheduleDesk
+from llmenv_collector.schedule_servicer import ScheduleServicer
 from llmenv_collector.statements import Parameter
 
 if TYPE_CHECKING:
@@ -43,7 +47,12 @@ if TYPE_CHECKING:
 
 
 class FleetServicer(
-    CommandServicer, ReportServicer, AcknowledgementServicer, ImportServicer, FleetWatchServicer
+    CommandServicer,
+    ReportServicer,
+    AcknowledgementServicer,
+    ImportServicer,
+    FleetWatchServicer,
+    ScheduleServicer,
 ):
     def __init__(
         self,
@@ -68,6 +77,11 @@ class FleetServicer(
         self._answers = Answers()
         self._acknowledgements = AcknowledgementDesk(store=store, identity=identity, selector=selector)
         self._imports = ImportDesk(store=store, identity=identity)
+        book = ScheduleBook(identity)
+        self.assignment = ScheduleAssignment(book=book, selector=selector, store=store, streams=streams)
+        self._schedules = ScheduleDesk(
+            book=book, assignment=self.assignment, selector=selector, store=store, streams=streams
+        )
         self._watches = FleetWatches(store=store, identity=identity, streams=streams, selector=selector)
 
     @property

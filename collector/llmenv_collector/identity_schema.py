@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FIRST = """
 CREATE TABLE token (
   token_id TEXT PRIMARY KEY,
@@ -83,6 +83,20 @@ BEGIN SELECT RAISE(ABORT, 'a use stays one'); END;
 CREATE TRIGGER forgotten_machine_stays_forgotten BEFORE UPDATE ON machine
 WHEN old.forgotten_at IS NOT NULL AND new.forgotten_at IS NOT old.forgotten_at
 BEGIN SELECT RAISE(ABORT, 'a forgotten machine stays forgotten'); END;
+""",
+    3: """
+CREATE TABLE schedule (            -- what machines run at set times; each wording is a row
+  schedule_id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  schedule BLOB NOT NULL,          -- llmenv.fleet.v1.Schedule, serialised
+  selection BLOB NOT NULL,         -- llmenv.fleet.v1.MachineSelection, serialised
+  set_at INTEGER NOT NULL,
+  set_by TEXT NOT NULL,            -- label of the token, else its id
+  removed_at INTEGER,              -- also when another wording took its place
+  removed_by TEXT
+) STRICT;
+CREATE UNIQUE INDEX schedule_in_force ON schedule (name) WHERE removed_at IS NULL;
+CREATE TRIGGER schedules_stay BEFORE DELETE ON schedule BEGIN SELECT RAISE(ABORT, 'schedules stay'); END;
 """,
 }
 

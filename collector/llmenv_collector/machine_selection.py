@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from llmenv.fleet.v1 import fleet_service_pb2
 
 from llmenv_collector import labels
 from llmenv_collector.errors import NotFoundError, StatementError, StatementLimitError, UsageError
@@ -54,29 +55,48 @@ class Selector:
 
     async def select(self, selection: MachineSelection) -> list[Candidate]:
         """Sorted by hostname, never empty.  Raises UsageError or NotFoundError."""
-        require_clear(selection)
-        candidates = await asyncio.to_thread(self._candidates)
-        if selection.machines:
-            named = {find(name, candidates).machine_id for name in selection.machines}
-            candidates = [one for one in candidates if one.machine_id in named]
-        candidates = [one for one in candidates if all(one.has(label) for label in selection.labels)]
-        if selection.where:
-            satisfying = await self.satisfying(selection.where)
-            candidates = [one for one in candidates if one.machine_id in satisfying]
-        if not candidates:
+        candidates = await self.candidates()
+        chosen, _ = await self.among(candidates, by_ids(selection, candidates))
+        if not chosen:
             raise NotFoundError("No machine is selected: `llmenv fleet machines` lists those there are.")
-        return sorted(candidates, key=lambda one: (one.hostname, one.machine_id))
+        return chosen
+
+    async def candidates(self) -> list[Candidate]:
+        """All that may be selected."""
+        return await asyncio.to_thread(self._candidates)
+
+    async def among(
+        self, candidates: Sequence[Candidate], selection: MachineSelection
+    ) -> tuple[list[Candidate], int | None]:
+        """Those of a selection that names machines by their ids, sorted by hostname.
+
+        Also as of when a condition was evaluated, microseconds since 1970; None where there is none.
+        """
+        chosen = [one for one in candidates if all(one.has(label) for label in selection.labels)]
+        if selection.machines:
+            chosen = [one for one in chosen if one.machine_id in selection.machines]
+        as_of = None
+        if selection.where:
+            satisfying, as_of = await self.evaluated(selection.where)
+            chosen = [one for one in chosen if one.machine_id in satisfying]
+        return sorted(chosen, key=lambda one: (one.hostname, one.machine_id)), as_of
 
     async def satisfying(self, condition: str) -> Collection[str]:
-        """Ids of the machines that satisfy a person's condition, evaluated where people's SQL is."""
+        """Ids of the machines that satisfy a person's condition."""
+        satisfying, _ = await self.evaluated(condition)
+        return satisfying
+
+    async def evaluated(self, condition: str) -> tuple[Collection[str], int | None]:
+        """The same, and as of when: it is evaluated where people's SQL is."""
         await self._label_copy.refresh()
         # The condition stands on lines of its own: a comment at its end must not swallow the bracket.
         sql = f"SELECT machine_id::VARCHAR AS machine_id FROM v1.machines WHERE (\n{condition}\n)"  # noqa: S608 (an admin's own, on a read-only snapshot)
-        stream, is_truncated = b"", False
+        stream, is_truncated, as_of = b"", False, None
         try:
             async for part in self._statements.run(sql, max_rows=0):
                 stream += part.arrow_ipc
                 is_truncated = part.is_truncated
+                as_of = as_of or part.snapshot_at
         except StatementLimitError:
             raise
         except StatementError as error:
@@ -84,7 +104,7 @@ class Selector:
         if is_truncated:
             raise StatementLimitError("The condition gives more rows than one statement may return.")
         with pa.ipc.open_stream(stream) as reader:
-            return frozenset(reader.read_all().column("machine_id").to_pylist())
+            return frozenset(reader.read_all().column("machine_id").to_pylist()), as_of
 
     def _candidates(self) -> list[Candidate]:
         """Under the hostname that a machine last said, as it is listed."""
@@ -110,6 +130,15 @@ def require_clear(selection: MachineSelection) -> None:
         raise UsageError("All machines, or those of a condition: not both.")
     if not selection.all and not some:
         raise UsageError("Say which machines: by name, label or condition, or all of them.")
+
+
+def by_ids(selection: MachineSelection, candidates: Sequence[Candidate]) -> MachineSelection:
+    """The same selection with its machines named by their ids.  Raises UsageError or NotFoundError."""
+    require_clear(selection)
+    named = fleet_service_pb2.MachineSelection()
+    named.CopyFrom(selection)
+    named.machines[:] = sorted({find(name, candidates).machine_id for name in selection.machines})
+    return named
 
 
 def find(name: str, candidates: Sequence[Candidate]) -> Candidate:

@@ -191,6 +191,7 @@ async def run(collector: Collector) -> None:
             collector.sightings.write_every(min(LONGEST_SECONDS, collector.settings.heartbeat_seconds))
         ),
         asyncio.create_task(gate.uses.write_every()),
+        asyncio.create_task(fleet.assignment.keep_up()),
         asyncio.create_task(
             IdentityWatch(
                 identity=collector.identity,
@@ -396,6 +397,7 @@ def add_services(server: Any, collector: Collector, fleet: FleetServicer, *, age
         sightings=collector.sightings,
         heartbeat_seconds=collector.settings.heartbeat_seconds,
         version=importlib.metadata.version("llmenv"),
+        schedules=fleet.assignment,
     )
     enrollment = EnrollmentServicer(
         identity=collector.identity,

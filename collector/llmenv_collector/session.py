@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from llmenv_collector.room import Room
+    from llmenv_collector.schedule_assignment import ScheduleAssignment
     from llmenv_collector.sightings import Sightings
     from llmenv_collector.store import SpoolState, Store
     from llmenv_collector.streams import Stream, Streams
@@ -54,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 WINDOW = 4
 MAX_BATCH_RECORDS = 4_096
-CAPABILITIES = ("cases", "commands", "environments")
+CAPABILITIES = ("cases", "commands", "environments", "schedules")
 RECONNECT_SECONDS = (1.0, 10.0)
 APPROVED_SECONDS = (0.0, 1.0)
 WAITING = "This machine waits for approval: `llmenv-collector machine approve` lets it deliver."
@@ -70,6 +71,8 @@ class House:
     sightings: Sightings
     heartbeat_seconds: float
     version: str
+    schedules: ScheduleAssignment | None = None
+    """None where nothing is scheduled."""
     hello_seconds: float = 10.0
     """A stream that does not begin with Hello within this time is ended."""
 
@@ -221,6 +224,7 @@ class Session:
                     self._beat(),
                     self._watch(stream),
                     self._hand_down(stream),
+                    self._say_schedules(stream),
                 )
             ]
             await asyncio.wait([reading, drained], return_when=asyncio.FIRST_COMPLETED)
@@ -339,6 +343,19 @@ class Session:
                     await self._say(ConnectResponse(command=command))
                     told.add(command.command_id)
             await stream.commanded.wait()
+
+    async def _say_schedules(self, stream: Stream) -> None:
+        """Tells the machine what to run at set times: with each stream, and whenever that changes."""
+        if self.house.schedules is None or "schedules" not in self._hello.capabilities:
+            return
+        said: agent_service_pb2.Schedules | None = None
+        while True:
+            stream.rescheduled.clear()
+            told = self.house.schedules.told(self.machine_id)
+            if told is not None and told != said:
+                await self._say(ConnectResponse(schedules=told))
+                said = told
+            await stream.rescheduled.wait()
 
     def _first_sighting(self) -> Sighting:
         machine_rows = list(circumstances.of_machine(self._hello.machine, self.machine_id))

@@ -32,6 +32,8 @@ class Stream:
     """Set once the machine is known to wait for approval no more."""
     commanded: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when commands of the machine have changed."""
+    rescheduled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when other schedules are for the machine."""
 
     why: CollectorError | None = None
 
@@ -96,6 +98,12 @@ class Streams:
         for machine_id in machine_ids:
             for stream in self._open.get(machine_id, ()):
                 stream.commanded.set()
+
+    def reschedule(self, machine_ids: Collection[str]) -> None:
+        """Other schedules are for these machines now."""
+        for machine_id in machine_ids:
+            for stream in self._open.get(machine_id, ()):
+                stream.rescheduled.set()
 
     def saw(self, machine_id: str) -> int:
         """Notes and returns the time, microseconds since 1970."""

@@ -151,14 +151,19 @@ def test_a_damaged_spool_is_one_sentence(agent: AgentFolder) -> None:
 
 def test_status_before_anything_happened(agent: AgentFolder) -> None:
     """Not enrolled and nothing recorded is an answer, and asking makes no file."""
+    status = agent.status()
+    (daily,) = status.pop("schedules")
     assert {
         "identity": None,
         "spool": None,
         "quarantine": [],
         "state_dir": str(agent.path / "state"),
-    } == agent.status()
+    } == status
+    assert (daily["name"], daily["from"], daily["every_seconds"]) == ("quick", "default", 86_400)
     assert not (agent.path / "state").exists()
-    assert "not enrolled" in agent.call("status").stdout
+    said = agent.call("status").stdout
+    assert "not enrolled" in said
+    assert "schedule         quick, by default: quick, every 1d; last never, next " in said
 
 
 def test_settings_are_json_or_text() -> None:

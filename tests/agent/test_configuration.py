@@ -62,7 +62,7 @@ def test_an_empty_file_runs_quick_once_a_day() -> None:
     """The default schedule is the quick suite, and one that has no times is said."""
     (never,) = parse_configuration('[schedule.quick]\nevery = "never"', path=FILE).schedules
     assert (never.suite, never.is_on_demand, DAILY_QUICK.is_on_demand) == ("quick", True, False)
-    assert parse_configuration("", path=FILE).schedules == (DAILY_QUICK,)
+    assert parse_configuration("", path=FILE).schedules == ()
 
 
 @pytest.mark.parametrize(

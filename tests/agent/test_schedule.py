@@ -43,7 +43,7 @@ def scheduled(folder: Path, clocks: SetClocks, *settings: ScheduleSettings) -> S
 
 
 def due(schedule: Schedule) -> list[str]:
-    return [each.suite for each in schedule.due()]
+    return [each.key for each in schedule.due()]
 
 
 def test_a_suite_for_commands_alone_is_never_due(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def run_for(schedule: Schedule, clocks: SetClocks, seconds: float) -> list[float
     end = clocks.awake + seconds
     while clocks.awake < end:
         for each in schedule.due():
-            schedule.note_start(each.suite)
+            schedule.note_start(each.key)
             starts.append(clocks.wall)
         wait = schedule.seconds_to_next()
         assert wait >= 0

@@ -160,6 +160,7 @@ class FleetServicer(services.FleetServiceServicer):
         self.steps: list[messages.WatchCommandResponse] = []
         self.imported = messages.ImportMeasurementsResponse()
         self.known_failures: list[messages.KnownFailure] = []
+        self.schedules: list[messages.FleetSchedule] = []
         self.times_lost = 0
         self.watches: list[list[watch_messages.WatchFleetResponse]] = []
         self.watch_ends: tuple[grpc.StatusCode, str] | None = None
@@ -288,6 +289,19 @@ class FleetServicer(services.FleetServiceServicer):
     ) -> messages.ImportMeasurementsResponse:
         self._admit(list(request_iterator), context)
         return self.imported
+
+    def SetSchedule(self, request: Any, context: grpc.ServicerContext) -> messages.SetScheduleResponse:  # noqa: N802
+        self._admit(request, context)
+        return messages.SetScheduleResponse(schedule=self.schedules[0])
+
+    def RemoveSchedule(self, request: Any, context: grpc.ServicerContext) -> messages.RemoveScheduleResponse:  # noqa: N802
+        self._admit(request, context)
+        return messages.RemoveScheduleResponse(schedule=self.schedules[0])
+
+    def ListSchedules(self, request: Any, context: grpc.ServicerContext) -> messages.ListSchedulesResponse:  # noqa: N802
+        self._admit(request, context)
+        named = [one for one in self.schedules if request.name in {"", one.schedule.name}]
+        return messages.ListSchedulesResponse(schedules=named)
 
     def AcknowledgeFinding(  # noqa: N802
         self, request: Any, context: grpc.ServicerContext

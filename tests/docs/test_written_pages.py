@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from llmenv.catalog.status import APPLE_SILICON_CORE_CHECKS, WORDS
 from llmenv.catalog.texts import texts
-from llmenv_agent.configuration import DAILY_QUICK, load_configuration, parse_configuration
+from llmenv_agent.configuration import load_configuration, parse_configuration
 from llmenv_agent.errors import UsageError
 from llmenv_agent.facts.recording import KINDS
 from llmenv_agent.repertoire import read_repertoire
+from llmenv_agent.schedule_settings import DAILY_QUICK
 from llmenv_cli.render.sections.wording import verdict
 from llmenv_cli.settings import Settings as CliSettings
 from llmenv_collector import settings as collector_settings

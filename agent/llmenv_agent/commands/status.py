@@ -26,17 +26,21 @@ if TYPE_CHECKING:
     help="How to print: text for people, JSON for programs.",
 )
 def command(config: Path | None, state_dir: Path | None, form: str) -> None:
-    """Say whether this machine is enrolled, what was delivered, and which checks are left out.
+    """Say whether this machine is enrolled, what was delivered, what runs when, and what is left out.
 
     The spool's totals add up: minted = stored + rejected + waiting + dropped.
     """
     from llmenv_agent.configuration import load_configuration
+    from llmenv_agent.schedule_status import scheduled
 
-    directory = load_configuration(config, state_dir=state_dir).state_dir
+    configuration = load_configuration(config, state_dir=state_dir)
+    directory = configuration.state_dir
+    identity = _identity(directory)
     status = {
         "state_dir": str(directory),
-        "identity": _identity(directory),
+        "identity": identity,
         "spool": _spool(directory),
+        "schedules": scheduled(configuration, machine_id=identity["machine_id"] if identity else ""),
         "quarantine": _quarantine(directory),
     }
     click.echo(json.dumps(status, indent=2) if form == "json" else _text(status))
@@ -104,6 +108,7 @@ def _quarantine(directory: Path) -> list[dict[str, Any]]:
 def _text(status: dict[str, Any]) -> str:
     from llmenv_agent.approval import REMEDY as APPROVAL
     from llmenv_agent.doubled import REMEDY
+    from llmenv_agent.schedule_status import line
 
     identity, spool = status["identity"], status["spool"]
     lines = [f"state directory  {status['state_dir']}"]
@@ -127,6 +132,7 @@ def _text(status: dict[str, Any]) -> str:
             " + {dropped} dropped".format(**spool)
         )
         lines.append(f"acknowledged     {spool['last_acknowledged_at'] or 'never'}")
+    lines += [f"schedule         {line(each)}" for each in status["schedules"]]
     left_out = "left out         {check} in {target} until {until}: {reason}"
     lines += [left_out.format(**each) for each in status["quarantine"]]
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from llmenv_cli.commands.fleet_commands import cancel, commands, run, watch
 from llmenv_cli.commands.fleet_delivery import delivery
 from llmenv_cli.commands.fleet_notices import notices
 from llmenv_cli.commands.fleet_report import compare, report, upgrade_check
+from llmenv_cli.commands.fleet_schedule import schedule
 
 if TYPE_CHECKING:
     from llmenv.catalog.texts import Texts
@@ -38,6 +39,7 @@ for command in (
     watch,
     cancel,
     commands,
+    schedule,
 ):
     fleet.add_command(command)
 

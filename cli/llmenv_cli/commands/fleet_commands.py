@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmenv_cli import options, settings
+from llmenv_cli import asked_options, options, settings
 from llmenv_cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    from llmenv.fleet.v1.fleet_service_pb2 import IssueCommandResponse
+    from llmenv.fleet.v1.agent_service_pb2 import RunChecks
+    from llmenv.fleet.v1.fleet_service_pb2 import IssueCommandResponse, MachineSelection
     from llmenv.fleet.v1.fleet_watch_pb2 import WatchFleetRequest
 
     from llmenv_cli.client import FleetClient
@@ -40,51 +41,13 @@ whether all went well.
 
 
 @click.command(help=RUN_HELP)
-@click.option("--suite", default="", metavar="NAME", help="Set of checks to run.")
-@click.option(
-    "--check", "checks", multiple=True, metavar="NAME", help="Run this check instead; may be repeated."
-)
-@click.option("--where", default="", metavar="SQL", help="A condition over a row of v1.machines.")
-@click.option(
-    "--machine", "machines", multiple=True, metavar="NAME", help="By hostname or id; may be repeated."
-)
-@click.option(
-    "--label",
-    "labels",
-    multiple=True,
-    metavar="KEY[=VALUE]",
-    help="Machines with this label; may be repeated.",
-)
-@click.option("--all", "all_machines", is_flag=True, help="All machines.")
-@click.option(
-    "--target",
-    "targets",
-    multiple=True,
-    metavar="NAME",
-    help="Only in this target of the machine's configuration; may be repeated.  [default: all of them]",
-)
-@click.option(
-    "--device",
-    default="",
-    type=click.Choice(["", "mps", "cuda", "cpu"]),
-    metavar="mps|cuda|cpu",
-    help="Device to check.  [default: the machine's own]",
-)
-@click.option(
-    "--set",
-    "parameters",
-    multiple=True,
-    metavar="CHECK.PARAM=VALUE",
-    help="Change a parameter of a check; may be repeated.",
-)
+@asked_options.what_to_run(splay="0s")
+@asked_options.which_machines
 @click.option(
     "--expires",
     callback=options.length_of_time,
     metavar="TIME",
     help="From then on nobody begins it any more: 30m, 2h, 7d.  [default: 1d]",
-)
-@click.option(
-    "--regardless-of-use", is_flag=True, help="Start although a machine is in use, on battery or hot."
 )
 @click.option("--dry-run", is_flag=True, help="Only list the machines that it would be.")
 @click.option("--no-wait", is_flag=True, help="Do not watch; `llmenv fleet watch` can do so later.")
@@ -92,17 +55,9 @@ whether all went well.
 @options.language
 def run(
     *,
-    suite: str,
-    checks: tuple[str, ...],
-    where: str,
-    machines: tuple[str, ...],
-    labels: tuple[str, ...],
-    all_machines: bool,
-    targets: tuple[str, ...],
-    device: str,
-    parameters: tuple[str, ...],
+    asked: RunChecks,
+    selection: MachineSelection,
     expires: dt.timedelta | None,
-    regardless_of_use: bool,
     dry_run: bool,
     no_wait: bool,
     output_format: str,
@@ -110,19 +65,7 @@ def run(
 ) -> ExitCode:
     from llmenv_cli import command_request
 
-    request = command_request.issue_request(
-        command_request.selection(machines=machines, labels=labels, where=where, all_machines=all_machines),
-        command_request.run_checks(
-            suite=suite,
-            checks=checks,
-            targets=targets,
-            device=device,
-            settings=parameters,
-            regardless_of_use=regardless_of_use,
-        ),
-        expires=expires,
-        is_dry_run=dry_run,
-    )
+    request = command_request.issue_request(selection, asked, expires=expires, is_dry_run=dry_run)
     with _client() as client:
         issued = client.issue(request)
         if dry_run or no_wait:

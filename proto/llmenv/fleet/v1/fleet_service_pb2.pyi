@@ -909,6 +909,264 @@ class WatchCommandResponse(_message.Message):
 Global___WatchCommandResponse: _TypeAlias = WatchCommandResponse  # noqa: Y015
 
 @_typing.final
+class SetScheduleRequest(_message.Message):
+    """What is to run at set times."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTION_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    IS_DRY_RUN_FIELD_NUMBER: _builtins.int
+    is_dry_run: _builtins.bool
+    """Only say which machines it would be now."""
+    @_builtins.property
+    def selection(self) -> Global___MachineSelection:
+        """Which machines: whichever satisfy it, now or later."""
+
+    @_builtins.property
+    def schedule(self) -> _agent_service_pb2.Schedule:
+        """Times, name, and what starts; without an id."""
+
+    def __init__(
+        self,
+        *,
+        selection: Global___MachineSelection | None = ...,
+        schedule: _agent_service_pb2.Schedule | None = ...,
+        is_dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule", "selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_dry_run", b"is_dry_run", "schedule", b"schedule", "selection", b"selection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetScheduleRequest: _TypeAlias = SetScheduleRequest  # noqa: Y015
+
+@_typing.final
+class SetScheduleResponse(_message.Message):
+    """As it is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> Global___FleetSchedule:
+        """Without an id for a dry run."""
+
+    def __init__(
+        self,
+        *,
+        schedule: Global___FleetSchedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetScheduleResponse: _TypeAlias = SetScheduleResponse  # noqa: Y015
+
+@_typing.final
+class RemoveScheduleRequest(_message.Message):
+    """Which schedule to remove."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveScheduleRequest: _TypeAlias = RemoveScheduleRequest  # noqa: Y015
+
+@_typing.final
+class RemoveScheduleResponse(_message.Message):
+    """As it was kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> Global___FleetSchedule:
+        """With the machines that it was for."""
+
+    def __init__(
+        self,
+        *,
+        schedule: Global___FleetSchedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveScheduleResponse: _TypeAlias = RemoveScheduleResponse  # noqa: Y015
+
+@_typing.final
+class ListSchedulesRequest(_message.Message):
+    """Which schedules to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """By its name; empty for all."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSchedulesRequest: _TypeAlias = ListSchedulesRequest  # noqa: Y015
+
+@_typing.final
+class ListSchedulesResponse(_message.Message):
+    """Those that count now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedules(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetSchedule]:
+        """Sorted by name."""
+
+    def __init__(
+        self,
+        *,
+        schedules: _abc.Iterable[Global___FleetSchedule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedules", b"schedules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSchedulesResponse: _TypeAlias = ListSchedulesResponse  # noqa: Y015
+
+@_typing.final
+class FleetSchedule(_message.Message):
+    """A schedule, and whom it concerns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    SELECTION_FIELD_NUMBER: _builtins.int
+    SET_AT_FIELD_NUMBER: _builtins.int
+    SET_BY_FIELD_NUMBER: _builtins.int
+    MACHINES_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    set_by: _builtins.str
+    """Label of the token that it was set with."""
+    trouble: _builtins.str
+    """Why it cannot be told now whom it is for, one sentence; empty when it can."""
+    @_builtins.property
+    def schedule(self) -> _agent_service_pb2.Schedule:
+        """Times, name, and what starts."""
+
+    @_builtins.property
+    def selection(self) -> Global___MachineSelection:
+        """Machines are named by their ids."""
+
+    @_builtins.property
+    def set_at(self) -> _timestamp_pb2.Timestamp:
+        """Collector's clock."""
+
+    @_builtins.property
+    def machines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScheduledMachine]:
+        """Machines that it is for now, sorted by hostname."""
+
+    def __init__(
+        self,
+        *,
+        schedule: _agent_service_pb2.Schedule | None = ...,
+        selection: Global___MachineSelection | None = ...,
+        set_at: _timestamp_pb2.Timestamp | None = ...,
+        set_by: _builtins.str = ...,
+        machines: _abc.Iterable[Global___ScheduledMachine] | None = ...,
+        trouble: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule", "selection", b"selection", "set_at", b"set_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["machines", b"machines", "schedule", b"schedule", "selection", b"selection", "set_at", b"set_at", "set_by", b"set_by", "trouble", b"trouble"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FleetSchedule: _TypeAlias = FleetSchedule  # noqa: Y015
+
+@_typing.final
+class ScheduledMachine(_message.Message):
+    """What a machine makes of a schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MACHINE_ID_FIELD_NUMBER: _builtins.int
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    IS_CONNECTED_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SAID_AT_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    LAST_RUN_ID_FIELD_NUMBER: _builtins.int
+    LAST_RUN_AT_FIELD_NUMBER: _builtins.int
+    machine_id: _builtins.str
+    """Issued id, UUIDv7."""
+    hostname: _builtins.str
+    """Label of the machine."""
+    is_connected: _builtins.bool
+    """Whether a stream of the machine is open now."""
+    state: _record_pb2.ScheduleChange.State.ValueType
+    """As the machine last said; unspecified before."""
+    reason: _builtins.str
+    """One sentence; empty where the state says all."""
+    runs: _builtins.int
+    """Runs that it started there, a count."""
+    last_run_id: _builtins.str
+    """The latest of them; empty for none."""
+    @_builtins.property
+    def said_at(self) -> _timestamp_pb2.Timestamp:
+        """When that began, machine's clock; absent before."""
+
+    @_builtins.property
+    def last_run_at(self) -> _timestamp_pb2.Timestamp:
+        """When that started, machine's clock; absent for none."""
+
+    def __init__(
+        self,
+        *,
+        machine_id: _builtins.str = ...,
+        hostname: _builtins.str = ...,
+        is_connected: _builtins.bool = ...,
+        state: _record_pb2.ScheduleChange.State.ValueType = ...,
+        reason: _builtins.str = ...,
+        said_at: _timestamp_pb2.Timestamp | None = ...,
+        runs: _builtins.int = ...,
+        last_run_id: _builtins.str = ...,
+        last_run_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_run_at", b"last_run_at", "said_at", b"said_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hostname", b"hostname", "is_connected", b"is_connected", "last_run_at", b"last_run_at", "last_run_id", b"last_run_id", "machine_id", b"machine_id", "reason", b"reason", "runs", b"runs", "said_at", b"said_at", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduledMachine: _TypeAlias = ScheduledMachine  # noqa: Y015
+
+@_typing.final
 class GetDeliveryRequest(_message.Message):
     """Which part of the ledger."""
 

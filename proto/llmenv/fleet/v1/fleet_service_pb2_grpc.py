@@ -122,6 +122,21 @@ class FleetServiceStub(object):
                 request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__watch__pb2.WatchFleetRequest.SerializeToString,
                 response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__watch__pb2.WatchFleetResponse.FromString,
                 _registered_method=True)
+        self.SetSchedule = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/SetSchedule',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.SetScheduleRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.SetScheduleResponse.FromString,
+                _registered_method=True)
+        self.RemoveSchedule = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/RemoveSchedule',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.RemoveScheduleRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.RemoveScheduleResponse.FromString,
+                _registered_method=True)
+        self.ListSchedules = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/ListSchedules',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListSchedulesRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListSchedulesResponse.FromString,
+                _registered_method=True)
         self.GetDelivery = channel.unary_unary(
                 '/llmenv.fleet.v1.FleetService/GetDelivery',
                 request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.GetDeliveryRequest.SerializeToString,
@@ -283,6 +298,30 @@ class FleetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetSchedule(self, request, context):
+        """Has machines run checks at set times from now on, also those that are
+        selected later; in place of what had the name. admin. INVALID_ARGUMENT;
+        NOT_FOUND: a machine that is named.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveSchedule(self, request, context):
+        """Has machines go by a schedule no longer. admin. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSchedules(self, request, context):
+        """What runs at set times, and what each machine makes of it. viewer.
+        NOT_FOUND: no schedule of this name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDelivery(self, request, context):
         """The ledger of delivery: every record that a machine ever minted. viewer.
         """
@@ -407,6 +446,21 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.WatchFleet,
                     request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__watch__pb2.WatchFleetRequest.FromString,
                     response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__watch__pb2.WatchFleetResponse.SerializeToString,
+            ),
+            'SetSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSchedule,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.SetScheduleRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.SetScheduleResponse.SerializeToString,
+            ),
+            'RemoveSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveSchedule,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.RemoveScheduleRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.RemoveScheduleResponse.SerializeToString,
+            ),
+            'ListSchedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSchedules,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListSchedulesRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListSchedulesResponse.SerializeToString,
             ),
             'GetDelivery': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDelivery,
@@ -894,6 +948,87 @@ class FleetService(object):
             '/llmenv.fleet.v1.FleetService/WatchFleet',
             llmenv_dot_fleet_dot_v1_dot_fleet__watch__pb2.WatchFleetRequest.SerializeToString,
             llmenv_dot_fleet_dot_v1_dot_fleet__watch__pb2.WatchFleetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/SetSchedule',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.SetScheduleRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.SetScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/RemoveSchedule',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.RemoveScheduleRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.RemoveScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/ListSchedules',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListSchedulesRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListSchedulesResponse.FromString,
             options,
             channel_credentials,
             insecure,

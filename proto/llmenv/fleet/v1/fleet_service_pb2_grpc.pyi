@@ -90,6 +90,17 @@ class FleetServiceStub:
     viewer. INVALID_ARGUMENT: the condition; NOT_FOUND: a machine or check;
     RESOURCE_EXHAUSTED: too many watch.
     """
+    SetSchedule: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.SetScheduleRequest, _fleet_service_pb2.SetScheduleResponse]
+    """Has machines run checks at set times from now on, also those that are
+    selected later; in place of what had the name. admin. INVALID_ARGUMENT;
+    NOT_FOUND: a machine that is named.
+    """
+    RemoveSchedule: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.RemoveScheduleRequest, _fleet_service_pb2.RemoveScheduleResponse]
+    """Has machines go by a schedule no longer. admin. NOT_FOUND."""
+    ListSchedules: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ListSchedulesRequest, _fleet_service_pb2.ListSchedulesResponse]
+    """What runs at set times, and what each machine makes of it. viewer.
+    NOT_FOUND: no schedule of this name.
+    """
     GetDelivery: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetDeliveryRequest, _fleet_service_pb2.GetDeliveryResponse]
     """The ledger of delivery: every record that a machine ever minted. viewer."""
     AcknowledgeFinding: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.AcknowledgeFindingRequest, _fleet_service_pb2.AcknowledgeFindingResponse]
@@ -164,6 +175,17 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """The fleet as it is now, and what happens in it, until the caller leaves.
     viewer. INVALID_ARGUMENT: the condition; NOT_FOUND: a machine or check;
     RESOURCE_EXHAUSTED: too many watch.
+    """
+    SetSchedule: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.SetScheduleRequest, _fleet_service_pb2.SetScheduleResponse]  # type: ignore[assignment]
+    """Has machines run checks at set times from now on, also those that are
+    selected later; in place of what had the name. admin. INVALID_ARGUMENT;
+    NOT_FOUND: a machine that is named.
+    """
+    RemoveSchedule: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.RemoveScheduleRequest, _fleet_service_pb2.RemoveScheduleResponse]  # type: ignore[assignment]
+    """Has machines go by a schedule no longer. admin. NOT_FOUND."""
+    ListSchedules: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ListSchedulesRequest, _fleet_service_pb2.ListSchedulesResponse]  # type: ignore[assignment]
+    """What runs at set times, and what each machine makes of it. viewer.
+    NOT_FOUND: no schedule of this name.
     """
     GetDelivery: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetDeliveryRequest, _fleet_service_pb2.GetDeliveryResponse]  # type: ignore[assignment]
     """The ledger of delivery: every record that a machine ever minted. viewer."""
@@ -338,6 +360,35 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         """The fleet as it is now, and what happens in it, until the caller leaves.
         viewer. INVALID_ARGUMENT: the condition; NOT_FOUND: a machine or check;
         RESOURCE_EXHAUSTED: too many watch.
+        """
+
+    @_abc_1.abstractmethod
+    def SetSchedule(
+        self,
+        request: _fleet_service_pb2.SetScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.SetScheduleResponse, _abc.Awaitable[_fleet_service_pb2.SetScheduleResponse]]:
+        """Has machines run checks at set times from now on, also those that are
+        selected later; in place of what had the name. admin. INVALID_ARGUMENT;
+        NOT_FOUND: a machine that is named.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveSchedule(
+        self,
+        request: _fleet_service_pb2.RemoveScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.RemoveScheduleResponse, _abc.Awaitable[_fleet_service_pb2.RemoveScheduleResponse]]:
+        """Has machines go by a schedule no longer. admin. NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListSchedules(
+        self,
+        request: _fleet_service_pb2.ListSchedulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.ListSchedulesResponse, _abc.Awaitable[_fleet_service_pb2.ListSchedulesResponse]]:
+        """What runs at set times, and what each machine makes of it. viewer.
+        NOT_FOUND: no schedule of this name.
         """
 
     @_abc_1.abstractmethod

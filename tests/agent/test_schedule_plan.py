@@ -1,0 +1,223 @@
+"""What starts at set times: the collector's schedules beside the file's, and what outlives the agent."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from llmenv.fleet.v1 import agent_service_pb2 as wire
+from llmenv.fleet.v1 import record_pb2
+from llmenv_agent.collector_schedules import CollectorSchedules, HeldSchedule
+from llmenv_agent.configuration import Configuration, parse_configuration
+from llmenv_agent.errors import UsageError
+from llmenv_agent.repertoire import read_repertoire
+from llmenv_agent.schedule import Schedule
+from llmenv_agent.schedule_plan import Plan, plan
+
+from .set_clocks import SetClocks
+
+MACHINE = "0197a3de-0000-7000-8000-000000000001"
+HOUR = 3_600.0
+REPERTOIRE = read_repertoire()
+WORDS = {
+    number: name.removeprefix("STATE_").lower() for name, number in record_pb2.ScheduleChange.State.items()
+}
+
+
+def scheduled(name: str, number: int = 1, **asked: object) -> wire.Schedule:
+    """Every hour, with a splay of half an hour."""
+    return wire.Schedule(
+        schedule_id=f"019c6120-0000-7000-8000-00000000000{number}",
+        name=name,
+        run_checks=wire.RunChecks(splay_seconds=1_800.0, **asked),  # type: ignore[arg-type]
+        every_seconds=HOUR,
+    )
+
+
+QUICK = scheduled("often", suite="quick")
+NAMED = scheduled("basics", 2, checks=["torch_basics"], regardless_of_use=True)
+UNKNOWN = scheduled("odd", 3, suite="no-such-suite")
+WRONG = scheduled("wrong", 4, checks=["packages"], parameters_json='{"packages": {"nonsense": 1}}')
+
+
+def planned(text: str, *said: wire.Schedule) -> Plan:
+    configuration = parse_configuration(text, path=Path("agent.toml"))
+    return plan(configuration, REPERTOIRE, [HeldSchedule(each, 0.0) for each in said])
+
+
+def keys(text: str, *said: wire.Schedule) -> list[str]:
+    return sorted(planned(text, *said).planned)
+
+
+def standings(text: str, *said: wire.Schedule) -> dict[str, str]:
+    """State, and the reason where there is one."""
+    return {
+        each.schedule_name: f"{WORDS[each.state]}: {each.reason}" if each.reason else WORDS[each.state]
+        for each in planned(text, *said).standings
+    }
+
+
+def test_both_count_and_the_file_has_precedence_for_its_suites() -> None:
+    """Also where it says never; another suite, or checks by name, are the collector's to schedule."""
+    assert keys("", QUICK, NAMED) == ["collector:basics", "collector:often"]
+    assert keys('[schedule.bench]\nat = "0 3 * * *"', QUICK) == ["bench", "collector:often"]
+    for times in ('every = "2h"', 'every = "never"'):
+        text = f"[schedule.quick]\n{times}"
+        assert standings(text, QUICK, NAMED) == {
+            "often": "set_aside: agent.toml has [schedule.quick]",
+            "basics": "in_force",
+        }
+    assert keys('[schedule.quick]\nevery = "2h"', QUICK) == ["quick"]
+    assert keys('[schedule.quick]\nevery = "never"', QUICK) == []
+
+
+def test_the_file_alone_or_the_collector_alone() -> None:
+    """As the file says."""
+    alone = 'agent.toml has from = "local" under [schedule]'
+    local = '[schedule]\nfrom = "local"\n[schedule.bench]\nat = "0 3 * * *"'
+    assert keys(local, QUICK) == ["bench"]
+    assert standings(local, QUICK) == {"often": f"set_aside: {alone}"}
+    assert keys('[schedule]\nfrom = "collector"', QUICK) == ["collector:often"]
+    with pytest.raises(UsageError, match=r"schedule\.quick stands beside from"):
+        parse_configuration('[schedule]\nfrom = "collector"\n[schedule.quick]', path=Path("agent.toml"))
+    with pytest.raises(
+        UsageError, match=r"schedule.from is 'cloud'; it must be one of both, local, collector"
+    ):
+        parse_configuration('[schedule]\nfrom = "cloud"', path=Path("agent.toml"))
+
+
+def test_where_nothing_is_scheduled_quick_runs_every_day() -> None:
+    """Nothing that counts: what is refused schedules nothing."""
+    for text in ("", '[schedule]\nfrom = "collector"', '[schedule]\nfrom = "local"'):
+        assert keys(text) == ["quick"]
+    assert keys("", UNKNOWN) == ["quick"]
+    assert keys('[schedule]\nfrom = "local"', QUICK) == ["quick"]
+
+
+def test_what_cannot_be_run_here_is_refused_with_the_reason() -> None:
+    """And the rest counts."""
+    found = standings("", UNKNOWN, WRONG, NAMED)
+    assert found["odd"].startswith("refused: There is no suite 'no-such-suite'; there are: quick, ")
+    assert found["wrong"].startswith("refused: ")
+    assert "nonsense" in found["wrong"]
+    assert found["basics"] == "in_force"
+    assert keys("", UNKNOWN, WRONG, NAMED) == ["collector:basics"]
+
+
+def test_a_start_is_as_the_collector_asked_for_it() -> None:
+    """Checks, policy and the schedule that a run names; each start can be cancelled for itself."""
+    basics = planned("", NAMED).planned["collector:basics"]
+    first, second = basics.request(), basics.request()
+    assert [each.name for each in first.suite.definitions] == ["torch_basics"]
+    assert (first.schedule_name, first.schedule_id) == ("basics", NAMED.schedule_id)
+    assert first.regardless_of_use
+    assert first.cancelled is not second.cancelled
+    assert planned("").planned["quick"].request().schedule_name == "quick"
+
+
+def starts(folder: Path, clocks: SetClocks, machine_id: str, since: float) -> Schedule:
+    held = HeldSchedule(QUICK, since)
+    found = plan(Configuration(state_dir=folder), REPERTOIRE, [held])
+    settings = [each.settings for each in found.planned.values()]
+    return Schedule(settings, path=folder / f"{machine_id}.json", machine_id=machine_id, clocks=clocks.clocks)
+
+
+def test_a_thousand_machines_that_hear_of_it_at_once_start_over_the_whole_splay(tmp_path: Path) -> None:
+    """The first time too; an agent that is restarted meanwhile does not begin its share anew."""
+    clocks = SetClocks()
+    first = [
+        starts(tmp_path, clocks, f"machine {number}", clocks.wall).seconds_to_next()
+        for number in range(1_000)
+    ]
+    assert min(first) < 10
+    assert max(first) > 1_790
+    by_minute = [sum(60 * minute <= each < 60 * minute + 60 for each in first) for minute in range(30)]
+    assert 20 < min(by_minute) <= max(by_minute) < 50
+    since, left = clocks.wall, first[0]
+    clocks.wait(left / 2)
+    assert starts(tmp_path, clocks, "machine 0", since).seconds_to_next() == pytest.approx(left / 2)
+
+
+def test_another_wording_goes_on_from_the_last_start(tmp_path: Path) -> None:
+    """Setting a schedule anew is no reason to run at once."""
+    clocks = SetClocks()
+    schedule = starts(tmp_path, clocks, "machine 0", clocks.wall)
+    clocks.wait(schedule.seconds_to_next())
+    assert [each.key for each in schedule.due()] == ["collector:often"]
+    schedule.note_start("collector:often")
+    again = starts(tmp_path, clocks, "machine 0", clocks.wall)
+    assert HOUR <= again.seconds_to_next() <= HOUR + 1_800
+    assert not math.isinf(again.next_at("collector:often"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "collector_schedules.json"
+
+
+def held(path: Path, machine_id: str = MACHINE) -> CollectorSchedules:
+    return CollectorSchedules(path, machine_id=machine_id)
+
+
+def test_what_the_collector_said_outlives_the_agent(path: Path) -> None:
+    """Whole, and only for the machine that it was said to; the same again changes nothing."""
+    told = wire.Schedules(schedules=[NAMED, QUICK])
+    first = held(path)
+    assert first.take(told)
+    assert not first.take(told)
+    again = held(path)
+    assert [each.schedule for each in again.held] == [NAMED, QUICK]
+    assert [each.known_since for each in again.held] == [each.known_since for each in first.held]
+    assert not again.take(told)
+    assert held(path, "another machine").held == ()
+    assert again.take(wire.Schedules())
+    assert held(path).held == ()
+
+
+def test_of_what_is_undecided_the_former_word_stays(path: Path) -> None:
+    """The collector could not tell whom it is for."""
+    schedules = held(path)
+    schedules.take(wire.Schedules(schedules=[NAMED, QUICK]))
+    assert schedules.take(wire.Schedules(undecided=["often", "never heard of"]))
+    assert [each.schedule for each in schedules.held] == [QUICK]
+
+
+def test_each_change_is_said_once(path: Path) -> None:
+    """Also over restarts; what is gone is said to be removed, and no run that ends late says otherwise."""
+    said: list[record_pb2.ScheduleChange] = []
+    change = planned("", QUICK).standings
+    held(path).say(change, said.append)
+    held(path).say(change, said.append)
+    assert [WORDS[each.state] for each in said] == ["in_force"]
+    refused = record_pb2.ScheduleChange(schedule_id=QUICK.schedule_id, schedule_name="often", state=3)
+    schedules = held(path)
+    schedules.say([refused], said.append, is_all=False)
+    schedules.say([], said.append)
+    schedules.say([refused], said.append, is_all=False)
+    assert [(each.schedule_name, WORDS[each.state]) for each in said] == [
+        ("often", "in_force"),
+        ("often", "refused"),
+        ("often", "removed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        json.dumps({"machine_id": MACHINE}),
+        json.dumps({"machine_id": MACHINE, "schedules": [1]}),
+    ],
+    ids=["empty", "cut", "list", "bare", "numbers"],
+)
+def test_a_damaged_file_counts_as_none(path: Path, content: str) -> None:
+    """The collector says it all again with the next stream."""
+    path.write_text(content)
+    schedules = held(path)
+    assert schedules.held == ()
+    assert schedules.take(wire.Schedules(schedules=[QUICK]))
+    assert [each.schedule for each in held(path).held] == [QUICK]
