@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import re
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from llmenv_cli.errors import UsageError
 from llmenv_cli.requirements_file import NAME, normalised
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Sequence
 
     from llmenv.fleet.v1.fleet_report_pb2 import GetFleetReportRequest
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from llmenv_cli.requirements_file import WantedVersion
 
 AXES = ("machine", "chip", "package", "macos", "check")
-# The first with Apple Silicon.
-EARLIEST = dt.datetime(2020, 11, 1, tzinfo=dt.UTC)
 RELEASE = re.compile(rf"({NAME})\s*==\s*([\w.!+-]+)")
 
 
@@ -78,20 +76,6 @@ def release(text: str) -> tuple[str, str]:
     return normalised(match[1]), match[2]
 
 
-def moment(text: str, *, now: dt.datetime) -> dt.datetime | None:
-    """The end of a day, UTC, or a time; None for today, which has not ended. ValueError for what is none."""
-    try:
-        day = dt.date.fromisoformat(text)
-    except ValueError:
-        return _time(text, now=now)
-    if day > now.date():
-        raise ValueError(f"{text} is yet to come.")
-    if day < EARLIEST.date():
-        raise ValueError(f"{text} is before the first Mac that could have reported.")
-    end = dt.datetime.combine(day, dt.time.min, dt.UTC) + dt.timedelta(days=1)
-    return end if end <= now else None
-
-
 def percentage(text: str) -> float:
     """The share of "3%"; ValueError for what is none above 0 and below 100."""
     match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)\s*%", text.strip())
@@ -99,23 +83,6 @@ def percentage(text: str) -> float:
     if not 0 < share < 1:
         raise ValueError(f"{text!r} is no percentage above 0% and below 100%, such as 3%.")
     return share
-
-
-def _time(text: str, *, now: dt.datetime) -> dt.datetime:
-    try:
-        time = dt.datetime.fromisoformat(text)
-    except ValueError:
-        message = f"{text!r} is no date such as 2026-11-25 and no time such as 2026-11-25T18:00Z."
-        raise ValueError(message) from None
-    try:
-        time = time.astimezone(dt.UTC) if time.tzinfo is not None else time.replace(tzinfo=dt.UTC)
-    except OverflowError:
-        raise ValueError(f"{text} is out of range.") from None
-    if time > now:
-        raise ValueError(f"{text} is yet to come.")
-    if time < EARLIEST:
-        raise ValueError(f"{text} is before the first Mac that could have reported.")
-    return time
 
 
 def _versions(question: Question) -> tuple[str, str, str]:

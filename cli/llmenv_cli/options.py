@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import re
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+from llmenv import periods
 
 from llmenv_cli import settings
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable
 
 Command = TypeVar("Command", bound="Callable[..., object]")
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def length_of_time(
@@ -23,11 +22,10 @@ def length_of_time(
     """Callback of an option that takes a length of time, such as 30d, 12h or 2w."""
     if value is None:
         return None
-    parts = re.fullmatch(r"([1-9]\d{0,4})([smhdw])", value)
-    if parts is None:
-        message = f"{value!r} is no length of time such as 30d, 12h or 2w."
-        raise click.BadParameter(message, ctx=context, param=parameter)
-    return dt.timedelta(**{UNITS[parts[2]]: int(parts[1])})
+    try:
+        return periods.length(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx=context, param=parameter) from error
 
 
 def output_format(command: Command) -> Command:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from llmenv import periods
 
 from llmenv_cli import fleet_question, options, settings
 from llmenv_cli.requirements_file import NAME
@@ -42,7 +43,7 @@ def _since(
 
 
 def _as_of(text: str) -> dt.datetime | None:
-    return fleet_question.moment(text, now=dt.datetime.now(dt.UTC))
+    return periods.moment(text, now=dt.datetime.now(dt.UTC))
 
 
 def _release(text: str) -> str:

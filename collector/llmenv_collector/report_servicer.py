@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmenv_collector.fleet_report.question import Question
     from llmenv_collector.identity import Identity
     from llmenv_collector.machine_selection import Selector
+    from llmenv_collector.pages.report_file import Frame, LiveReport
     from llmenv_collector.store import Store
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -77,8 +78,8 @@ class ReportServicer(FleetServiceServicer):
         self, request: messages.RenderFleetReportRequest, context: Context
     ) -> AsyncIterator[messages.RenderFleetReportResponse]:
         language = known_language(request.language)
-        page = await self._look(request.report, functools.partial(fleet_page.answer, language))
-        for part in parts(page.encode()):
+        made: LiveReport = await self._look(request.report, functools.partial(fleet_page.answer, language))
+        for part in parts(made.page.encode()):
             yield messages.RenderFleetReportResponse(html=part)
 
     async def RenderComparison(
@@ -101,11 +102,14 @@ class ReportServicer(FleetServiceServicer):
         for number, part in enumerate(parts(page.encode())):
             yield messages.RenderUpgradeResponse(html=part, answer=None if number else found)
 
-    async def live_page(self, language: str) -> str:
-        """The default report as the live page shows it."""
-        answer = functools.partial(fleet_page.answer, language, is_live=True)
-        page: str = await self._look(messages.GetFleetReportRequest(), answer)
-        return page
+    async def live_page(
+        self, request: messages.GetFleetReportRequest, language: str, frame: Frame
+    ) -> LiveReport:
+        """As `/` shows it.  Raises UsageError or NotFoundError."""
+        made: LiveReport = await self._look(
+            request, functools.partial(fleet_page.answer, language, frame=frame)
+        )
+        return made
 
     async def _look(
         self,

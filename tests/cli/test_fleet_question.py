@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
+from llmenv.periods import moment
 from llmenv_cli.errors import UsageError
-from llmenv_cli.fleet_question import moment
 from llmenv_cli.requirements_file import WantedVersion, parse_line, read_requirements
 
 if TYPE_CHECKING:

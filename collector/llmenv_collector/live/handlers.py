@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from aiohttp import web
 from llmenv.catalog.texts import LANGUAGES
@@ -13,18 +13,19 @@ from llmenv.catalog.texts import LANGUAGES
 from llmenv_collector import clock
 from llmenv_collector.errors import NotFoundError, RefusedError, UsageError
 from llmenv_collector.live import headers, watching
+from llmenv_collector.live.report_question import ReportQuestion
 from llmenv_collector.pages import live_page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from llmenv_collector.live.sessions import Session
-    from llmenv_collector.live.sources import Sources
+    from llmenv_collector.live.sources import Report, Sources
     from llmenv_collector.pages.live_page import Content
 
 COOKIE = "__Host-llmenv"
 """Its prefix makes a browser refuse it without Secure, or from another host."""
-PLACE = re.compile(r"/(?:(?:machines|runs)/[0-9a-fA-F-]{8,36})?(?:\?lang=(?:en|zh))?")
+PLACE = re.compile(r"/(?:\?[!-~]*|(?:machines|runs)/[0-9a-fA-F-]{8,36}(?:\?lang=(?:en|zh))?)?")
 """Where a login may lead: nowhere outside."""
 FORM_SECONDS = 10.0
 
@@ -40,6 +41,7 @@ class Handlers:
         one = "{id:[0-9a-fA-F-]{8,36}}"
         return [
             web.get("/", self.report),
+            web.get("/events", self.report_events),
             web.get(f"/machines/{one}", self.machine),
             web.get(f"/machines/{one}/events", self.machine_events),
             web.get(f"/runs/{one}", self.run),
@@ -51,7 +53,10 @@ class Handlers:
 
     async def report(self, request: web.Request) -> web.Response:
         await self._session(request)
-        return page(await self._sources.report(language_of(request)))
+        return page((await reported(self._sources, request)).made.page)
+
+    async def report_events(self, request: web.Request) -> web.StreamResponse:
+        return await self._watched(request, lambda: reported(self._sources, request))
 
     async def run(self, request: web.Request) -> web.Response:
         return await self._live(request, self._sources.run)
@@ -117,8 +122,14 @@ class Handlers:
     async def _events(
         self, request: web.Request, look: Callable[[str, str], Awaitable[Content]]
     ) -> web.StreamResponse:
-        """Raises HTTPUnauthorized, HTTPNotFound, or HTTPServiceUnavailable when too many are watching."""
-        cookie, language = request.cookies.get(COOKIE, ""), language_of(request)
+        language, subject = language_of(request), request.match_info["id"]
+        return await self._watched(request, lambda: found(look(subject, language)))
+
+    async def _watched(
+        self, request: web.Request, look: Callable[[], Awaitable[watching.Watched]]
+    ) -> web.StreamResponse:
+        """Raises HTTPUnauthorized, HTTPServiceUnavailable when too many watch, and what `look` raises."""
+        cookie = request.cookies.get(COOKIE, "")
 
         async def is_welcome() -> bool:
             return await asyncio.to_thread(self._sources.sessions.find, cookie) is not None
@@ -127,17 +138,24 @@ class Handlers:
             raise web.HTTPUnauthorized
         if self._streams >= watching.MOST_STREAMS:
             raise web.HTTPServiceUnavailable(headers={"Retry-After": "30"})
-        subject = request.match_info["id"]
-        await found(look(subject, language))
+        await look()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         headers.add(response)
         self._streams += 1
         try:
             await response.prepare(request)
-            await watching.stream(self._sources, response, lambda: look(subject, language), is_welcome)
+            await watching.stream(self._sources, response, look, is_welcome)
         finally:
             self._streams -= 1
         return response
+
+
+async def reported(sources: Sources, request: web.Request) -> Report:
+    """Raises HTTPBadRequest with the sentence of what cannot be asked."""
+    try:
+        return await sources.report(ReportQuestion.of(list(request.query.items())), language_of(request))
+    except (NotFoundError, UsageError) as error:
+        raise web.HTTPBadRequest(text=str(error)) from error
 
 
 async def found(looking: Awaitable[Content]) -> Content:
@@ -153,8 +171,9 @@ def page(text: str, *, status: int = 200) -> web.Response:
 
 
 def login_page(request: web.Request, place: str, *, trouble: str = "") -> web.Response:
-    _, _, chosen = place.partition("?lang=")
-    text = live_page.login(language=chosen or language_of(request), place=place, trouble=trouble)
+    chosen = parse_qs(urlsplit(place).query).get("lang", [""])[0]
+    language = chosen if chosen in LANGUAGES else language_of(request)
+    text = live_page.login(language=language, place=place, trouble=trouble)
     return page(text, status=401 if trouble else 200)
 
 

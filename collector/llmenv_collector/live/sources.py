@@ -3,41 +3,62 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from llmenv.catalog.texts import LANGUAGES
 
 from llmenv_collector import queries
 from llmenv_collector.errors import NotFoundError
 from llmenv_collector.live.attempts import Attempts
 from llmenv_collector.pages import machine_page, run_page
+from llmenv_collector.pages.report_file import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     import duckdb
+    from llmenv.fleet.v1.fleet_report_pb2 import GetFleetReportRequest
     from llmenv.fleet.v1.fleet_service_pb2 import FleetMachine
     from llmenv.fleet.v1.run_pb2 import Run
 
     from llmenv_collector.identity import Identity
+    from llmenv_collector.live.report_question import ReportQuestion
     from llmenv_collector.live.sessions import Sessions
     from llmenv_collector.pages.live_page import Content
+    from llmenv_collector.pages.report_file import LiveReport
     from llmenv_collector.store import Store
     from llmenv_collector.streams import Streams
 
 SAME_REPORT_SECONDS = 5.0
 """A report that is this young is shown again, however much was committed since."""
+REST_TIMES = 10.0
+"""Who watches has a report made anew after so many times as long as it took: a tenth of one core at most."""
 MOST_REPORTS_AT_ONCE = 2
+MOST_REPORTS = 32
+"""Kept; the one that was looked at longest ago is made again."""
 RUNS_OF_A_MACHINE = 30
 
 
 @dataclass(frozen=True)
 class Report:
-    """A page as it was made, and when, on the monotonic clock."""
+    """A report as it was made, and when, on the monotonic clock."""
 
-    page: str
+    made: LiveReport
     commits: int
     made_at: float
+    took_seconds: float
+
+    @property
+    def version(self) -> str:
+        return self.made.version
+
+    @property
+    def rest_seconds(self) -> float:
+        """How long whoever watches waits for the next one at least."""
+        return max(SAME_REPORT_SECONDS, REST_TIMES * self.took_seconds)
 
 
 @dataclass
@@ -48,22 +69,39 @@ class Sources:
     identity: Identity
     streams: Streams
     sessions: Sessions
-    report_page: Callable[[str], Awaitable[str]]
-    """The fleet report in a language."""
+    report_page: Callable[[GetFleetReportRequest, str, Frame], Awaitable[LiveReport]]
+    """The fleet report in a language, in a frame."""
     attempts: Attempts = field(default_factory=Attempts)
-    _reports: dict[str, Report] = field(default_factory=dict)
+    _reports: dict[tuple[ReportQuestion, str], Report] = field(default_factory=dict)
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_REPORTS_AT_ONCE))
 
-    async def report(self, language: str) -> str:
-        """Made anew when something was committed, and not for each of many who look at once."""
+    async def report(self, asked: ReportQuestion, language: str) -> Report:
+        """Made anew when something was committed, and not for each of many who look at once.
+
+        Raises UsageError or NotFoundError.
+        """
+        key = asked, language
+        if known := self._fresh(key):
+            return known
         async with self._room:
-            known = self._reports.get(language)
-            now, commits = time.monotonic(), self.store.commits
-            if known and (known.commits == commits or now < known.made_at + SAME_REPORT_SECONDS):
-                return known.page
-            page = await self.report_page(language)
-            self._reports[language] = Report(page, commits, now)
-            return page
+            if known := self._fresh(key):  # somebody else had it made meanwhile
+                return known
+            began, commits = time.monotonic(), self.store.commits
+            request = asked.request(now=dt.datetime.now(dt.UTC))
+            made = await self.report_page(request, language, frame_of(asked, language))
+            now = time.monotonic()
+            self._reports.pop(key, None)
+            self._reports[key] = report = Report(made, commits, now, now - began)
+            while len(self._reports) > MOST_REPORTS:
+                del self._reports[next(iter(self._reports))]
+            return report
+
+    def _fresh(self, key: tuple[ReportQuestion, str]) -> Report | None:
+        known = self._reports.get(key)
+        if known is None:
+            return None
+        is_young = time.monotonic() < known.made_at + SAME_REPORT_SECONDS
+        return known if is_young or known.commits == self.store.commits else None
 
     async def run(self, run_id: str, language: str) -> Content:
         """Raises NotFoundError or UsageError."""
@@ -93,6 +131,16 @@ class Sources:
                 return read(connection)
 
         return await asyncio.to_thread(in_thread)
+
+
+def frame_of(asked: ReportQuestion, language: str) -> Frame:
+    question: dict[str, str] = {}
+    for name, value in asked.given:
+        question[name] = f"{question[name]}, {value}" if name in question else value
+    other = next(one for one in LANGUAGES if one != language)
+    return Frame(
+        events=f"/events{asked.query(lang=language)}", alternate=asked.query(lang=other), question=question
+    )
 
 
 RUNNING = """

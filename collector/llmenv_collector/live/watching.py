@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,41 +17,52 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from llmenv_collector.live.sources import Sources
-    from llmenv_collector.pages.live_page import Content
 
 POLL_SECONDS = 0.5
-SHORTEST_REST_SECONDS, LONGEST_REST_SECONDS = 1.0, 10.0
+LONGEST_REST_SECONDS = 10.0
 """Time alone makes a machine silent."""
 SEND_SECONDS = 15.0
 MOST_STREAMS = 64
 
 
+class Watched(Protocol):
+    """What a page shows, as it was looked at."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def rest_seconds(self) -> float:
+        """How long the next look waits at least."""
+
+
 async def stream(
     sources: Sources,
     response: web.StreamResponse,
-    look: Callable[[], Awaitable[Content]],
+    look: Callable[[], Awaitable[Watched]],
     is_welcome: Callable[[], Awaitable[bool]],
 ) -> None:
     """Until the browser leaves, the session ends or the collector stops."""
     said = ""
     while not sources.streams.draining.is_set() and await is_welcome():
         commits, looked_at = sources.store.commits, time.monotonic()
-        version = (await look()).version
+        watched = await look()
+        version = watched.version
         # A comment keeps the connection alive, and fails when nobody is there.
         event = f"event: state\ndata: {version}\n\n" if version != said else ": still here\n\n"
         async with asyncio.timeout(SEND_SECONDS):
             await response.write(event.encode())
         said = version
-        await rest(sources, commits, looked_at)
+        await rest(sources, commits, looked_at, watched.rest_seconds)
 
 
-async def rest(sources: Sources, commits: int, looked_at: float) -> None:
-    """Until something was committed, or long enough."""
+async def rest(sources: Sources, commits: int, looked_at: float, seconds: float) -> None:
+    """For so long at least, and until something was committed, or long enough."""
     while not sources.streams.draining.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(sources.streams.draining.wait(), POLL_SECONDS)
-        waited = time.monotonic() >= looked_at + SHORTEST_REST_SECONDS
-        if (
-            sources.store.commits != commits and waited
-        ) or time.monotonic() >= looked_at + LONGEST_REST_SECONDS:
+        waited = time.monotonic() - looked_at
+        if waited >= max(seconds, LONGEST_REST_SECONDS) or (
+            sources.store.commits != commits and waited >= seconds
+        ):
             return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.question import SECTIONS
 from llmenv_collector.pages import report_file
+from llmenv_collector.pages.report_file import LiveReport
 from llmenv_collector.pages.sections import (
     changes,
     chips,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from llmenv_collector.fleet_report.period import Period
     from llmenv_collector.fleet_report.question import Question
     from llmenv_collector.pages.blocks import Section
+    from llmenv_collector.pages.report_file import Frame
     from llmenv_collector.plot.time_series import Point
 
 EVERYTHING = frozenset(SECTIONS)
@@ -44,12 +46,12 @@ def answer(
     question: Question,
     analysis: Analysis,
     *,
-    is_live: bool = False,
-) -> str:
+    frame: Frame | None = None,
+) -> LiveReport:
     """The page of a question, of one state of the database."""
     found = report.fleet_report(connection, period, question, analysis)
     traces = read_traces(connection, found.changes)
-    return render(found, language=language, asked=question.sections, traces=traces, is_live=is_live)
+    return made(found, language=language, asked=question.sections, traces=traces, frame=frame)
 
 
 def render(
@@ -58,22 +60,35 @@ def render(
     language: str,
     asked: Collection[str] = EVERYTHING,
     traces: Mapping[int, Sequence[Point]] | None = None,
-    is_live: bool = False,
+    frame: Frame | None = None,
 ) -> str:
-    """One self-contained file.
+    """One self-contained file, or a live page where there is a frame."""
+    return made(found, language=language, asked=asked, traces=traces, frame=frame).page
 
-    `asked` names the fields of the report that were asked for: the others are left out, not empty.
+
+def made(
+    found: GetFleetReportResponse,
+    *,
+    language: str,
+    asked: Collection[str] = EVERYTHING,
+    traces: Mapping[int, Sequence[Point]] | None = None,
+    frame: Frame | None = None,
+) -> LiveReport:
+    """`asked` names the fields of the report that were asked for: the others are left out, not empty.
     `traces` are the points of changes, by their place in the report.
     """
-    wording = Wording(language, is_live=is_live)
-    return report_file.render(
+    wording = Wording(language, is_live=frame is not None)
+    title = wording.say("pages.title")
+    parts = tuple(sections(found, wording, asked, traces or {}))
+    page = report_file.render(
         wording,
-        title=wording.say("pages.title"),
+        title=title,
         subtitle=subtitle_of(found, wording),
         generated_at=found.generated_at,
-        sections=tuple(sections(found, wording, asked, traces or {})),
-        is_live=is_live,
+        sections=parts,
+        frame=frame,
     )
+    return LiveReport(page, report_file.version_of(title, parts))
 
 
 def subtitle_of(found: GetFleetReportResponse, wording: Wording) -> str:

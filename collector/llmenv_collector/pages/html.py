@@ -41,6 +41,7 @@ def parts(content: bytes) -> Iterator[bytes]:
 def render(template: str, *, language: str, is_live: bool = False, **values: object) -> str:
     """The file that a template makes of these values; a live page has its policy in the answer's header."""
     page = templates().get_template(template)
+    values.setdefault("alternate", f"?lang={next(one for one in LANGUAGES if one != language)}")
     return page.render(
         say=texts(language).say,
         language=HTML_LANGUAGES[language],

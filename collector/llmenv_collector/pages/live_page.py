@@ -13,7 +13,15 @@ from llmenv_collector.pages import html
 if TYPE_CHECKING:
     from llmenv_collector.pages.blocks import Section
 
-TITLES = {403: "refused", 404: "not_here", 405: "refused", 413: "refused", 429: "too_often", 503: "too_long"}
+TITLES = {
+    400: "refused",
+    403: "refused",
+    404: "not_here",
+    405: "refused",
+    413: "refused",
+    429: "too_often",
+    503: "too_long",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,11 @@ class Content:
     def version(self) -> str:
         """Differs as soon as anything does that a reader would see."""
         return hashlib.sha256(repr(self).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    @property
+    def rest_seconds(self) -> float:
+        """It costs little to be looked at again."""
+        return 1.0
 
 
 def render(content: Content, *, language: str, events: str) -> str:

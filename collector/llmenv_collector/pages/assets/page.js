@@ -93,14 +93,48 @@
 
   const links = new Map();
   each(".bar a", (link) => links.set(link.hash.slice(1), link));
-  if (links.size && "IntersectionObserver" in window) {
-    const seen = new IntersectionObserver((entries) => {
-      entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
-        links.forEach((link) => link.removeAttribute("aria-current"));
-        links.get(entry.target.querySelector("h2").id)?.setAttribute("aria-current", "true");
-      });
-    }, { rootMargin: "-15% 0px -75% 0px" });
-    each("main > section", (section) => seen.observe(section));
+  const seen = links.size && "IntersectionObserver" in window && new IntersectionObserver((entries) => {
+    entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
+      links.forEach((link) => link.removeAttribute("aria-current"));
+      links.get(entry.target.querySelector("h2").id)?.setAttribute("aria-current", "true");
+    });
+  }, { rootMargin: "-15% 0px -75% 0px" });
+  function track() {
+    if (seen) each("main > section", (section) => seen.observe(section));
+  }
+  track();
+
+  // How a reader has arranged a table, by its name: what it is sorted by, filtered for and scrolled to.
+  function arrangement(main) {
+    return [...main.querySelectorAll(".table[id]")].map((part) => {
+      const head = part.querySelector("thead [aria-sort]");
+      const { scrollLeft, scrollTop } = part.querySelector(".scroll");
+      return {
+        id: part.id,
+        column: head ? head.cellIndex : -1,
+        falls: head && head.getAttribute("aria-sort") === "descending",
+        words: part.querySelector(".filter input")?.value ?? "",
+        scrollLeft, scrollTop,
+      };
+    });
+  }
+  function arrange(before) {
+    before.forEach(({ id, column, falls, words, scrollLeft, scrollTop }) => {
+      const part = document.getElementById(id);
+      if (!part) return;
+      const table = part.querySelector("table");
+      const head = table.tHead.rows[0].cells[column];
+      if (head?.querySelector("button")) {
+        sort(table, column, head);
+        if (falls) sort(table, column, head);
+      }
+      const input = part.querySelector(".filter input");
+      if (input && words) {
+        input.value = words;
+        input.dispatchEvent(new Event("input"));
+      }
+      Object.assign(part.querySelector(".scroll"), { scrollLeft, scrollTop });
+    });
   }
 
   // A live page hears that it is no longer true, and asks for itself again.
@@ -111,13 +145,21 @@
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const next = page.querySelector("main[data-version]");
     if (!next) return location.reload();
+    const before = arrangement(main);
     const open = new Set([...main.querySelectorAll("details[open] > summary")].map((one) => one.textContent));
     main.replaceChildren(...next.childNodes);
     main.dataset.version = next.dataset.version;
     each("details", (part) => {
       if (open.has(part.querySelector("summary").textContent)) part.open = true;
     }, main);
+    // What stands outside says of when it is.
+    for (const place of [".sub", "footer"]) {
+      const [old, now] = [document.querySelector(place), page.querySelector(place)];
+      if (old && now) old.replaceChildren(...now.childNodes);
+    }
     enhance();
+    arrange(before);
+    track();
   }
   const live = document.querySelector("main[data-events]");
   if (live) {
