@@ -31,7 +31,7 @@ SUITES = ("bench",)
 # Optional everywhere: what is not installed is skipped by `run`.
 REQUIRES = ()
 TIMEOUT_SECONDS = 900
-TYPICAL_SECONDS = 57
+TYPICAL_SECONDS = 52
 CASE_TIMEOUT_SECONDS = 400
 # Without texts (a batch) and new_tokens, they are chosen by the device and its memory.
 PARAMETERS = {
