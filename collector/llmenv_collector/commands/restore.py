@@ -52,7 +52,7 @@ def report(folder: DataFolder, restored: Restored) -> None:
     if restored.set_aside is not None:
         click.echo(f"The former database is {restored.set_aside}.", err=True)
         click.echo(
-            "Acknowledgements, imports and commands are those of the backup, withdrawn ones too: nobody"
+            "Acknowledgements, mutes, imports and commands are those of the backup, withdrawn ones too: nobody"
             " delivers them again.",
             err=True,
         )

@@ -107,7 +107,7 @@ def read_waiting(connection: duckdb.DuckDBPyConnection, *, now: int) -> list[Wai
 
 
 def read_known(
-    connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], gather: int, now: int
+    connection: duckdb.DuckDBPyConnection, *, gone: Collection[str], gather: int, now: int
 ) -> Known:
     told: dict[Subject, list[Told]] = defaultdict(list)
     for *subject, at, times_changed in connection.execute(TOLD).fetchall():
@@ -120,7 +120,7 @@ def read_known(
         told=told,
         groups=dict(connection.execute(GROUPS, {"now": now}).fetchall()),
         mutes=mutes,
-        revoked=frozenset(revoked),
+        gone=frozenset(gone),
         gather=gather,
         now=now,
     )

@@ -9,9 +9,9 @@ from llmenv_collector.fleet_report import coverage, period
 from llmenv_collector.notices.state_change import Kind, StateChange, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     import duckdb
+
+    from llmenv_collector.standing import Standing
 
 # Silent as of now, and the first run after it, NULL for none.
 SILENT = """
@@ -26,9 +26,12 @@ WHERE latest.kind = 'machine_silent' GROUP BY ALL ORDER BY ALL
 """
 
 
-def found(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], now: int) -> list[StateChange]:
+def found(connection: duckdb.DuckDBPyConnection, *, standing: Standing, now: int) -> list[StateChange]:
     looked_at = period.Period(
-        as_of=now, since=now - period.DEFAULT_DAYS * period.DAY_MICROSECONDS, revoked=frozenset(revoked)
+        as_of=now,
+        since=now - period.DEFAULT_DAYS * period.DAY_MICROSECONDS,
+        revoked=standing.barred,
+        retired=standing.retired,
     )
     known: dict[str, Any] = {
         "since": looked_at.since,
@@ -47,7 +50,7 @@ def found(connection: duckdb.DuckDBPyConnection, *, revoked: Collection[str], no
     back = [
         returned_at(machine_id, first_run, last_run)
         for machine_id, (last_run, first_run) in silent.items()
-        if first_run is not None and machine_id not in overdue and machine_id not in revoked
+        if first_run is not None and machine_id not in overdue and machine_id not in standing.barred
     ]
     return [*fell, *back]
 

@@ -87,7 +87,8 @@ class Known:
     groups: Mapping[str, int] = field(default_factory=dict)
     """When a notice of each group was last made."""
     mutes: Sequence[Mute] = ()
-    revoked: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
+    """Machines that were revoked, retired or forgotten."""
     gather: int
     """How long the first change of a cause waits for others, microseconds."""
     now: int
@@ -124,7 +125,7 @@ def plan(waiting: Sequence[Waiting], known: Known) -> Plan:
     tellable: dict[str, list[Entry]] = defaultdict(list)
     for subject, changes in by_subject.items():
         last = changes[-1]
-        if subject.machine_id in known.revoked or (is_undone(changes) and not flaps(changes, known)):
+        if subject.machine_id in known.gone or (is_undone(changes) and not flaps(changes, known)):
             made.overtaken += [one.change_id for one in changes]
         elif muted_by := muting(last, known):
             if muted_by != last.muted_by:

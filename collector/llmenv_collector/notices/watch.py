@@ -94,17 +94,17 @@ class Watch:
             self._wake()
 
     def _look(self) -> Look:
-        now, revoked = clock.now(), self._revoked()
+        now, standing = clock.now(), self._identity.standing()
         with self._store.reader() as connection:
             since = self._looked_until or state_change.looked_until(connection)
             if since is None:
                 found = check_changes.failing_now(connection)
             else:
                 found = check_changes.found_since(connection, max(0, since - LATE))
-            found += silence.found(connection, revoked=revoked, now=now)
+            found += silence.found(connection, standing=standing, now=now)
             analysed_at = regressions.analysed_at(connection)
             if analysed_at != self._analysed_at:
-                found += regressions.found(connection, revoked=revoked, now=now)
+                found += regressions.found(connection, revoked=standing.barred, now=now)
         return Look(found, since is None, analysed_at, now)
 
     def _plan(self, now: int) -> telling.Plan:
@@ -112,8 +112,8 @@ class Watch:
             waiting = notice_store.read_waiting(connection, now=now)
             if not waiting:
                 return telling.Plan()
-            known = notice_store.read_known(connection, revoked=self._revoked(), gather=self._gather, now=now)
+            standing = self._identity.standing()
+            known = notice_store.read_known(
+                connection, gone=standing.barred | standing.retired, gather=self._gather, now=now
+            )
         return telling.plan(waiting, known)
-
-    def _revoked(self) -> frozenset[str]:
-        return frozenset(one.machine_id for one in self._identity.machines() if one.revoked_at is not None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+import pytest
 from llmenv_collector import clock
 
 from .lab import DAY, Lab, Mac
@@ -168,7 +169,8 @@ def test_a_machine_falls_silent_by_its_own_habit_and_returns(lab: Lab) -> None:
     assert changes(lab) == [("machine_silent", "told"), ("machine_returned", "told")]
 
 
-def test_who_is_revoked_is_not_told_of(lab: Lab) -> None:
+@pytest.mark.parametrize("ended", ["revoked_at", "retired_at"])
+def test_who_is_revoked_or_retired_is_not_told_of(lab: Lab, ended: str) -> None:
     """What waits is overtaken."""
     mac = Mac(lab, "mini-1")
     lab.look()
@@ -178,7 +180,7 @@ def test_who_is_revoked_is_not_told_of(lab: Lab) -> None:
     assert changes(lab) == [("check_failing", "waiting")]
     with lab.identity.changes() as connection:
         connection.execute(
-            "INSERT INTO machine (machine_id, hostname, enrolled_at, revoked_at) VALUES (?, 'mini-1', 1, 2)",
+            f"INSERT INTO machine (machine_id, hostname, enrolled_at, {ended}) VALUES (?, 'mini-1', 1, 2)",
             [mac.id],
         )
     lab.look()
