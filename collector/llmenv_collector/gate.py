@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
-from llmenv import logs
+from llmenv import logs, printed_token
 from llmenv.first_contact import TIME_HEADER
 
 from llmenv_collector import clock, peer_limits, policy, refusal, tokens
@@ -136,7 +136,17 @@ def bearer_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     kind, _, token = str(metadata.get("authorization", "")).partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         raise UnauthenticatedError("A token is needed: `llmenv login` stores one.")
-    return token.strip()
+    return secret_of(token.strip())
+
+
+def secret_of(token: str) -> str:
+    """Drivers have no login that takes a printed token apart: it is as good as the secret in it."""
+    if not token.startswith(printed_token.PREFIX):
+        return token
+    try:
+        return printed_token.PrintedToken.parse(token).secret
+    except ValueError as error:
+        raise UnauthenticatedError(str(error)) from error
 
 
 @asynccontextmanager

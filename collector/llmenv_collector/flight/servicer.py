@@ -25,7 +25,7 @@ from llmenv_collector.flight.answers import Answers
 from llmenv_collector.flight.asked import MAX_ROWS_HEADER, Asked, max_rows_of
 from llmenv_collector.flight.commands import READ_ONLY, pack, unanswered, unpack
 from llmenv_collector.flight.prepared import PreparedStatements
-from llmenv_collector.gate import PERSON
+from llmenv_collector.gate import PERSON, secret_of
 from llmenv_collector.statements import MAX_STATEMENT_BYTES, Question
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ def password_of(headers: dict[str, Any]) -> str:
         decoded = base64.b64decode(content.strip(), validate=True).decode() if kind.lower() == "basic" else ""
     except (binascii.Error, UnicodeDecodeError):
         decoded = ""
-    password = decoded.partition(":")[2]
+    password = secret_of(decoded.partition(":")[2])
     if not password:
         raise UnauthenticatedError("A token is needed, as the password: any user name goes with it.")
     return password
