@@ -4,6 +4,7 @@
     state_dir = "/var/lib/llmenv"          # LLMENV_STATE_DIR
     device = "mps"                         # mps, cuda or cpu; LLMENV_DEVICE; the machine's own by default
     discover = ["~/projects"]              # folders below which venv, conda and uv environments are found
+    collectors = ["collector.lab:7444"]    # in place of the addresses that the collector told, in order
     log_format = "json"                    # text or json; LLMENV_LOG_FORMAT
     log_file = "~/agent.log"               # in place of stderr, rotated by size; LLMENV_LOG_FILE
     checks_folders = ["~/llm-checks"]      # checks of the lab's own, one file each
@@ -70,6 +71,7 @@ AGENT_KEYS = {
     "log_file",
     "metrics_listen",
     "checks_folders",
+    "collectors",
 }
 
 
@@ -92,6 +94,8 @@ class Configuration:
     log_format: str = "text"
     log_file: Path | None = None
     metrics_listen: str = ""
+    collectors: tuple[str, ...] = ()
+    """host:port of agents' ports in order of preference; empty for those that the collector told."""
     discover: tuple[Path, ...] = ()
     targets: tuple[TargetSettings, ...] = ()
     schedules: tuple[ScheduleSettings, ...] = ()
@@ -156,6 +160,7 @@ def parse_configuration(
         or "text",
         log_file=_log_file(document.text(agent, ("agent", "log_file"))),
         metrics_listen=_metrics_listen(document, agent),
+        collectors=_collectors(document, agent),
         discover=tuple(Path(each).expanduser() for each in document.texts(agent, ("agent", "discover"))),
         targets=_targets(document, content),
         schedules=parse_schedules(document, content),
@@ -191,6 +196,17 @@ def _metrics_listen(document: Document, agent: Mapping[str, Any]) -> str:
     except ValueError as error:
         raise document.error(where, str(error).rstrip(".")) from error
     return address
+
+
+def _collectors(document: Document, agent: Mapping[str, Any]) -> tuple[str, ...]:
+    where = ("agent", "collectors")
+    addresses = document.texts(agent, where)
+    try:
+        for address in addresses:
+            split_address(address)
+    except ValueError as error:
+        raise document.error(where, str(error).rstrip(".")) from error
+    return tuple(addresses)
 
 
 def _log_file(configured: str) -> Path | None:

@@ -162,6 +162,7 @@ class Daemon:
             on_schedules=self._take_schedules,
             is_running=lambda: bool(self._work.current_run),
             described=self._work.described,
+            addresses=self._setup.configuration.collectors,
         )
         self._serve_metrics(reporter)
         reporting = asyncio.create_task(reporter.run())

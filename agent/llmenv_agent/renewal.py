@@ -70,8 +70,7 @@ class Renewal:
     async def _next(self) -> Identity:
         """Raises AgentError where there is none."""
         if await self._stored() == self.identity:
-            await self._require_collector()
-            await self._run_process()
+            await self._run_process(await self._reachable())
         return await self._stored()
 
     async def _stored(self) -> Identity:
@@ -90,25 +89,24 @@ class Renewal:
         wait = min(max(wait, SHORTEST_RETRY_SECONDS), LONGEST_RETRY_SECONDS)
         return wait * random.uniform(0.5, 1.0)  # noqa: S311 # spreads load, protects nothing
 
-    async def _require_collector(self) -> None:
-        address = self.identity.enrollment_address
-        host, port = split_address(address)
-        try:
-            async with asyncio.timeout(CONTACT_SECONDS):
-                _, writer = await asyncio.open_connection(host, port)
-        except (OSError, TimeoutError) as error:
-            raise EnrollmentError(f"The collector {address} cannot be reached.") from error
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+    async def _reachable(self) -> str:
+        """Where the collector renews: where this machine enrolled, else another of its hosts."""
+        enrolled_at = self.identity.enrollment_address
+        _, port = split_address(enrolled_at)
+        hosts = [split_address(address)[0] for address in self.identity.agent_addresses]
+        for address in dict.fromkeys((enrolled_at, *(joined(host, port) for host in hosts))):
+            if await answers(address):
+                return address
+        raise EnrollmentError(f"The collector {enrolled_at} cannot be reached.")
 
-    async def _run_process(self) -> None:
+    async def _run_process(self, address: str) -> None:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
             "-m",
             "llmenv_agent.renewal_process",
             str(self._state_dir),
+            address,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -131,3 +129,20 @@ class Renewal:
         level = logging.DEBUG if trouble == self._said else logging.WARNING
         log.log(level, "the certificate ends on %s and is not renewed: %s", self.identity.not_after, trouble)
         self._said = trouble
+
+
+def joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def answers(address: str) -> bool:
+    host, port = split_address(address)
+    try:
+        async with asyncio.timeout(CONTACT_SECONDS):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True

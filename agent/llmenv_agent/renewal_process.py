@@ -1,4 +1,4 @@
-"""`python -m llmenv_agent.renewal_process STATE_DIR`: exchange the identity's certificate for the next one.
+"""`python -m llmenv_agent.renewal_process STATE_DIR [HOST:PORT]`: exchange the certificate for the next one.
 
 A process of its own, since cryptography would stay in the agent for good (12 MiB) and is needed once in three
 weeks. The identity is replaced as a whole, after the collector has answered: a crash at any moment leaves
@@ -26,20 +26,22 @@ from llmenv_agent.identity import Identity, load_identity, renewal_due, replace_
 
 
 def main() -> int:
-    state_dir = Path(sys.argv[1])
+    state_dir, *other = Path(sys.argv[1]), *sys.argv[2:]
     try:
         identity = load_identity(state_dir)
-        replace_identity(state_dir, identity, renew(identity))
+        replace_identity(
+            state_dir, identity, renew(identity, address=other[0] if other else identity.enrollment_address)
+        )
     except AgentError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     return ExitCode.DONE
 
 
-def renew(identity: Identity) -> Identity:
+def renew(identity: Identity, *, address: str) -> Identity:
     """Raises EnrollmentError where the collector does not answer or refuses."""
     key = ec.generate_private_key(ec.SECP256R1())
-    response = _call(identity, proof(identity, key))
+    response = _call(address, identity.ca_pem, proof(identity, key))
     not_after = response.not_after.ToDatetime(tzinfo=dt.UTC)
     return dataclasses.replace(
         identity,
@@ -66,16 +68,15 @@ def proof(identity: Identity, key: ec.EllipticCurvePrivateKey) -> wire.RenewRequ
     return request
 
 
-def _call(identity: Identity, request: wire.RenewRequest) -> wire.RenewResponse:
-    credentials = grpc.ssl_channel_credentials(root_certificates=identity.ca_pem.encode())
-    with grpc.secure_channel(identity.enrollment_address, credentials) as channel:
+def _call(address: str, ca_pem: str, request: wire.RenewRequest) -> wire.RenewResponse:
+    credentials = grpc.ssl_channel_credentials(root_certificates=ca_pem.encode())
+    with grpc.secure_channel(address, credentials) as channel:
         stub = enrollment_service_pb2_grpc.EnrollmentServiceStub(channel)
         try:
             return stub.Renew(request, timeout=CALL_SECONDS)
         except grpc.RpcError as error:
             raise EnrollmentError(
-                f"The collector {identity.enrollment_address} gave no certificate ({error.code().name}): "
-                f"{error.details()}"
+                f"The collector {address} gave no certificate ({error.code().name}): {error.details()}"
             ) from error
 
 

@@ -38,10 +38,19 @@ _FOR_A_PERSON_TO_MEND = {
     Trouble.INCOMPATIBLE,
 }
 
+_MAY_BE_ELSEWHERE = {
+    Trouble.UNREACHABLE,
+    Trouble.COLLECTOR_NOT_TRUSTED,
+    Trouble.OTHER_NAME,
+    Trouble.NOT_TLS,
+}
+"""Another address of the collector may do, as in a network where somebody else answers at the first."""
+
 
 class Reporter:
     """Use from one event loop. `on_command` is awaited in the order the commands come.
 
+    `addresses` take the place of those that the collector told.
     Without `on_schedules` the collector is not told that this agent runs at set times by its word.
     """
 
@@ -57,6 +66,7 @@ class Reporter:
         on_schedules: Callable[[agent_service_pb2.Schedules], Awaitable[None]] | None = None,
         is_running: Callable[[], bool] = lambda: False,
         described: Described | None = None,
+        addresses: Sequence[str] = (),
     ) -> None:
         self._spool = spool
         self._renewal = renewal
@@ -68,6 +78,7 @@ class Reporter:
         self._start_id = new_id()
         self._is_running = is_running
         self._described = described or Described(spool)
+        self._addresses = addresses
         self.tally = Tally()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -95,12 +106,13 @@ class Reporter:
     async def _run_channel(self) -> None:
         """Streams one after the other, until another address or a new certificate is to be used."""
         identity = self._renewal.identity
-        address = self._address(identity.agent_addresses)
+        addresses = self._addresses or identity.agent_addresses
+        address = self._address(addresses)
         async with open_channel(address, identity) as channel:
             while identity is self._renewal.identity and not self._stopping.is_set():
                 delay = await self._run_session(channel, address)
                 await self._sleep(delay)
-                if self._trouble is Trouble.UNREACHABLE and len(identity.agent_addresses) > 1:
+                if self._trouble in _MAY_BE_ELSEWHERE and len(addresses) > 1:
                     self._addresses_tried += 1
                     return
 

@@ -19,6 +19,8 @@ from llmenv_collector.group import Sighting
 from llmenv_collector.renewal import Proof
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import grpc.aio
 
     from llmenv_collector.authority import Authority, MachineCertificate
@@ -37,13 +39,13 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         authority: Authority,
         lifetimes: Lifetimes,
         store: Store,
-        agent_address: str,
+        agent_addresses: Sequence[str],
     ) -> None:
         self._identity = identity
         self._authority = authority
         self._lifetimes = lifetimes
         self._store = store
-        self._agent_address = agent_address
+        self._agent_addresses = agent_addresses
 
     async def Enroll(  # noqa: N802 (gRPC names it)
         self,
@@ -90,7 +92,7 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         response = RenewResponse(
             certificate_pem=certificate.pem.decode(),
             ca_pem=self._authority.pem.decode(),
-            agent_addresses=[self._agent_address],
+            agent_addresses=self._agent_addresses,
         )
         response.not_after.FromDatetime(certificate.not_after)
         return response
@@ -100,7 +102,7 @@ class EnrollmentServicer(EnrollmentServiceServicer):
             machine_id=machine_id,
             certificate_pem=certificate.pem.decode(),
             ca_pem=self._authority.pem.decode(),
-            agent_addresses=[self._agent_address],
+            agent_addresses=self._agent_addresses,
         )
         response.not_after.FromDatetime(certificate.not_after)
         return response

@@ -57,6 +57,7 @@ from llmenv_collector.group import Sighting
 from llmenv_collector.health import Health
 from llmenv_collector.identity import Identity
 from llmenv_collector.identity_watch import IdentityWatch
+from llmenv_collector.lab_certificate import LabCertificate
 from llmenv_collector.labels import LabelCopy
 from llmenv_collector.lifetimes import WARN_OF_CA, Lifetimes
 from llmenv_collector.machine_selection import Selector
@@ -68,7 +69,7 @@ from llmenv_collector.room import Room
 from llmenv_collector.scheduled.report_work import ReportWork
 from llmenv_collector.server_certificate import ServerCertificate
 from llmenv_collector.session import House
-from llmenv_collector.settings import Address, Settings, parse_address
+from llmenv_collector.settings import Address, Settings, advertised, parse_address
 from llmenv_collector.sightings import LONGEST_SECONDS, Sightings
 from llmenv_collector.snapshot import Snapshots
 from llmenv_collector.statements import Limits, Statements
@@ -181,7 +182,9 @@ async def run(collector: Collector) -> None:
     certificate = server_certificate(collector)
     serving = open_ports(server, collector, certificate)
     fleet = fleet_servicer(collector)
-    health = add_services(server, collector, fleet, agent_address=serving.agents_address)
+    health = add_services(
+        server, collector, fleet, agent_addresses=agent_addresses(collector.settings, serving)
+    )
     await server.start()
     stop = stop_signal()
     ended = asyncio.wrap_future(collector.store.ended)
@@ -288,8 +291,9 @@ async def live_pages(
         report_page=fleet.live_page,
     )
     listen = parse_address(collector.settings.http_listen, where="--http-listen")
-    async with LivePages(sources, collector.folder, certificate.current).open(listen) as port:
-        host = collector.settings.advertise or reachable(listen.host)
+    shown = LabCertificate.of(collector.settings) or certificate
+    async with LivePages(sources, shown).open(listen) as port:
+        host = advertised(collector.settings, reachable(listen.host))[0]
         yield dataclasses.replace(serving, pages_address=str(Address(host, port)))
 
 
@@ -300,7 +304,7 @@ def server_certificate(collector: Collector) -> ServerCertificate:
     warn_of_end(authority)
     certificate = ServerCertificate(folder, authority, lifetime=Lifetimes.of(settings).server)
     listen = parse_address(settings.listen, where="--listen")
-    certificate.with_names({settings.advertise or reachable(listen.host)})
+    certificate.with_names(advertised(settings, reachable(listen.host)))
     return certificate
 
 
@@ -309,15 +313,21 @@ def open_ports(server: Any, collector: Collector, certificate: ServerCertificate
     settings, folder = collector.settings, collector.folder
     listen = parse_address(settings.listen, where="--listen")
     agents_listen = parse_address(settings.agents_listen, where="--agents-listen")
-    host = settings.advertise or reachable(listen.host)
+    host = advertised(settings, reachable(listen.host))[0]
     people_port = bind(server, listen, certificate.credentials())
     agents_port = bind(server, agents_listen, certificate.credentials(client_ca=Authority.load(folder).pem))
-    agents_host = settings.advertise or reachable(agents_listen.host)
+    agents_host = advertised(settings, reachable(agents_listen.host))[0]
     return Serving(
         people_address=str(Address(host, people_port)),
         agents_address=str(Address(agents_host, agents_port)),
         pid=os.getpid(),
     )
+
+
+def agent_addresses(settings: Settings, serving: Serving) -> list[str]:
+    """host:port of the agents' port under every name, the preferred one first."""
+    at = parse_address(serving.agents_address, where="serving")
+    return [str(Address(host, at.port)) for host in advertised(settings, at.host)]
 
 
 def warn_of_end(authority: Authority) -> None:
@@ -386,7 +396,9 @@ def flight(collector: Collector) -> flight_servicer.FlightServicer:
     )
 
 
-def add_services(server: Any, collector: Collector, fleet: FleetServicer, *, agent_address: str) -> Any:
+def add_services(
+    server: Any, collector: Collector, fleet: FleetServicer, *, agent_addresses: Sequence[str]
+) -> Any:
     """All services on both ports: who may call what is the policy's matter.  Returns the health service."""
     room = Room()
     observe(collector, room)
@@ -404,7 +416,7 @@ def add_services(server: Any, collector: Collector, fleet: FleetServicer, *, age
         authority=Authority.load(collector.folder),
         lifetimes=Lifetimes.of(collector.settings),
         store=collector.store,
-        agent_address=agent_address,
+        agent_addresses=agent_addresses,
     )
     health = HealthServicer()
     add_AgentServiceServicer_to_server(AgentServicer(house), server)

@@ -23,6 +23,7 @@ from llmenv_collector.lifetimes import CLOCK_TOLERANCE, Lifetimes, renewal_due
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from llmenv_collector.authority import Authority
     from llmenv_collector.data_folder import DataFolder
@@ -45,6 +46,11 @@ class ServerCertificate:
         self._lock = threading.Lock()
         self._shown: ServerIdentity | None = None
         self._due = dt.datetime.min.replace(tzinfo=dt.UTC)
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """The chain and the key."""
+        return self._folder.server_certificate, self._folder.server_key
 
     def with_names(self, names: Iterable[str]) -> ServerIdentity:
         """The stored one, or a new one when it lacks a name or is due.

@@ -43,7 +43,8 @@ class Settings:
     agents_listen: str = "127.0.0.1:7444"
     """host:port for agents."""
     advertise: str = ""
-    """Host that machines and people reach this collector by; empty for the host of `listen`."""
+    """Hosts that machines and people reach this collector by, separated by commas, the preferred one first;
+    empty for the host of `listen`."""
     heartbeat_seconds: float = 30.0
     """Interval of heartbeats on an agent's stream."""
     log_format: str = "text"
@@ -52,6 +53,10 @@ class Settings:
     """host:port on which Prometheus may ask, without TLS; empty for nowhere."""
     http_listen: str = ""
     """host:port of the pages for a browser, with TLS; empty for nowhere."""
+    pages_certificate: str = ""
+    """PEM file of a certificate that browsers trust, for the pages; empty for the collector's own."""
+    pages_key: str = ""
+    """PEM file of its key."""
     min_free_mb: int = 256
     """Deliveries are refused, and nothing else, when the disk has less left, 10^6 bytes."""
     changes_seconds: float = 60.0
@@ -114,7 +119,12 @@ def write_serving_others(file: Path, *, host: str) -> None:
 def people_address(settings: Settings) -> str:
     """host:port that people are told; the one a token carries before anything serves."""
     listen = parse_address(settings.listen, where="listen")
-    return str(Address(settings.advertise or listen.host, listen.port))
+    return str(Address(advertised(settings, listen.host)[0], listen.port))
+
+
+def advertised(settings: Settings, host: str) -> tuple[str, ...]:
+    """Hosts that others reach this collector by, never none; `host` where nothing is set."""
+    return tuple(one.strip() for one in settings.advertise.split(",") if one.strip()) or (host,)
 
 
 def read_file(file: Path) -> dict[str, Any]:

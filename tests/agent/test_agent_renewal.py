@@ -50,6 +50,21 @@ def is_a_pair(identity: Identity) -> bool:
     return key.public_key() == certificate.public_key()
 
 
+def test_another_host_of_the_collector_renews(enrolled: AgentFolder) -> None:
+    """Where the address that the machine enrolled at does not answer, its other names are tried."""
+    before = load_identity(state_of(enrolled))
+    _, port = before.enrollment_address.rsplit(":", 1)
+    moved = dataclasses.replace(
+        before,
+        enrollment_address=f"127.0.0.9:{port}",
+        agent_addresses=("localhost:1", *before.agent_addresses),
+    )
+    save_identity(state_of(enrolled), moved)
+    renewal = Renewal(state_of(enrolled), moved)
+    assert asyncio.run(renewal.renew())
+    assert load_identity(state_of(enrolled)).certificate_pem != before.certificate_pem
+
+
 def test_a_renewed_identity_has_a_new_key_and_stays_private(enrolled: AgentFolder) -> None:
     """Machine, authority and addresses are as before; the file is its owner's alone."""
     before = load_identity(state_of(enrolled))

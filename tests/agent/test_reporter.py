@@ -34,7 +34,7 @@ from llmenv_collector.data_folder import DataFolder
 from llmenv_collector.server_certificate import ServerCertificate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -189,6 +189,7 @@ async def reporting(
     identity: Identity,
     on_command: Callable[[wire.Command], Any] | None = None,
     on_waiting: Callable[[str], None] = lambda _: None,
+    addresses: Sequence[str] = (),
 ) -> AsyncIterator[Reporter]:
     async def ignore(_command: wire.Command) -> None:
         pass
@@ -199,6 +200,7 @@ async def reporting(
         read_machine=lambda: machine_pb2.Machine(hostname="test"),
         on_command=on_command or ignore,
         on_waiting=on_waiting,
+        addresses=addresses,
     )
     running = asyncio.create_task(reporter.run())
     try:
@@ -258,6 +260,34 @@ def test_a_machine_that_waits_for_approval_sends_nothing(house: House, spool: Sp
 
     asyncio.run(scenario())
     assert (said, reasons(collector)) == (["not yet", ""], ["kept"])
+
+
+def test_another_address_is_tried_when_one_does_not_answer(
+    house: House, spool: Spool, tmp_path: Path
+) -> None:
+    """Also when somebody else answers there: the first speaks no TLS, at the second is another collector."""
+    collector, stranger = Collector(), make_house(tmp_path / "stranger")
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.lab ESMTP\r\n")
+        writer.close()
+
+    async def scenario() -> None:
+        append(spool, "kept")
+        mail = await asyncio.start_server(greet, "localhost", 0)
+        port = mail.sockets[0].getsockname()[1]
+        identity = dataclasses.replace(house.identity(), agent_addresses=("localhost:1",))
+        addresses = (f"localhost:{port}", stranger.address, house.address)
+        async with (
+            mail,
+            stranger.serving(Collector()),
+            house.serving(collector),
+            reporting(spool, identity, addresses=addresses) as reporter,
+        ):
+            await reporter.wait_until_delivered(120)
+
+    asyncio.run(scenario())
+    assert reasons(collector) == ["kept"]
 
 
 def test_nothing_doubles_when_the_stream_breaks(house: House, spool: Spool) -> None:

@@ -246,7 +246,7 @@ def test_the_next_certificate_is_shown_without_a_restart(
         return found
 
     async def both() -> tuple[bytes, bytes]:
-        pages = LivePages(Any, folder, certificate.current)
+        pages = LivePages(Any, certificate)
         async with pages.open(Address("127.0.0.1", 0)) as port:
             first = await shown(port)
             certificate.with_names({"pages.example"})

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.option("--listen", metavar="HOST:PORT", help="For people and enrolment.  [default: 127.0.0.1:7443]")
 @click.option("--agents-listen", metavar="HOST:PORT", help="For agents.  [default: 127.0.0.1:7444]")
 @click.option(
-    "--advertise", metavar="HOST", help="Host that others reach it by.  [default: the one it listens on]"
+    "--advertise",
+    metavar="HOST[,HOST...]",
+    help="Hosts that others reach it by, the preferred one first.  [default: the one it listens on]",
 )
 @click.option("--heartbeat-seconds", metavar="SECONDS", help="Between heartbeats to an agent.  [default: 30]")
 @click.option("--log-format", metavar="FORMAT", help="text or json, on stderr.  [default: text]")

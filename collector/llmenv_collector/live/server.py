@@ -19,9 +19,9 @@ from llmenv_collector.pages import live_page
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from llmenv_collector.authority import ServerIdentity
-    from llmenv_collector.data_folder import DataFolder
+    from llmenv_collector.lab_certificate import LabCertificate
     from llmenv_collector.live.sources import Sources
+    from llmenv_collector.server_certificate import ServerCertificate
     from llmenv_collector.settings import Address
 
 logger = logging.getLogger(__name__)
@@ -33,12 +33,11 @@ RENEWAL_SECONDS = 60.0
 
 
 class LivePages:
-    """Open from open() to the end of its block; `current` gives the certificate to show, renewed when due."""
+    """Open from open() to the end of its block; shows the certificate as it is now, also when it changes."""
 
-    def __init__(self, sources: Sources, folder: DataFolder, current: Callable[[], ServerIdentity]) -> None:
+    def __init__(self, sources: Sources, certificate: ServerCertificate | LabCertificate) -> None:
         self._sources = sources
-        self._folder = folder
-        self._current = current
+        self._certificate = certificate
 
     @asynccontextmanager
     async def open(self, address: Address) -> AsyncIterator[int]:
@@ -90,15 +89,18 @@ class LivePages:
         return application, doors
 
     def _show_certificate(self, context: ssl.SSLContext) -> None:
-        self._shown = self._current()
-        context.load_cert_chain(self._folder.server_certificate, self._folder.server_key)
+        self._shown = self._certificate.current()
+        try:
+            context.load_cert_chain(*self._certificate.files)
+        except ssl.SSLError as error:
+            raise DataFolderError(f"{self._certificate.files[0]} cannot be shown: {error.reason}.") from error
 
     async def _renew(self, context: ssl.SSLContext) -> None:
         """New connections see the next certificate; open ones go on."""
         while True:
             await asyncio.sleep(RENEWAL_SECONDS)
             try:
-                if await asyncio.to_thread(self._current) != self._shown:
+                if await asyncio.to_thread(self._certificate.current) != self._shown:
                     self._show_certificate(context)
                     logger.info("the pages show the server's next certificate")
             except (DataFolderError, OSError) as error:
