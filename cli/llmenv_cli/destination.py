@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -28,7 +29,7 @@ def write_bytes(parts: Iterable[bytes], file: Path | None) -> None:
 
 
 @contextlib.contextmanager
-def opened(file: Path | None) -> Iterator[BinaryIO]:
+def opened(file: Path | None, *, is_durable: bool = False) -> Iterator[BinaryIO]:
     """A stream of bytes that is in place as a file, or on stdout, when the block ends well."""
     if file is None:
         sys.stdout.flush()
@@ -39,6 +40,9 @@ def opened(file: Path | None) -> Iterator[BinaryIO]:
     try:
         with unfinished.open("wb") as stream:
             yield stream
+            if is_durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         unfinished.replace(file)
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}.") from error

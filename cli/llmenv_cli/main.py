@@ -27,6 +27,7 @@ COMMANDS = {
     "run": "llmenv_cli.commands.run:runs",
     "import": "llmenv_cli.commands.import_file:import_file",
     "sql": "llmenv_cli.commands.sql:sql",
+    "export": "llmenv_cli.commands.export:export",
     "plan": "llmenv_cli.commands.plan:plan",
     "stats": "llmenv_cli.commands.stats:stats",
 }

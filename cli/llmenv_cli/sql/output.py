@@ -25,14 +25,20 @@ ROW_GROUP_ROWS = 131_072
 def write_answer(answer: Answer, *, output_format: str, file: Path | None) -> None:
     """In a format of listings, "arrow" or "parquet"; to stdout, or to a file that is whole or not there."""
     with opened(file) as stream:
-        if write := BINARY.get(output_format):
-            write(answer, stream)
-        elif file is None:
+        if file is None and output_format not in BINARY:
             _write_text(answer, sys.stdout, output_format=output_format)
         else:
-            text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-            _write_text(answer, text, output_format=output_format)
-            text.detach()
+            write_bytes_of(answer, stream, output_format=output_format)
+
+
+def write_bytes_of(answer: Answer, stream: BinaryIO, *, output_format: str) -> None:
+    """Text in UTF-8."""
+    if write := BINARY.get(output_format):
+        write(answer, stream)
+        return
+    text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+    _write_text(answer, text, output_format=output_format)
+    text.detach()
 
 
 def _write_text(answer: Answer, text: TextIO, *, output_format: str) -> None:
