@@ -187,7 +187,7 @@ class Sending:
         with relation.limit(self.max_rows + 1).to_arrow_reader(batch_rows(relation)) as reader:
             schema = plain_schema(reader.schema).with_metadata(self.metadata)
             self._write(Kind.SCHEMA, schema.serialize())
-            for batch in reader:
+            for batch in gathered(reader):
                 kept = batch.slice(0, self.max_rows - sent)
                 is_truncated = is_truncated or kept.num_rows < batch.num_rows
                 sent += kept.num_rows
@@ -205,6 +205,21 @@ class Sending:
 def batch_rows(relation: Any) -> int:
     varies = any(word in str(kind) for kind in relation.types for word in VARYING)
     return BATCH_ROWS_OF_TEXT if varies else BATCH_ROWS
+
+
+def gathered(reader: Any) -> Iterator[Any]:
+    """Small batches together, since every message has its price; the first one at once."""
+    import pyarrow as pa
+
+    waiting: list[Any] = []
+    is_first = True
+    for batch in reader:
+        waiting.append(batch)
+        if is_first or sum(one.nbytes for one in waiting) >= WANTED_BATCH_BYTES // 2:
+            yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()
+            waiting, is_first = [], False
+    if waiting:
+        yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()
 
 
 def messages(batch: Any) -> Iterator[Any]:
