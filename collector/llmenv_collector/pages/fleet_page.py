@@ -19,6 +19,7 @@ from llmenv_collector.pages.sections import (
     health,
     machines,
     method,
+    todo,
 )
 from llmenv_collector.pages.traces import read_traces
 from llmenv_collector.pages.wording import Wording
@@ -106,6 +107,8 @@ def sections(
     traces: Mapping[int, Sequence[Point]],
 ) -> Iterator[Section]:
     yield coverage.section(found, wording, asked)
+    if "findings" in asked:
+        yield todo.section(found, wording)
     if "health" in asked:
         yield health.section(found.health, wording)
     if "findings" in asked:

@@ -70,7 +70,7 @@ def test_every_section_is_there_and_is_linked(page: str) -> None:
     """In the order in which they are read."""
     links = re.findall(r'<li><a href="#([a-z]+)">', page)
     assert links == re.findall(r'<h2 id="([a-z]+)">', page)
-    assert len(links) == 10
+    assert len(links) == 11
 
 
 def test_nothing_outside_is_asked_for(page: str) -> None:
