@@ -59,6 +59,8 @@ def test_checks_lists_the_folder(agent: AgentFolder) -> None:
     """Each check file is listed with the question it asks, and each suite with its version."""
     listed = json.loads(agent.call("checks", "--format", "json").stdout)
     assert list(read_definitions()) == [each["name"] for each in listed["checks"]]
+    (basics,) = (each for each in listed["checks"] if each["name"] == "torch_basics")
+    assert basics["allowed"]["size"] == "a whole number from 8 to 8191"
     quick = next(each for each in listed["suites"] if each["name"] == "quick")
     assert "torch_basics" in quick["checks"]
     table = agent.call("checks").stdout

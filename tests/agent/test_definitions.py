@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,10 @@ def test_hash_covers_the_modules_of_the_probe_that_a_check_imports(tmp_path: Pat
         parse_definition(path, source.encode()).definition_hash
         != hashlib.sha256(source.encode()).hexdigest()[:16]
     )
+
+
+def test_named_pipe_among_checks_is_not_waited_for(tmp_path: Path) -> None:
+    """Nobody may ever write into it."""
+    os.mkfifo(tmp_path / "pipe.py")
+    with pytest.raises(DefinitionError, match=r"pipe\.py: is no file; take it out of the folder of checks\."):
+        read_definitions(tmp_path)
