@@ -86,6 +86,8 @@ class CollectorSchedules:
         return HeldSchedule(schedule, former.known_since if former else time.time())
 
     def _read(self) -> None:
+        if not self._path.exists():  # as on most machines: what reads it is not loaded then
+            return
         from google.protobuf import json_format
 
         try:
@@ -98,9 +100,7 @@ class CollectorSchedules:
                 )
                 self._held[schedule.name] = HeldSchedule(schedule, float(each["known_since"]))
             self._said = dict(content["said"])
-        except FileNotFoundError:
-            pass
-        except (ValueError, TypeError, KeyError, json_format.ParseError):
+        except (OSError, ValueError, TypeError, KeyError, json_format.ParseError):
             # The collector says it all again with the next stream.
             self._held, self._said = {}, {}
 

@@ -248,7 +248,8 @@ class Work:
                 agent=__version__,
             ),
             quarantine=self._quarantine,
-            is_by_name=request.suite.name == CUSTOM,
+            # Somebody asks for it now: a schedule would crash a machine again and again.
+            is_by_name=request.suite.name == CUSTOM and not request.schedule_id,
             objection=(lambda: None) if request.regardless_of_use else self.objection,
             tell=self.tell,
             cancelled=request.cancelled,

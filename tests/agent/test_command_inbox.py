@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from llmenv.fleet.v1 import agent_service_pb2, machine_pb2, record_pb2, run_pb2
-from llmenv_agent.command_inbox import STOPPED, CommandInbox
+from llmenv_agent.command_inbox import STOPPED, WITHIN_SPLAY, CommandInbox
 from llmenv_agent.configuration import Configuration, TargetSettings
 from llmenv_agent.policy_settings import PolicySettings
 from llmenv_agent.recovery import COMMAND_LOST
 from llmenv_agent.repertoire import read_repertoire
+from llmenv_agent.schedule import fraction
 from llmenv_agent.spool import Spool
 from llmenv_agent.work import Work
 
@@ -270,6 +271,27 @@ def test_a_command_that_had_not_begun_outlives_the_agent(agent: Agent, tmp_path:
 
     asyncio.run(scenario())
     assert agent.states() == [ACCEPTED, STARTED, STARTED, ENDED]
+    assert len(agent.runs()) == 1
+
+
+def test_a_command_waits_for_its_share_of_the_splay(agent: Agent, tmp_path: Path) -> None:
+    """It says for how long; an agent that is restarted meanwhile begins within the same time."""
+    command = run_checks(expires=600)
+    command.run_checks.splay_seconds = 300
+    share = 300 * fraction(command.command_id)
+
+    async def scenario(later: Agent) -> None:
+        await agent.inbox.take(command)
+        assert agent.inbox._seconds_to_next() == share
+        await later.inbox.reopen()
+        assert 0 < later.inbox._seconds_to_next() <= share
+        later.now = share
+        await later.carry_out_next()
+
+    asyncio.run(scenario(Agent(tmp_path, agent.spool)))
+    said = WITHIN_SPLAY.format(seconds=share)
+    assert (ACCEPTED, said) in agent.outcomes()
+    assert agent.states()[-1] == ENDED
     assert len(agent.runs()) == 1
 
 

@@ -23,8 +23,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from llmenv.fleet.v1 import agent_service_pb2 as wire
 from llmenv.fleet.v1 import record_pb2
 from llmenv_agent.approval import Approval
+from llmenv_agent.collector_schedules import CollectorSchedules
 from llmenv_agent.doctor.admission import parse_offset
 from llmenv_agent.doubled import Doubled
 from llmenv_agent.identity import Identity, load_identity, save_identity
@@ -487,6 +489,17 @@ def test_a_check_in_quarantine(ward: Ward) -> None:
     found = ward.examine()
     assert found.verdicts["quarantine ops in plain"] == "warn"
     assert "llmenv-agent check --check ops --target plain" in found.remedies["quarantine ops in plain"]
+
+
+def test_a_schedule_that_cannot_be_run(ward: Ward) -> None:
+    """With the reason; what counts is said beside it."""
+    path, machine_id = ward.state / "collector_schedules.json", load_identity(ward.state).machine_id
+    odd = wire.Schedule(name="odd", schedule_id="1", every_seconds=60, run_checks={"suite": "no-such-suite"})
+    CollectorSchedules(path, machine_id=machine_id).take(wire.Schedules(schedules=[odd]))
+    found = ward.examine()
+    assert (found.verdicts["schedule odd"], found.verdicts["schedule"]) == ("warn", "pass")
+    assert "There is no suite 'no-such-suite'" in found.seen["schedule odd"]
+    assert "Schedules that count here: 1. quick starts next, at 2" in found.seen["schedule"]
 
 
 def test_an_agent_and_its_service(ward: Ward) -> None:

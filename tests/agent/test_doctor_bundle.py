@@ -110,6 +110,7 @@ def test_what_helps_is_in_a_bundle(unpacked: dict[str, str]) -> None:
         "log/agent.log",
         "quarantine.json",
         "results.json",
+        "schedules.json",
         "spool.json",
         "versions.json",
     } == set(unpacked)

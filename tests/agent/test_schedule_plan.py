@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
 from llmenv.fleet.v1 import agent_service_pb2 as wire
-from llmenv.fleet.v1 import record_pb2
+from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2
 from llmenv_agent.collector_schedules import CollectorSchedules, HeldSchedule
-from llmenv_agent.configuration import Configuration, parse_configuration
+from llmenv_agent.configuration import Configuration, TargetSettings, parse_configuration
 from llmenv_agent.errors import UsageError
 from llmenv_agent.repertoire import read_repertoire
 from llmenv_agent.schedule import Schedule
 from llmenv_agent.schedule_plan import Plan, plan
+from llmenv_agent.spool import Spool
+from llmenv_agent.work import Work
 
 from .set_clocks import SetClocks
 
@@ -221,3 +224,47 @@ def test_a_damaged_file_counts_as_none(path: Path, content: str) -> None:
     assert schedules.held == ()
     assert schedules.take(wire.Schedules(schedules=[QUICK]))
     assert [each.schedule for each in held(path).held] == [QUICK]
+
+
+CRASHING = """
+'Does it crash?'
+
+SUITES = ("lab",)
+REQUIRES = ()
+TIMEOUT_SECONDS = 60
+PARAMETERS = {}
+
+
+def run(probe):
+    import os
+
+    os.abort()
+"""
+
+
+def test_a_scheduled_check_that_keeps_crashing_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the schedule names it: nobody sits there who wants it all the same."""
+    monkeypatch.setenv("LLMENV_RUN_LOCK", str(tmp_path / "run.lock"))
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "wild.py").write_text(CRASHING.lstrip())
+    configuration = Configuration(
+        state_dir=tmp_path,
+        targets=(TargetSettings(name="plain", python=sys.executable),),
+        checks_folders=(tmp_path / "checks",),
+    )
+    named = HeldSchedule(scheduled("named", checks=["wild"], regardless_of_use=True, device="cpu"), 0.0)
+    found = plan(configuration, read_repertoire(configuration.checks_folders), [named])
+    spool = Spool(tmp_path / "spool.db", machine_id=MACHINE)
+    try:
+        work = Work(spool, configuration, read_machine=machine_pb2.Machine)
+        for _ in range(4):
+            work.execute(found.planned["collector:named"].request())
+        records = list(spool.records())
+    finally:
+        spool.close()
+    ends = [each.check_finished.result.status for each in records if each.HasField("check_finished")]
+    assert ends == [result_pb2.STATUS_CRASH] * 3 + [result_pb2.STATUS_SKIP]
+    runs = [each.run_started.run for each in records if each.HasField("run_started")]
+    assert {(run.schedule_name, run.schedule_id) for run in runs} == {("named", named.schedule.schedule_id)}

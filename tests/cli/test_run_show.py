@@ -78,6 +78,19 @@ def test_output_that_is_no_terminal_has_no_escape_sequences(llmenv: Callable[...
     assert "\x1b" not in llmenv("run", "show", str(RUNS / "ready_m2_ultra.json")).out
 
 
+def test_a_scheduled_run_names_its_schedule(
+    llmenv: Callable[..., Any], ready_run: Run, tmp_path: Path
+) -> None:
+    """Others say nothing of it."""
+    ready_run.schedule_name = "nightly"
+    scheduled = tmp_path / "run.json"
+    scheduled.write_text(json_format.MessageToJson(ready_run))
+    assert re.search(r"By schedule +nightly", llmenv("run", "show", str(scheduled)).out)
+    ready_run.schedule_name = ""
+    scheduled.write_text(json_format.MessageToJson(ready_run))
+    assert "By schedule" not in llmenv("run", "show", str(scheduled)).out
+
+
 def test_json_is_the_run_itself(llmenv: Callable[..., Any], ready_run: Run) -> None:
     """What goes in comes out, so that reports can be rendered from reports."""
     shown = llmenv("run", "show", str(RUNS / "ready_m2_ultra.json"), "--format", "json")

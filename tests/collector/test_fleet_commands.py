@@ -39,10 +39,10 @@ class Admin:
         self.metadata = (("authorization", f"Bearer {secret}"),)
         self.stub = FleetServiceStub(self.channel)
 
-    def issue(self, *, expires: float = 60, dry: bool = False, **selection: Any) -> Any:
+    def issue(self, *, expires: float = 60, dry: bool = False, splay: float = 0, **selection: Any) -> Any:
         request = fleet.IssueCommandRequest(
             selection=fleet.MachineSelection(**selection),
-            run_checks={"suite": "quick"},
+            run_checks={"suite": "quick", "splay_seconds": splay},
             expires_in_seconds=expires,
             is_dry_run=dry,
         )
@@ -159,6 +159,18 @@ def test_a_command_nobody_was_told_of_expires_by_itself(collector: RunningCollec
     stream = connected(machine, new_id())
     (later,) = admin.issue(machines=[machine.machine_id]).commands
     assert stream.receive("command").command_id == later.command_id
+    stream.close()
+
+
+def test_a_splay_goes_with_the_command_and_ends_before_it(collector: RunningCollector, admin: Admin) -> None:
+    """What could not begin in time is refused, and what is no length of time."""
+    machine = collector.enrol()
+    stream = connected(machine, new_id())
+    admin.issue(machines=[machine.machine_id], splay=30)
+    assert stream.receive("command").run_checks.splay_seconds == 30
+    too_long = refused(lambda: admin.issue(machines=[machine.machine_id], splay=60))
+    assert "Machines begin up to 60 s later, and after 60 s nobody begins any more" in too_long[1]
+    assert "A splay is at most 7 days long" in refused(lambda: admin.issue(all=True, splay=float("nan")))[1]
     stream.close()
 
 

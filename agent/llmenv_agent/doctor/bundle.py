@@ -85,10 +85,17 @@ def _texts(
     if configuration is not None:
         state_dir = configuration.state_dir
         yield "quarantine.json", _json([asdict(each) for each in entries(state_dir / FILE_NAME)])
+        yield "schedules.json", _told(lambda: _json(_schedules(configuration)))
         yield "spool.json", _told(lambda: _json(_spool(state_dir / "spool.db")))
         yield "results.json", _told(lambda: _json(_results(state_dir / "spool.db")))
         for log in _logs(configuration):
             yield f"log/{log.name}", _told(lambda log=log: _tail(log))  # type: ignore[misc] # its own log each time
+
+
+def _schedules(configuration: Configuration) -> list[dict[str, Any]]:
+    from llmenv_agent.schedule_status import scheduled
+
+    return scheduled(configuration, machine_id=load_identity(configuration.state_dir).machine_id)
 
 
 def _told(make: Callable[[], str]) -> str:

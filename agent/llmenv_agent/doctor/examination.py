@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmenv_agent.configuration import configuration_file, load_configuration
-from llmenv_agent.doctor import admission, deliveries, enrolment, environments, network, running, state_folder
+from llmenv_agent.doctor import (
+    admission,
+    deliveries,
+    enrolment,
+    environments,
+    network,
+    running,
+    schedules,
+    state_folder,
+)
 from llmenv_agent.doctor.finding import Finding, Question, Verdict
 from llmenv_agent.errors import IdentityError, UsageError
 from llmenv_agent.identity import load_identity
@@ -14,7 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-AFTER_CONFIGURATION = ("state_dir", "disk", "identity", "name", "spool", "agent", "run_lock", "target")
+AFTER_CONFIGURATION = (
+    "state_dir",
+    "disk",
+    "identity",
+    "name",
+    "spool",
+    "agent",
+    "run_lock",
+    "target",
+    "schedule",
+)
 AFTER_IDENTITY = ("certificate", "name", "connection", "tls", "admission", "clock")
 HOLDS = (Verdict.PASS, Verdict.WARN)
 
@@ -36,6 +55,7 @@ def examine(config: Path | None = None, *, state_dir: Path | None = None) -> Ite
     yield running.service()
     yield running.lock()
     yield from environments.ask(configuration)
+    yield from schedules.ask(configuration)
 
 
 def _of_the_folder(state_dir: Path) -> Iterator[Finding]:

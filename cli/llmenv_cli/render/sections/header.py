@@ -41,6 +41,7 @@ def _facts(run: Run, texts: Texts) -> Iterator[tuple[str, str]]:
     )
     yield "device", run.device
     yield "suite", f"{run.suite} {run.suite_version}".strip()
+    yield "schedule", run.schedule_name
     yield "duration", numbers.duration(run.wall_seconds) if run.wall_seconds else ""
     yield "outcome", texts.say(f"outcome.{run.outcome if run.outcome in OUTCOME_WORDS else 0}")
     yield "run", run.run_id
