@@ -78,7 +78,9 @@ def print_comparison(
 
             from llmenv_cli.render.fleet.judged_junit import comparison_junit
 
-            destination.write_text(comparison_junit(answer, name=name, texts=texts(language)), file)
+            destination.write_text(
+                comparison_junit(answer, sides=sides, name=name, texts=texts(language)), file
+            )
         case "xlsx":
             from llmenv_cli.render.fleet.tables import comparison_tables
 

@@ -82,6 +82,15 @@ def test_junit(
     assert printed.out == golden(name=f"{arguments[1]}-junit-{language}")
 
 
+def test_junit_calls_machines_as_they_were_asked_for(llmenv: Callable[..., Any], answering: Any) -> None:
+    """The answer has their ids."""
+    for row in answering.comparison.effects:
+        row.baseline, row.candidate = "01a22e37-7de2", "01a22e37-7de4"
+    printed = llmenv(*COMPARE, "--format", "junit").out
+    assert "01a22e37" not in printed
+    assert 'classname="measurements.studio-4 / studio-3"' in printed
+
+
 @pytest.mark.parametrize("arguments", [COMPARE, UPGRADE], ids=lambda arguments: arguments[1])
 def test_a_workbook_has_a_sheet_a_table(
     llmenv: Callable[..., Any], answering: Any, tmp_path: Path, arguments: list[str]

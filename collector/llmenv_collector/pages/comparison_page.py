@@ -32,6 +32,7 @@ def render(
     """One self-contained file."""
     wording = Wording(language)
     sides = asked.baseline.strip(), asked.candidate.strip()
+    found = named(found, sides)
     return report_file.render(
         wording,
         title=wording.say("compare.title", baseline=sides[0], candidate=sides[1]),
@@ -39,6 +40,17 @@ def render(
         generated_at=found.generated_at,
         sections=tuple(sections(found, sides, wording)),
     )
+
+
+def named(found: messages.CompareFleetResponse, sides: tuple[str, str]) -> messages.CompareFleetResponse:
+    """With the sides as they were asked for: a machine by its name, where the answer has its id."""
+    said = messages.CompareFleetResponse()
+    said.CopyFrom(found)
+    rows: list[effects.Effect] = [*said.effects, *said.verdict_effects]
+    for row in rows:
+        if found.kind != "package":
+            row.baseline, row.candidate = sides
+    return said
 
 
 def what(found: messages.CompareFleetResponse, sides: tuple[str, str], wording: Wording) -> str:

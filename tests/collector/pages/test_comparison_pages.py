@@ -69,6 +69,25 @@ def test_an_answer_on_an_upgrade_comes_first(language: str, verdict: str) -> Non
     assert page.count("<li>") >= len(found.reasons)
 
 
+def test_machines_are_called_as_they_were_asked_for() -> None:
+    """The answer has their ids, which nobody reads; versions stay what they are."""
+    found = compared()
+    for row in found.effects:
+        row.baseline, row.candidate = "01a22e37-7de2", "01a22e37-7de4"
+    assert "01a22e37" not in comparison(found, "en")
+    found.kind = "package"
+    assert "01a22e37" in comparison(found, "en")
+
+
+def test_a_single_pair_has_as_many_charts_as_it_needs() -> None:
+    """Nothing is left out of the pictures where there is room."""
+    found = compared()
+    found.effects.extend(list(found.effects) * 7)
+    page = comparison(found, "en")
+    assert page.count("<svg") == 1 + len(found.effects) // 16 - (len(found.effects) % 16 == 0)
+    assert "the table has all" not in page
+
+
 def test_nothing_that_was_compared_is_said_so() -> None:
     """An empty answer is not the same as no difference."""
     page = comparison(messages.CompareFleetResponse(kind="chip"), "en")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from llmenv.catalog.texts import Texts
 
+Answer = messages.CompareFleetResponse | messages.CheckUpgradeResponse
 HOSTNAME = "fleet"
 """Readers of JUnit want one; what is compared is of many."""
 SKIPPED = frozenset({"inconclusive", "unjudged"})
@@ -32,8 +33,12 @@ UPGRADES = {
 }
 
 
-def comparison_junit(answer: messages.CompareFleetResponse, *, name: str, texts: Texts) -> str:
-    return document(name, _suites(answer, texts))
+def comparison_junit(
+    answer: messages.CompareFleetResponse, *, sides: tuple[str, str], name: str, texts: Texts
+) -> str:
+    """`sides` are baseline and candidate as they were asked for: of machines the answer has ids."""
+    against = None if answer.kind == "package" else f"{sides[1]} / {sides[0]}"
+    return document(name, _suites(answer, texts, against=against))
 
 
 def upgrade_junit(answer: messages.CheckUpgradeResponse, *, name: str, texts: Texts) -> str:
@@ -54,23 +59,23 @@ def _answer(answer: messages.CheckUpgradeResponse, name: str, texts: Texts) -> E
     return sum_up(suite, answer.generated_at.ToDatetime(dt.UTC))
 
 
-def _suites(
-    answer: messages.CompareFleetResponse | messages.CheckUpgradeResponse, texts: Texts
-) -> list[ET.Element]:
+def _suites(answer: Answer, texts: Texts, *, against: str | None = None) -> list[ET.Element]:
     at = answer.generated_at.ToDatetime(dt.UTC)
     groups: tuple[tuple[str, Sequence[words.Effect]], ...] = (
         ("verdicts", answer.verdict_effects),
         ("measurements", answer.effects),
     )
-    return [sum_up(_suite(name, rows, answer.method, texts), at) for name, rows in groups if rows]
+    return [sum_up(_suite(name, rows, answer, texts, against), at) for name, rows in groups if rows]
 
 
-def _suite(name: str, rows: Sequence[words.Effect], method: messages.Method, texts: Texts) -> ET.Element:
-    suite = _new_suite(name, method)
+def _suite(
+    name: str, rows: Sequence[words.Effect], answer: Answer, texts: Texts, against: str | None
+) -> ET.Element:
+    suite = _new_suite(name, answer.method)
     for row in rows:
-        against = f"{words.package_name(row.package)} {row.candidate} / {row.baseline}".strip()
+        versions = f"{words.package_name(row.package)} {row.candidate} / {row.baseline}"
         case = ET.SubElement(suite, "testcase", name=safe(_what(row, texts)))
-        case.set("classname", safe(f"{name}.{against.replace('.', '_')}"))
+        case.set("classname", safe(f"{name}.{(against or versions).replace('.', '_')}"))
         word = words.JUDGEMENTS.get(row.judgement, "unjudged")
         said = safe(_said(row, texts))
         if word == "worse":

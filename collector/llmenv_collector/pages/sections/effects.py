@@ -84,6 +84,9 @@ def plots(effects: Sequence[messages.EffectRow], method: messages.Method, wordin
     ordered = sorted(effects, key=versions)
     groups = [sorted(group, key=importance) for _, group in itertools.groupby(ordered, key=versions)]
     groups.sort(key=lambda group: (importance(group[0]), versions(group[0])))
+    if len(groups) == 1:  # there is room for all that a reader can take in
+        (group,) = groups
+        groups = [group[begin : begin + MOST_ROWS] for begin in range(0, len(group), MOST_ROWS)]
     drawn = [plot(number, group, method, wording) for number, group in enumerate(groups[:MOST_PLOTS])]
     shown = sum(len(group[:MOST_ROWS]) for group in groups[:MOST_PLOTS])
     blocks: list[Block] = [Legend(legend(wording)), Charts(tuple(drawn))]
