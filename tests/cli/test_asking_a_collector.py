@@ -172,7 +172,7 @@ def test_another_collector_at_the_same_address(
 ) -> None:
     """Its certificate is of another authority: the token is not sent to it."""
     known = Credentials.load()
-    Credentials(address=known.address, ca_pem=stranger_ca_pem, token=known.token).save()
+    Credentials(address=known.address, ca_pem=stranger_ca_pem, token=known.token).save(in_keyring=False)
     asked_before = len(logged_in.servicer.requests)
     outcome = llmenv("run", "list")
     assert outcome.code == REFUSED

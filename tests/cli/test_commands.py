@@ -39,6 +39,7 @@ def test_the_commands_are_these() -> None:
     assert sorted(COMMANDS) == [
         "llmenv",
         "llmenv check",
+        "llmenv export",
         "llmenv fleet",
         "llmenv fleet acknowledge",
         "llmenv fleet cancel",
@@ -54,6 +55,10 @@ def test_the_commands_are_these() -> None:
         "llmenv fleet notices unmute",
         "llmenv fleet report",
         "llmenv fleet run",
+        "llmenv fleet schedule",
+        "llmenv fleet schedule list",
+        "llmenv fleet schedule remove",
+        "llmenv fleet schedule set",
         "llmenv fleet upgrade-check",
         "llmenv fleet watch",
         "llmenv import",
@@ -88,18 +93,23 @@ def test_every_option_has_help(name: str) -> None:
     "name", [name for name, command in COMMANDS.items() if not isinstance(command, click.Group)]
 )
 def test_what_prints_data_has_four_formats(name: str) -> None:
-    """Table, JSON, CSV and Markdown, a report more; login and logout print none."""
+    """Table, JSON, CSV and Markdown, some more; what only changes something prints none."""
     formats = [
         parameter.type.choices
         for parameter in COMMANDS[name].params
         if parameter.name == "output_format" and isinstance(parameter.type, click.Choice)
     ]
     four = ("table", "json", "csv", "md")
-    judged = [(*four, "html", "junit", "xlsx")]
-    others = {"llmenv login": [], "llmenv logout": []} | dict.fromkeys(
-        ("llmenv fleet report", "llmenv fleet compare", "llmenv fleet upgrade-check"), judged
-    )
-    assert formats == others.get(name, [four])
+    judged = (*four, "html", "junit", "xlsx")
+    others = {
+        "llmenv export": ("parquet", "csv"),
+        "llmenv fleet compare": judged,
+        "llmenv fleet report": judged,
+        "llmenv fleet upgrade-check": judged,
+        "llmenv sql": (*four, "arrow", "parquet"),
+    }
+    silent = ("llmenv fleet schedule remove", "llmenv login", "llmenv logout")
+    assert formats == ([] if name in silent else [others.get(name, four)])
 
 
 def test_a_command_that_there_is_not_is_none() -> None:
