@@ -8,7 +8,7 @@ PROTO := .venv-proto
 OTAVA := .venv-otava
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-fleet test check proto docs bench chaos clean
+.PHONY: demo demo-fleet test check proto docs bench chaos fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make docs    generate the pages drawn from commands, views and checks"
 	@echo "make bench   run every benchmark"
 	@echo "make chaos   kill, stop, cut, fill and set back an agent and a collector, then account for every record"
+	@echo "make fuzz    a million records and thousands of requests made up at random"
 	@echo "make clean   remove the environments and the demo's data"
 
 demo: $(VENV)/.ready $(TRAINING)/.ready
@@ -60,6 +61,11 @@ bench: $(VENV)/.ready $(TRAINING)/.ready
 
 chaos: $(VENV)/.ready
 	@$(BIN)/python -m tests.chaos $(CHAOS_FLAGS)
+
+# atheris has no wheel for every Python: where there is none, nothing is steered, and that is said.
+fuzz: $(VENV)/.ready
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install $(PIP_FLAGS) --only-binary :all: atheris || true
+	@$(BIN)/python -m tests.fuzz $(FUZZ_FLAGS)
 
 clean:
 	rm -rf $(VENV) $(TRAINING) $(PROTO) $(OTAVA) .demo
