@@ -12,7 +12,7 @@ from llmenv_agent.schedule import Schedule
 from llmenv_agent.schedule_plan import SET_ASIDE, plan
 
 if TYPE_CHECKING:
-    from llmenv.fleet.v1 import record_pb2
+    from llmenv.fleet.v1 import agent_service_pb2, record_pb2
 
     from llmenv_agent.configuration import Configuration
     from llmenv_agent.schedule_plan import Planned
@@ -36,7 +36,9 @@ def scheduled(configuration: Configuration, *, machine_id: str) -> list[dict[str
     own = "configuration" if configuration.schedules else "default"
     counting = [_counting(key, each, schedule, own=own) for key, each in planned.planned.items()]
     at_hand = {each.settings.schedule_id for each in planned.planned.values()}
-    return [*counting, *(_left(each) for each in planned.standings if each.schedule_id not in at_hand)]
+    left = [each for each in planned.standings if each.schedule_id not in at_hand]
+    said = {each.schedule.schedule_id: each.schedule for each in told.held}
+    return [*counting, *(_left(each, said[each.schedule_id]) for each in left)]
 
 
 def line(row: dict[str, Any]) -> str:
@@ -66,11 +68,17 @@ def _counting(key: str, planned: Planned, schedule: Schedule, *, own: str) -> di
     }
 
 
-def _left(standing: record_pb2.ScheduleChange) -> dict[str, Any]:
+def _left(standing: record_pb2.ScheduleChange, said: agent_service_pb2.Schedule) -> dict[str, Any]:
     return {
         "name": standing.schedule_name,
         "from": "collector",
         "schedule_id": standing.schedule_id,
+        "runs": said.run_checks.suite or ", ".join(said.run_checks.checks),
+        "every_seconds": said.every_seconds or None,
+        "at": said.at,
+        "splay_seconds": said.run_checks.splay_seconds,
+        "last_started_at": None,
+        "next_at": None,
         "state": "set_aside" if standing.state == SET_ASIDE else "refused",
         "reason": standing.reason,
     }

@@ -12,6 +12,7 @@ from llmenv.fleet.v1.fleet_service_pb2 import MachineSelection
 
 from llmenv_collector.errors import NotFoundError, UsageError
 from llmenv_collector.identity import audit
+from llmenv_collector.ingest import MAX_SHOWN
 from llmenv_collector.schedule_copy import StoredSchedule
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class ScheduleBook:
             if each.name == name:
                 return each
         known = ", ".join(each.name for each in in_force) or "none"
-        raise NotFoundError(f"There is no schedule {name!r}; there are: {known}.")
+        raise NotFoundError(f"There is no schedule {name[:MAX_SHOWN]!r}; there are: {known}.")
 
     def set(self, stored: StoredSchedule, *, detail: str) -> None:
         """In place of what has its name.  Raises UsageError when there are too many."""

@@ -20,6 +20,7 @@ from llmenv.ids import new_id
 from llmenv_collector import clock
 from llmenv_collector.command_desk import described, require_acceptable
 from llmenv_collector.errors import UsageError
+from llmenv_collector.ingest import MAX_SHOWN
 from llmenv_collector.machine_selection import by_ids
 from llmenv_collector.schedule_copy import StoredSchedule
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SHORTEST_SECONDS, LONGEST_SECONDS = 60.0, 366 * 86_400.0
 MOST_BYTES = 64 << 10
+LONGEST_TIMES = 500
 STATES = """
 SELECT machine_id::VARCHAR, state, reason, epoch_us(said_at), runs, coalesce(last_run_id::VARCHAR, ''),
        epoch_us(last_run_at)
@@ -159,7 +161,8 @@ def require_schedule(schedule: wire.Schedule) -> None:
     """Raises UsageError."""
     if not NAME.fullmatch(schedule.name):
         raise UsageError(
-            f"{schedule.name!r} names no schedule: take up to 64 letters, digits, and . _ - between them."
+            f"{schedule.name[:MAX_SHOWN]!r} names no schedule: take letters, digits, and . _ - between them,"
+            " 64 at most."
         )
     if schedule.ByteSize() > MOST_BYTES:
         raise UsageError(f"A schedule has at most {MOST_BYTES} bytes, not {schedule.ByteSize()}.")
@@ -173,6 +176,8 @@ def require_schedule(schedule: wire.Schedule) -> None:
 
 
 def require_times(expression: str) -> None:
+    if len(expression) > LONGEST_TIMES:
+        raise UsageError(f"Times of day have at most {LONGEST_TIMES} characters, not {len(expression)}.")
     try:
         parse_cron(expression)
     except ValueError as error:

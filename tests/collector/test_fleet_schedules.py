@@ -19,6 +19,7 @@ from .conftest import PATIENCE_SECONDS, EnrolledMachine, RunningCollector, run_c
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from .conftest import AgentStream
 
@@ -61,6 +62,14 @@ class Person:
         parts = self.stub.Query(request, metadata=self.metadata, timeout=200)
         with pa.ipc.open_stream(b"".join(part.arrow_ipc for part in parts)) as reader:
             return reader.read_all().to_pylist()
+
+
+@pytest.fixture
+def own_collector(tmp_path: Path) -> Iterator[RunningCollector]:
+    """A condition's process has a low priority: beside other work it may wait long for its turn."""
+    running = RunningCollector(tmp_path / "data", "--heartbeat-seconds", "1", "--sql-seconds", "200")
+    yield running
+    running.stop()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ SELECT schedule_name, schedule_id::VARCHAR AS schedule_id, run_trigger, suite, o
 FROM runs WHERE schedule_id IS NOT NULL ORDER BY started_at
 """
 STATES = "SELECT state, reason FROM machine_schedules ORDER BY said_at"
-PATIENCE = 240.0
+PATIENCE = 600.0
 
 
 @pytest.fixture
