@@ -65,16 +65,19 @@ SELECT $notice_id::UUID AS notice_id, $webhook AS webhook, 'waiting' AS state, 0
        make_timestamptz($now) AS next_attempt_at, '' AS outcome
 """
 TELL = """
-UPDATE store.state_change SET fate = 'told', notice_id = $notice_id::UUID, times_changed = $times
-WHERE change_id = $change_id::UUID AND fate = 'waiting'
+UPDATE store.state_change AS change
+SET fate = 'told', notice_id = $notice_id::UUID, times_changed = told.times
+FROM (SELECT unnest($change_ids::UUID[]) AS change_id, unnest($times::UINTEGER[]) AS times) AS told
+WHERE change.change_id = told.change_id AND fate = 'waiting'
 """
 OVERTAKE = """
 UPDATE store.state_change SET fate = 'overtaken', notice_id = $notice_id::UUID
 WHERE fate = 'waiting' AND list_contains($change_ids::UUID[], change_id)
 """
 MUTE = """
-UPDATE store.state_change SET muted_by = $muted_by::UUID
-WHERE fate = 'waiting' AND change_id = $change_id::UUID
+UPDATE store.state_change AS change SET muted_by = muted.muted_by
+FROM (SELECT unnest($change_ids::UUID[]) AS change_id, unnest($muted_by::UUID[]) AS muted_by) AS muted
+WHERE change.change_id = muted.change_id AND fate = 'waiting'
 """
 
 
@@ -134,12 +137,11 @@ def carrying_out(
     def carry_out(connection: duckdb.DuckDBPyConnection) -> None:
         for group, entries in made.notices.items():
             notice = Notice(kind=entries[0].change.kind, changes=len(entries), group=group)
-            notice_id = add(connection, notice, webhooks, now=now)
-            for entry in entries:
-                tell(connection, entry, notice_id)
-        connection.execute(OVERTAKE, {"notice_id": None, "change_ids": made.overtaken})
-        for change_id, muted_by in made.muted.items():
-            connection.execute(MUTE, {"change_id": change_id, "muted_by": muted_by})
+            tell(connection, entries, add(connection, notice, webhooks, now=now))
+        if made.overtaken:
+            connection.execute(OVERTAKE, {"notice_id": None, "change_ids": made.overtaken})
+        if made.muted:
+            connection.execute(MUTE, {"change_ids": list(made.muted), "muted_by": list(made.muted.values())})
 
     return whole(carry_out)
 
@@ -165,8 +167,13 @@ def add(
     return notice_id
 
 
-def tell(connection: duckdb.DuckDBPyConnection, entry: Entry, notice_id: str) -> None:
-    told = {"change_id": entry.change.change_id, "notice_id": notice_id, "times": entry.times_changed}
+def tell(connection: duckdb.DuckDBPyConnection, entries: Sequence[Entry], notice_id: str) -> None:
+    told = {
+        "notice_id": notice_id,
+        "change_ids": [one.change.change_id for one in entries],
+        "times": [one.times_changed for one in entries],
+    }
     connection.execute(TELL, told)
-    if entry.earlier:
-        connection.execute(OVERTAKE, {"notice_id": notice_id, "change_ids": list(entry.earlier)})
+    earlier = [change_id for one in entries for change_id in one.earlier]
+    if earlier:
+        connection.execute(OVERTAKE, {"notice_id": notice_id, "change_ids": earlier})

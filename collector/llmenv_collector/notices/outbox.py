@@ -125,8 +125,11 @@ class Outbox:
                 audit(connection, action, subject, detail)
 
     def _was_told(self, change_ids: Sequence[str], webhook: str) -> bool:
+        """All of them, to this webhook."""
+        if not change_ids:
+            return False
         with self._identity.reading() as connection:
-            return bool(change_ids) and all(is_told(connection, one, webhook) for one in change_ids)
+            return told_to(connection, webhook).issuperset(change_ids)
 
     def _due(self) -> list[Due]:
         with self._store.reader() as connection:
@@ -144,11 +147,10 @@ class Outbox:
             return delivery_store.content(connection, notice_id)
 
 
-def is_told(connection: sqlite3.Connection, change_id: str, webhook: str) -> bool:
-    rows = connection.execute(
-        "SELECT detail FROM audit WHERE action = ? AND subject = ?", (TOLD, change_id)
-    ).fetchall()
-    return any(detail.split(" ", 1)[0] == webhook for (detail,) in rows)
+def told_to(connection: sqlite3.Connection, webhook: str) -> set[str]:
+    """Ids of all notices and changes of which the audit says so."""
+    rows = connection.execute("SELECT subject, detail FROM audit WHERE action = ?", (TOLD,)).fetchall()
+    return {subject for subject, detail in rows if detail.split(" ", 1)[0] == webhook}
 
 
 def outcome_of(webhook: Webhook, due: Due, attempt: Attempt, *, now: int) -> Outcome:

@@ -115,7 +115,7 @@ def text_of(notice: Content, words: Texts) -> str:
         check=words.name_of("check", first.check_name),
         status=words.name_of("status", first.status),
         reason=cut(words.sentence(first.reason)),
-        since=moment(first.began_at)[:16].replace("T", " "),
+        since=moment(min(one.began_at for one in notice.changes))[:16].replace("T", " "),
         change=change_of(first, words) if notice.kind == Kind.REGRESSION else "",
     )
     most = max(one.times_changed for one in notice.changes)

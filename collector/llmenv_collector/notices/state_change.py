@@ -72,15 +72,31 @@ class StateChange:
         return str(uuid.uuid5(NAMESPACE, json.dumps([self.kind, *self.subject, self.evidence])))
 
 
-ADD = """
+COLUMNS = {
+    "change_id": "UUID",
+    "kind": "VARCHAR",
+    "machine_id": "UUID",
+    "environment_name": "VARCHAR",
+    "device": "VARCHAR",
+    "check_name": "VARCHAR",
+    "series": "VARCHAR",
+    "began_at": "BIGINT",
+    "sequence": "UBIGINT",
+    "status": "VARCHAR",
+    "former_status": "VARCHAR",
+    "cause": "VARCHAR",
+    "remedy_id": "VARCHAR",
+    "reason": "BLOB",
+    "detail_json": "VARCHAR",
+}
+# All at once: a fleet that fails as a whole has thousands.
+ADD = f"""
 INSERT INTO store.state_change BY NAME
-SELECT $change_id::UUID AS change_id, $kind AS kind, $machine_id::UUID AS machine_id,
-       $environment_name AS environment_name, $device AS device, $check_name AS check_name, $series AS series,
-       make_timestamptz($began_at) AS began_at, $sequence AS sequence, $status AS status,
-       $former_status AS former_status, $cause AS cause, $remedy_id AS remedy_id, $reason::BLOB AS reason,
-       $detail AS detail_json, make_timestamptz($now) AS noticed_at, $fate AS fate, 0 AS times_changed
-WHERE NOT EXISTS (FROM store.state_change WHERE change_id = $change_id::UUID)
-"""
+SELECT found.* REPLACE (make_timestamptz(began_at) AS began_at), make_timestamptz($now) AS noticed_at,
+       $fate AS fate, 0 AS times_changed
+FROM (SELECT {", ".join(f"unnest(${name}::{kind}[]) AS {name}" for name, kind in COLUMNS.items())}) AS found
+ANTI JOIN store.state_change USING (change_id)
+"""  # noqa: S608 (our own names)
 LOOKED = "SELECT epoch_us(looked_until) FROM store.notice_watch"
 
 
@@ -98,8 +114,11 @@ def keeping(
     def keep(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("DELETE FROM store.notice_watch")
         connection.execute("INSERT INTO store.notice_watch VALUES (make_timestamptz(?::BIGINT))", [now])
-        for one in found:
-            connection.execute(ADD, values_of(one) | {"now": now, "fate": fate})
+        # Evidence that was found twice in one look is one change.
+        rows = [values_of(one) for one in {one.change_id: one for one in found}.values()]
+        if rows:
+            columns = {name: [row[name] for row in rows] for name in COLUMNS}
+            connection.execute(ADD, {**columns, "now": now, "fate": str(fate)})
 
     return whole(keep)
 
@@ -124,7 +143,7 @@ def whole(
 def values_of(one: StateChange) -> dict[str, Any]:
     return {
         "change_id": one.change_id,
-        "kind": one.kind,
+        "kind": str(one.kind),
         **one.subject._asdict(),
         "began_at": one.began_at,
         "sequence": one.sequence,
@@ -133,7 +152,7 @@ def values_of(one: StateChange) -> dict[str, Any]:
         "cause": one.cause,
         "remedy_id": one.remedy_id,
         "reason": one.reason.SerializeToString(),
-        "detail": json.dumps(one.detail),
+        "detail_json": json.dumps(one.detail),
     }
 
 

@@ -91,12 +91,12 @@ class ScheduledReport:
     @property
     def target(self) -> str:
         """Where it goes, for people."""
-        return str(self.folder) if self.folder is not None else f"webhook {self.webhook}"
+        return str(self.folder.resolve()) if self.folder is not None else f"webhook {self.webhook}"
 
     @property
     def when(self) -> str:
-        """As it was written."""
-        return self.cron.expression if self.cron is not None else f"every {self.every_seconds} s"
+        """For people."""
+        return self.cron.expression if self.cron is not None else f"every {length_text(self.every_seconds)}"
 
 
 def reports_of(tables: Sequence[Table], webhooks: Mapping[str, Webhook]) -> tuple[ScheduledReport, ...]:
@@ -233,6 +233,12 @@ def share_of(table: Table, key: str) -> float:
     if not 0 < share < 1:
         raise table.error(key, f"{text!r} is no percentage above 0% and below 100%, such as 3%.")
     return share
+
+
+def length_text(seconds: int) -> str:
+    """In the largest unit that it is a multiple of."""
+    unit = next(one for one in reversed(UNITS) if seconds % UNITS[one] == 0)
+    return f"{seconds // UNITS[unit]}{unit}"
 
 
 def moment_of(seconds: float) -> str:

@@ -84,7 +84,7 @@ def test_texts_say_what_people_need() -> None:
     )
     silent = notice("machine_silent", told("machine_silent"), told("machine_silent", "air-2"))
     assert read(silent)["text"] == (
-        "air-2, mini-1: silent, longer than usual there. The last run began on 2026-12-23 04:26."
+        "Silent since 2026-12-23 04:26, longer than usual there: air-2, mini-1."
     )
 
 

@@ -66,6 +66,7 @@ def test_a_report_is_due_as_cron_writes_it_in_local_time(folder: Path) -> None:
 def test_an_interval_is_kept_whenever_the_collector_begins(folder: Path) -> None:
     """At its multiples since 1970, UTC."""
     report = read(folder, GOOD.replace('cron = "0 7 * * 1"', 'every = "6h"'))
+    assert report.when == "every 6h"
     assert moments(report, "2026-10-20T05:59Z", 2) == ["2026-10-20T06:00+00:00", "2026-10-20T12:00+00:00"]
 
 
