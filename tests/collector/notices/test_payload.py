@@ -83,9 +83,7 @@ def test_texts_say_what_people_need() -> None:
         " since 2026-12-23 04:26."
     )
     silent = notice("machine_silent", told("machine_silent"), told("machine_silent", "air-2"))
-    assert read(silent)["text"] == (
-        "Silent since 2026-12-23 04:26, longer than usual there: air-2, mini-1."
-    )
+    assert read(silent)["text"] == ("Silent since 2026-12-23 04:26, longer than usual there: air-2, mini-1.")
 
 
 def test_a_flapping_check_says_how_often_it_changed() -> None:

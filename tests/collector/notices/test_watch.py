@@ -6,7 +6,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from llmenv_collector import clock
+from llmenv.fleet.v1 import result_pb2
+from llmenv.ids import new_id
+from llmenv_collector import acknowledgement_store, clock
+from llmenv_collector.acknowledgement_store import Note
 
 from .lab import DAY, Lab, Mac
 
@@ -167,6 +170,38 @@ def test_a_machine_falls_silent_by_its_own_habit_and_returns(lab: Lab) -> None:
     mac.run(packages="pass")
     lab.look()
     assert changes(lab) == [("machine_silent", "told"), ("machine_returned", "told")]
+
+
+def test_an_acknowledged_failure_is_told_when_the_note_counts_no_more(lab: Lab) -> None:
+    """The note covers what it covers in a report: its check, verdict and cause."""
+    lab.look()
+    now = clock.now()
+    note = Note(
+        acknowledgement_id=new_id(),
+        check_name="packages",
+        statuses=["fail"],
+        cause="packages says fail: {name}.",
+        finding=result_pb2.Sentence(text="x"),
+        reason="known",
+        acknowledged_at=now,
+        acknowledged_by="desk",
+        expires_at=now + DAY,
+    )
+    lab.store.request(lambda connection: acknowledgement_store.add(connection, note)).result()
+    Mac(lab, "mini-1").run(packages="fail", ops="fail")
+    lab.look()
+    muted = "SELECT check_name, fate, muted_by::VARCHAR FROM v1.state_changes ORDER BY check_name"
+    assert lab.rows(muted) == [
+        ("ops", "told", None),
+        ("packages", "waiting", note.acknowledgement_id),
+    ]
+    lab.store.request(
+        lambda connection: acknowledgement_store.withdraw(
+            connection, note.acknowledgement_id, now=now, by="desk"
+        )
+    ).result()
+    lab.look()
+    assert [fate for _, fate, _ in lab.rows(muted)] == ["told", "told"]
 
 
 @pytest.mark.parametrize("ended", ["revoked_at", "retired_at"])
