@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import logging
 import os
@@ -20,7 +21,8 @@ from llmenv.addresses import split_address
 
 from llmenv_agent.errors import AgentError, EnrollmentError, IdentityError
 from llmenv_agent.exit_codes import ExitCode
-from llmenv_agent.identity import load_identity
+from llmenv_agent.identity import load_identity, replace_identity
+from llmenv_agent.trust import trusted_pins
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +68,17 @@ class Renewal:
             self._said = ""
         log.info("the certificate is renewed, and good until %s", self.identity.not_after)
         return True
+
+    async def trust(self, ca_pem: str) -> None:
+        """Trusts these authorities from now on, whose collector has shown itself to be the one of before."""
+        if not trusted_pins(ca_pem):
+            raise IdentityError("The collector named no authority to trust; those from before stay.")
+        async with self._turn:
+            former = await self._stored()
+            identity = dataclasses.replace(former, ca_pem=ca_pem)
+            await asyncio.to_thread(replace_identity, self._state_dir, former, identity)
+            self.identity = identity
+        log.info("the collector's authority is rotated, or a former one retired")
 
     async def _next(self) -> Identity:
         """Raises AgentError where there is none."""

@@ -20,6 +20,7 @@ from llmenv_agent.errors import DeliveryError, ProtocolError
 from llmenv_agent.reconnect import LONGEST_SECONDS, Reconnect
 from llmenv_agent.session import End, Session
 from llmenv_agent.tally import Tally
+from llmenv_agent.trust import trusted_pins
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -158,6 +159,8 @@ class Reporter:
             on_progress=self._note_progress,
             on_doubled=self._on_doubled,
             on_waiting=self._on_waiting,
+            on_authorities=self._renewal.trust,
+            trusted_pins=trusted_pins(self._renewal.identity.ca_pem),
             on_schedules=self._on_schedules,
             start_id=self._start_id,
             is_running=self._is_running,

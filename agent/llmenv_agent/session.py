@@ -18,7 +18,7 @@ from llmenv import __version__, failpoints
 from llmenv.fleet.v1 import agent_service_pb2 as wire
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     import grpc
     from llmenv.fleet.v1 import agent_service_pb2_grpc, machine_pb2
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROTOCOL_REVISION = 1
-CAPABILITIES = ("cases", "commands", "environments")
+CAPABILITIES = ("authorities", "cases", "commands", "environments")
 SCHEDULES = "schedules"
 DEFAULT_HEARTBEAT_SECONDS = 30.0
 MAX_IN_FLIGHT_RECORDS = 1_024
@@ -45,6 +45,7 @@ class End(enum.Enum):
     STOPPED = "stopped"
     DRAINED = "drained"
     FORKED = "forked"
+    TRUST_CHANGED = "trust changed"
     CLOSED = "closed"
 
 
@@ -62,6 +63,8 @@ class Session:
         on_progress: Callable[[], None],
         on_doubled: Callable[[bool], None],
         on_waiting: Callable[[str], None],
+        on_authorities: Callable[[str], Awaitable[None]],
+        trusted_pins: Sequence[str],
         on_schedules: Callable[[wire.Schedules], Awaitable[None]] | None,
         start_id: str,
         is_running: Callable[[], bool],
@@ -76,6 +79,8 @@ class Session:
         self._on_progress = on_progress
         self._on_doubled = on_doubled
         self._on_waiting = on_waiting
+        self._on_authorities = on_authorities
+        self._trusted_pins = trusted_pins
         self._on_schedules = on_schedules
         self._start_id = start_id
         self._is_running = is_running
@@ -132,6 +137,7 @@ class Session:
             last_sequence=marks.last_sequence,
             ledger=self._spool.ledger(),
             start_id=self._start_id,
+            trusted_pins=self._trusted_pins,
             environment_hashes=self._described.hashes(),
         )
         hello.machine.machine_id = marks.machine_id
@@ -145,7 +151,7 @@ class Session:
                 self.reconnect_after_seconds = response.drain.reconnect_after_seconds
                 return
             await self._hear(response, hello)
-            if self._end is End.FORKED:
+            if self._end in {End.FORKED, End.TRUST_CHANGED}:
                 return
 
     async def _hear(self, response: wire.ConnectResponse, hello: wire.Hello) -> None:
@@ -171,6 +177,9 @@ class Session:
                 await self._on_schedules(response.schedules)
             case "heartbeat":
                 self._on_doubled(response.heartbeat.is_doubled)
+            case "authorities":
+                await self._on_authorities(response.authorities.ca_pem)
+                self._end = End.TRUST_CHANGED
             case "waiting":
                 self._on_waiting(response.waiting.reason)
 

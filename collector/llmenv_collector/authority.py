@@ -2,6 +2,7 @@
 
 Keys are P-256, written 0600, and never leave the data folder.  A machine's
 certificate carries its id as URI llmenv://machine/<id>.  None outlives the CA.
+While the CA is rotated the former one is accepted as well, see `rotation`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -66,22 +67,27 @@ class Presented:
 class Authority:
     """Signs for one data folder."""
 
-    def __init__(self, *, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+    def __init__(
+        self,
+        *,
+        key: ec.EllipticCurvePrivateKey,
+        certificate: x509.Certificate,
+        former: x509.Certificate | None = None,
+        cross: x509.Certificate | None = None,
+    ) -> None:
         self._key = key
         self._certificate = certificate
+        self._former = former
+        self._cross = cross
 
     @classmethod
     def create(cls, folder: DataFolder) -> Authority:
         """A new CA, its files written."""
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "llmenv collector CA")])
-        builder = unsigned(name, name, key.public_key(), dt.datetime.now(dt.UTC) + CA_LIFETIME)
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        builder = builder.add_extension(key_usage(sign_certificates=True), critical=True)
-        certificate = builder.sign(key, hashes.SHA256())
-        write_whole(folder.ca_certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
-        write_whole(folder.ca_key, key_pem(key), mode=0o600)
-        return cls(key=key, certificate=certificate)
+        made = cls(key=key, certificate=own_certificate(key))
+        write_whole(folder.ca_certificate, made.pem, mode=0o644)
+        write_whole(folder.ca_key, made.key_pem, mode=0o600)
+        return made
 
     @classmethod
     def load(cls, folder: DataFolder) -> Authority:
@@ -92,7 +98,68 @@ class Authority:
             raise DataFolderError(f"{folder.ca_key} is not a P-256 key.")
         if key.public_key() != certificate.public_key():
             raise DataFolderError(f"{folder.ca_certificate} is not of the key beside it: {PUT_BACK}.")
-        return cls(key=key, certificate=certificate)
+        former, cross = (
+            readable(path, x509.load_pem_x509_certificate) if path.exists() else None
+            for path in (folder.ca_former, folder.ca_cross)
+        )
+        return cls(key=key, certificate=certificate, former=former, cross=cross)
+
+    def successor(self) -> Authority:
+        """The next CA, certified by this one too: who trusts this one trusts it as well.
+
+        Raises DataFolderError where this one may not certify another.
+        """
+        constraints = self._certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        if constraints.path_length == 0:
+            raise DataFolderError(
+                "The authority is of a development version that cannot be rotated: make a new collector."
+            )
+        key = ec.generate_private_key(ec.SECP256R1())
+        return Authority(
+            key=key,
+            certificate=own_certificate(key),
+            former=self._certificate,
+            cross=certify(key.public_key(), by=self._key, issuer=self._certificate, ends=self.ends),
+        )
+
+    @property
+    def key_pem(self) -> bytes:
+        return key_pem(self._key)
+
+    @property
+    def former_pem(self) -> bytes:
+        """Empty outside a rotation."""
+        return pem_of(self._former)
+
+    @property
+    def cross_pem(self) -> bytes:
+        """Empty outside a rotation."""
+        return pem_of(self._cross)
+
+    @property
+    def trusted_pem(self) -> bytes:
+        """What machines trust, and whose machines are accepted."""
+        return self.pem + self.former_pem
+
+    @property
+    def trusted_pins(self) -> frozenset[str]:
+        return frozenset(pin_of(one) for one in self._trusted())
+
+    @property
+    def chain(self) -> bytes:
+        """What follows the server's certificate.
+
+        The CA itself, so that a first contact can compare it with the pin in its token; the one certified by
+        the former before it, since a search for an issuer takes the first that fits.
+        """
+        return self.cross_pem + self.pem + self.former_pem
+
+    @property
+    def began(self) -> dt.datetime:
+        return self._certificate.not_valid_before_utc + CLOCK_TOLERANCE
+
+    def _trusted(self) -> list[x509.Certificate]:
+        return [self._certificate, *([self._former] if self._former else [])]
 
     @property
     def pem(self) -> bytes:
@@ -100,11 +167,7 @@ class Authority:
 
     @property
     def pin(self) -> str:
-        """base64url SHA-256 of the CA's public key (SubjectPublicKeyInfo, DER), without padding."""
-        spki = self._certificate.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        return base64.urlsafe_b64encode(hashlib.sha256(spki).digest()).rstrip(b"=").decode()
+        return pin_of(self._certificate)
 
     @property
     def ends(self) -> dt.datetime:
@@ -119,10 +182,7 @@ class Authority:
             x509.SubjectAlternativeName([general_name(name) for name in sorted(names)]), critical=False
         )
         certificate = self._sign_leaf(builder, ExtendedKeyUsageOID.SERVER_AUTH)
-        # The CA goes with it, so that a first contact can compare the CA with the pin in its token.
-        return ServerIdentity(
-            key=key_pem(key), chain=certificate.public_bytes(serialization.Encoding.PEM) + self.pem
-        )
+        return ServerIdentity(key=key_pem(key), chain=pem_of(certificate) + self.chain)
 
     def sign_machine(
         self, signing_request: bytes, *, machine_id: str, lifetime: dt.timedelta
@@ -144,7 +204,7 @@ class Authority:
         """Raises UnauthenticatedError unless it is a machine's certificate that this CA signed."""
         try:
             certificate = x509.load_pem_x509_certificate(pem)
-            certificate.verify_directly_issued_by(self._certificate)
+            require_issued(certificate, self._trusted())
             alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             key = certificate.public_key()
         except (
@@ -178,6 +238,60 @@ class Authority:
         builder = builder.add_extension(key_usage(sign_certificates=False), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         return builder.add_extension(issuer, critical=False).sign(self._key, hashes.SHA256())
+
+
+def own_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """Of a CA, by itself."""
+    return certify(key.public_key(), by=key, issuer=None, ends=dt.datetime.now(dt.UTC) + CA_LIFETIME)
+
+
+def certify(
+    public_key: ec.EllipticCurvePublicKey,
+    *,
+    by: ec.EllipticCurvePrivateKey,
+    issuer: x509.Certificate | None,
+    ends: dt.datetime,
+) -> x509.Certificate:
+    """A CA's certificate: its own, or without `issuer` the one that it gives itself.
+
+    Its name has the beginning of its pin: two authorities of one collector are told apart.
+    """
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, f"llmenv collector CA {key_pin(public_key)[:8]}")]
+    )
+    builder = unsigned(name, issuer.subject if issuer else name, public_key, ends)
+    below = 0 if issuer else 1
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=below), critical=True)
+    builder = builder.add_extension(key_usage(sign_certificates=True), critical=True)
+    if issuer:
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key())
+        builder = builder.add_extension(identifier, critical=False)
+    return builder.sign(by, hashes.SHA256())
+
+
+def require_issued(certificate: x509.Certificate, authorities: Iterable[x509.Certificate]) -> None:
+    """Raises InvalidSignature unless one of them issued it."""
+    for authority in authorities:
+        if certificate.issuer == authority.subject:
+            certificate.verify_directly_issued_by(authority)
+            return
+    raise InvalidSignature
+
+
+def pem_of(certificate: x509.Certificate | None) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM) if certificate else b""
+
+
+def pin_of(certificate: x509.Certificate) -> str:
+    return key_pin(certificate.public_key())
+
+
+def key_pin(public_key: Any) -> str:
+    """base64url SHA-256 of a public key (SubjectPublicKeyInfo, DER), without padding."""
+    spki = public_key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return base64.urlsafe_b64encode(hashlib.sha256(spki).digest()).rstrip(b"=").decode()
 
 
 def unsigned(

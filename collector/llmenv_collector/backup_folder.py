@@ -153,7 +153,8 @@ def place(source: Path, target: Path, *, may_share: bool) -> None:
 def write_identity(target: Path, folder: DataFolder) -> None:
     """Copied by SQLite itself, so that a token made in this moment is in it wholly or not at all."""
     target.mkdir(mode=0o700)
-    for source in (folder.ca_key, folder.ca_certificate, folder.configuration):
+    authority = (folder.ca_key, folder.ca_certificate, folder.ca_former, folder.ca_cross)
+    for source in (*authority, folder.configuration):
         if source.exists():
             write_whole(target / source.name, source.read_bytes(), mode=0o600)
     copy = target / folder.identity.name

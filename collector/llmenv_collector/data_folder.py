@@ -75,6 +75,25 @@ class DataFolder:
         return self.path / "ca-key.pem"
 
     @property
+    def ca_next_certificate(self) -> Path:
+        """There only while a rotation is being written."""
+        return self.path / "ca-next.pem"
+
+    @property
+    def ca_next_key(self) -> Path:
+        return self.path / "ca-next-key.pem"
+
+    @property
+    def ca_former(self) -> Path:
+        """The authority before, still accepted; there only during a rotation."""
+        return self.path / "ca-former.pem"
+
+    @property
+    def ca_cross(self) -> Path:
+        """The present authority, certified by the former one."""
+        return self.path / "ca-cross.pem"
+
+    @property
     def server_certificate(self) -> Path:
         return self.path / "server.pem"
 

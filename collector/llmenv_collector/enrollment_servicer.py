@@ -19,7 +19,7 @@ from llmenv_collector.group import Sighting
 from llmenv_collector.renewal import Proof
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import grpc.aio
 
@@ -36,7 +36,7 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         self,
         *,
         identity: Identity,
-        authority: Authority,
+        authority: Callable[[], Authority],
         lifetimes: Lifetimes,
         store: Store,
         agent_addresses: Sequence[str],
@@ -55,7 +55,7 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         token = await asyncio.to_thread(tokens.enrolment_token, self._identity, request.token)
         machine_id = token.machine_id or new_id()
         # Signed first, so that a request which cannot be signed does not use the token up.
-        certificate = self._authority.sign_machine(
+        certificate = self._authority().sign_machine(
             request.certificate_signing_request, machine_id=machine_id, lifetime=self._lifetimes.machine
         )
         enrolled_at = await asyncio.to_thread(
@@ -85,13 +85,13 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         certificate = await asyncio.to_thread(
             renewal.renew,
             proof_from_proto(request),
-            authority=self._authority,
+            authority=self._authority(),
             identity=self._identity,
             lifetimes=self._lifetimes,
         )
         response = RenewResponse(
             certificate_pem=certificate.pem.decode(),
-            ca_pem=self._authority.pem.decode(),
+            ca_pem=self._authority().trusted_pem.decode(),
             agent_addresses=self._agent_addresses,
         )
         response.not_after.FromDatetime(certificate.not_after)
@@ -101,7 +101,7 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         response = EnrollResponse(
             machine_id=machine_id,
             certificate_pem=certificate.pem.decode(),
-            ca_pem=self._authority.pem.decode(),
+            ca_pem=self._authority().trusted_pem.decode(),
             agent_addresses=self._agent_addresses,
         )
         response.not_after.FromDatetime(certificate.not_after)

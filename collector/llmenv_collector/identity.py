@@ -153,6 +153,16 @@ class Identity:
                 enter(connection, machine_id)
         return state or State.ENROLLED
 
+    def note_trust(self, machine_id: str, pins: str) -> None:
+        """Written only when it is something else than before."""
+        query = "SELECT trusted_pins FROM machine WHERE machine_id = ?"
+        with self.reading() as connection:
+            row = connection.execute(query, (machine_id,)).fetchone()
+        if row is not None and row[0] != pins:
+            with self.changes() as connection:
+                statement = "UPDATE machine SET trusted_pins = ? WHERE machine_id = ?"
+                connection.execute(statement, (pins, machine_id))
+
     def renewed(self, machine_id: str, certificate: MachineCertificate, *, replaces: str) -> None:
         """Notes the next certificate of a machine.  Raises ForbiddenError for a revoked one."""
         with self.changes() as connection:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FIRST = """
 CREATE TABLE token (
   token_id TEXT PRIMARY KEY,
@@ -97,6 +97,9 @@ CREATE TABLE schedule (            -- what machines run at set times; each wordi
 ) STRICT;
 CREATE UNIQUE INDEX schedule_in_force ON schedule (name) WHERE removed_at IS NULL;
 CREATE TRIGGER schedules_stay BEFORE DELETE ON schedule BEGIN SELECT RAISE(ABORT, 'schedules stay'); END;
+""",
+    4: """
+ALTER TABLE machine ADD COLUMN trusted_pins TEXT NOT NULL DEFAULT ''; -- of authorities, as it last said
 """,
 }
 

@@ -28,6 +28,8 @@ PROTOCOL_REVISION = 1
 OLDEST_PROTOCOL_REVISION = 1
 MAX_RECORD_BYTES = 1 << 20
 MAX_RECORD_ROWS = 1 << 16  # no row that says something takes less than 16 bytes of a record
+OF_ANOTHER_MACHINE = "The record is of machine"
+"""Begins the reason of a record that another machine is said to have made."""
 MAX_SHOWN = 64
 EARLIEST_SECONDS = -62_135_596_800  # 0001-01-01, as google.protobuf.Timestamp allows
 LATEST_SECONDS = 253_402_300_799  # 9999-12-31
@@ -148,7 +150,7 @@ def check(record: record_pb2.Record, arrival: Arrival) -> None:
     require_uuid(record.record_id, "record_id")
     if record.machine_id != arrival.machine_id:
         raise UnacceptableError(
-            f"The record is of machine {record.machine_id[:MAX_SHOWN] or '(none)'},"
+            f"{OF_ANOTHER_MACHINE} {record.machine_id[:MAX_SHOWN] or '(none)'},"
             f" the certificate of {arrival.machine_id}.",
             Cause.FOREIGN,
         )

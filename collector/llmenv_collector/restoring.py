@@ -70,7 +70,8 @@ def restore_identity(folder: DataFolder, backup: BackupFolder) -> None:
         raise BackupError(f"{backup.path} has no identity: it was made without --with-identity.")
     folder.create()
     # The identity file comes last: it makes the folder count as initialised.
-    for target in (folder.configuration, folder.ca_certificate, folder.ca_key, folder.identity):
+    authority = (folder.ca_certificate, folder.ca_key, folder.ca_former, folder.ca_cross)
+    for target in (folder.configuration, *authority, folder.identity):
         kept = backup.path / IDENTITY / target.name
         if kept.exists():
             write_whole(target, kept.read_bytes(), mode=0o600)

@@ -39,9 +39,8 @@ from llmenv.fleet.v1.enrollment_service_pb2_grpc import add_EnrollmentServiceSer
 from llmenv.fleet.v1.fleet_service_pb2_grpc import add_FleetServiceServicer_to_server
 from llmenv.fleet.v1.notice_service_pb2_grpc import add_NoticeServiceServicer_to_server
 
-from llmenv_collector import metrics, open_files, quarantine
+from llmenv_collector import metrics, open_files, quarantine, rotation
 from llmenv_collector.agent_servicer import AgentServicer
-from llmenv_collector.authority import Authority
 from llmenv_collector.change_upkeep import ChangeUpkeep
 from llmenv_collector.collector_servicer import CollectorServicer
 from llmenv_collector.command_desk import CommandDesk
@@ -74,10 +73,12 @@ from llmenv_collector.sightings import LONGEST_SECONDS, Sightings
 from llmenv_collector.snapshot import Snapshots
 from llmenv_collector.statements import Limits, Statements
 from llmenv_collector.streams import Streams
+from llmenv_collector.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from llmenv_collector.authority import Authority
     from llmenv_collector.notices.webhook import Webhook
     from llmenv_collector.scheduled.scheduled_report import ScheduledReport
     from llmenv_collector.store import Store
@@ -183,7 +184,11 @@ async def run(collector: Collector) -> None:
     serving = open_ports(server, collector, certificate)
     fleet = fleet_servicer(collector)
     health = add_services(
-        server, collector, fleet, agent_addresses=agent_addresses(collector.settings, serving)
+        server,
+        collector,
+        fleet,
+        certificate=certificate,
+        agent_addresses=agent_addresses(collector.settings, serving),
     )
     await server.start()
     stop = stop_signal()
@@ -300,7 +305,7 @@ async def live_pages(
 def server_certificate(collector: Collector) -> ServerCertificate:
     """The one that every port shows, for the host that people are told."""
     settings, folder = collector.settings, collector.folder
-    authority = Authority.load(folder)
+    authority = rotation.load(folder)
     warn_of_end(authority)
     certificate = ServerCertificate(folder, authority, lifetime=Lifetimes.of(settings).server)
     listen = parse_address(settings.listen, where="--listen")
@@ -310,12 +315,12 @@ def server_certificate(collector: Collector) -> ServerCertificate:
 
 def open_ports(server: Any, collector: Collector, certificate: ServerCertificate) -> Serving:
     """Binds both ports; returns where they really are."""
-    settings, folder = collector.settings, collector.folder
+    settings = collector.settings
     listen = parse_address(settings.listen, where="--listen")
     agents_listen = parse_address(settings.agents_listen, where="--agents-listen")
     host = advertised(settings, reachable(listen.host))[0]
     people_port = bind(server, listen, certificate.credentials())
-    agents_port = bind(server, agents_listen, certificate.credentials(client_ca=Authority.load(folder).pem))
+    agents_port = bind(server, agents_listen, certificate.credentials(asks_clients=True))
     agents_host = advertised(settings, reachable(agents_listen.host))[0]
     return Serving(
         people_address=str(Address(host, people_port)),
@@ -331,11 +336,10 @@ def agent_addresses(settings: Settings, serving: Serving) -> list[str]:
 
 
 def warn_of_end(authority: Authority) -> None:
-    """A year before, since it takes every machine to enrol again."""
+    """A year before, since a rotation takes as long as machines take to renew."""
     if authority.ends - dt.datetime.now(dt.UTC) < WARN_OF_CA:
         logger.warning(
-            "the authority of this collector ends on %s: a new collector has to take over, and every machine"
-            " to enrol with it",
+            "the authority of this collector ends on %s: `llmenv-collector ca rotate` makes the next one",
             authority.ends.date(),
         )
 
@@ -397,7 +401,12 @@ def flight(collector: Collector) -> flight_servicer.FlightServicer:
 
 
 def add_services(
-    server: Any, collector: Collector, fleet: FleetServicer, *, agent_addresses: Sequence[str]
+    server: Any,
+    collector: Collector,
+    fleet: FleetServicer,
+    *,
+    certificate: ServerCertificate,
+    agent_addresses: Sequence[str],
 ) -> Any:
     """All services on both ports: who may call what is the policy's matter.  Returns the health service."""
     room = Room()
@@ -409,11 +418,12 @@ def add_services(
         sightings=collector.sightings,
         heartbeat_seconds=collector.settings.heartbeat_seconds,
         version=importlib.metadata.version("llmenv"),
+        trust=Trust(certificate.authority, collector.identity),
         schedules=fleet.assignment,
     )
     enrollment = EnrollmentServicer(
         identity=collector.identity,
-        authority=Authority.load(collector.folder),
+        authority=certificate.authority,
         lifetimes=Lifetimes.of(collector.settings),
         store=collector.store,
         agent_addresses=agent_addresses,

@@ -16,6 +16,7 @@ import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from llmenv_collector import rotation
 from llmenv_collector.authority import ServerIdentity
 from llmenv_collector.data_folder import write_whole
 from llmenv_collector.errors import DataFolderError
@@ -45,6 +46,7 @@ class ServerCertificate:
         self._lifetime = lifetime
         self._lock = threading.Lock()
         self._shown: ServerIdentity | None = None
+        self._state: tuple[int, ...] | None = None
         self._due = dt.datetime.min.replace(tzinfo=dt.UTC)
 
     @property
@@ -63,18 +65,25 @@ class ServerCertificate:
     def current(self) -> ServerIdentity:
         """The one to show now."""
         with self._lock:
+            self._follow()
             if self._shown is None or dt.datetime.now(dt.UTC) >= self._due:
                 return self._ensure(set())
             return self._shown
 
-    def credentials(self, *, client_ca: bytes | None = None) -> grpc.ServerCredentials:
-        """Of one port.  With `client_ca` a client must show a certificate of that CA."""
-        shown = self.current()
+    def authority(self) -> Authority:
+        """As it is now, also when another program has rotated it."""
+        with self._lock:
+            self._follow()
+            return self._authority
+
+    def credentials(self, *, asks_clients: bool = False) -> grpc.ServerCredentials:
+        """Of one port.  With `asks_clients` a client must show a certificate of an authority that counts."""
+        shown = self._offered(asks_clients=asks_clients)
 
         def newer() -> grpc.ServerCertificateConfiguration | None:
             nonlocal shown
             try:
-                current = self.current()
+                current = self._offered(asks_clients=asks_clients)
             except (DataFolderError, OSError) as error:
                 logger.warning("the server's certificate cannot be renewed: %s", error)
                 return None
@@ -82,19 +91,33 @@ class ServerCertificate:
                 return None
             logger.info("a port shows the server's next certificate")
             shown = current
-            return configuration(current, client_ca)
+            return configuration(*current)
 
         return grpc.dynamic_ssl_server_credentials(
-            configuration(shown, client_ca),
+            configuration(*shown),
             newer,  # type: ignore[arg-type]  # the stub lacks None, which says: no change
-            require_client_authentication=client_ca is not None,
+            require_client_authentication=asks_clients,
         )
+
+    def _offered(self, *, asks_clients: bool) -> tuple[ServerIdentity, bytes | None]:
+        current = self.current()
+        return current, self.authority().trusted_pem if asks_clients else None
+
+    def _follow(self) -> None:
+        """Reads the authority again when its files have changed."""
+        state = state_of_files(self._folder)
+        if state != self._state:
+            if self._state is not None:
+                self._authority = rotation.load(self._folder)
+                self._shown = None
+                logger.info("the authority has changed")
+            self._state = state_of_files(self._folder)
 
     def _ensure(self, names: set[str]) -> ServerIdentity:
         stored = stored_certificate(self._folder)
         known = certified_names(stored) if stored else set()
         wanted = known | names | set(ALWAYS_NAMED)
-        if stored is None or wanted != known or self._is_due(stored) or not self._has_key_of(stored):
+        if stored is None or wanted != known or self._is_due(stored) or not self._is_whole(stored):
             stored = self._replace(wanted)
         self._due = renewal_due(issued=issued(stored), ends=stored.not_valid_after_utc)
         self._shown = ServerIdentity(
@@ -106,6 +129,11 @@ class ServerCertificate:
         """Also when the lifetime was set shorter since it was made."""
         now, ends = dt.datetime.now(dt.UTC), stored.not_valid_after_utc
         return now >= renewal_due(issued=issued(stored), ends=ends) or ends - now > self._lifetime
+
+    def _is_whole(self, stored: x509.Certificate) -> bool:
+        """Of the present authority, and of the key beside it."""
+        chain = self._folder.server_certificate.read_bytes()
+        return chain.endswith(self._authority.chain) and self._has_key_of(stored)
 
     def _has_key_of(self, stored: x509.Certificate) -> bool:
         """False after a crash between the writing of the two files."""
@@ -124,6 +152,12 @@ class ServerCertificate:
 
 def configuration(identity: ServerIdentity, client_ca: bytes | None) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(identity.key, identity.chain)], client_ca)
+
+
+def state_of_files(folder: DataFolder) -> tuple[int, ...]:
+    """Another one after each change of the authority."""
+    paths = (folder.ca_certificate, folder.ca_former)
+    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
 
 
 def stored_certificate(folder: DataFolder) -> x509.Certificate | None:

@@ -33,6 +33,7 @@ from llmenv_collector.errors import (
 from llmenv_collector.group import Rejection, Sighting
 from llmenv_collector.ingest import (
     MAX_SHOWN,
+    OF_ANOTHER_MACHINE,
     OLDEST_PROTOCOL_REVISION,
     PROTOCOL_REVISION,
     Arrival,
@@ -49,13 +50,14 @@ if TYPE_CHECKING:
     from llmenv_collector.sightings import Sightings
     from llmenv_collector.store import SpoolState, Store
     from llmenv_collector.streams import Stream, Streams
+    from llmenv_collector.trust import Trust
     from llmenv_collector.waiting import Delivered
 
 logger = logging.getLogger(__name__)
 
 WINDOW = 4
 MAX_BATCH_RECORDS = 4_096
-CAPABILITIES = ("cases", "commands", "environments", "schedules")
+CAPABILITIES = ("authorities", "cases", "commands", "environments", "schedules")
 RECONNECT_SECONDS = (1.0, 10.0)
 APPROVED_SECONDS = (0.0, 1.0)
 WAITING = "This machine waits for approval: `llmenv-collector machine approve` lets it deliver."
@@ -73,6 +75,8 @@ class House:
     version: str
     schedules: ScheduleAssignment | None = None
     """None where nothing is scheduled."""
+    trust: Trust | None = None
+    """None where agents are told nothing of the authority."""
     hello_seconds: float = 10.0
     """A stream that does not begin with Hello within this time is ended."""
 
@@ -99,6 +103,7 @@ class Session:
     _pending: asyncio.Queue[Pending] = field(default_factory=lambda: asyncio.Queue(WINDOW))
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _has_asked: bool = False
+    _has_refused: bool = False
 
     async def serve(self, requests: AsyncIterator[ConnectRequest]) -> None:
         """Returns at the agent's Goodbye or the collector's Drain.  Raises CollectorError to refuse."""
@@ -180,6 +185,7 @@ class Session:
         await asyncio.wrap_future(self.house.store.see(self._first_sighting()))
         await self._say(ConnectResponse(welcome=self._welcome_message(state, received_at)))
         await self._ask_when_caught_up(mark.sequence if mark is not None else 0)
+        await self._tell_authorities()
         logger.info("connected, agent %s", self._hello.agent_version[:MAX_SHOWN])
 
     def _welcome_message(self, state: SpoolState, received_at: int) -> agent_service_pb2.Welcome:
@@ -305,6 +311,7 @@ class Session:
                 done = await pending.delivery
                 failpoints.reach("collector.acknowledge.before", error=StoreError)
                 log_rejections(done.rejections)
+                await self._note_refused(done.rejections)
                 for one in done.rejections:
                     await self._say(ConnectResponse(rejected=rejected(one)))
                 await self._say(
@@ -327,6 +334,23 @@ class Session:
                 is_doubled=self.house.streams.doubles.are_at_work(self.machine_id),
             )
             await self._say(ConnectResponse(heartbeat=heartbeat))
+            await self._tell_authorities()
+
+    async def _note_refused(self, rejections: Sequence[Rejection]) -> None:
+        """Once a stream: a machine that brings what another one is said to have measured."""
+        foreign = [one.reason for one in rejections if one.reason.startswith(OF_ANOTHER_MACHINE)]
+        if foreign and self.house.trust is not None and not self._has_refused:
+            self._has_refused = True
+            await self.house.trust.refused(self.machine_id, foreign[0])
+
+    async def _tell_authorities(self) -> None:
+        """An agent that trusts something else stores it and comes again."""
+        trust = self.house.trust
+        if trust is None or "authorities" not in self._hello.capabilities:
+            return
+        await trust.note(self.machine_id, self._hello.trusted_pins)
+        if news := await asyncio.to_thread(trust.news, self._hello.trusted_pins):
+            await self._say(ConnectResponse(authorities=agent_service_pb2.Authorities(ca_pem=news)))
 
     async def _watch(self, stream: Stream) -> None:
         await stream.ended.wait()

@@ -42,7 +42,8 @@ def fetch_authority(address: str, *, pin: str, timeout_seconds: float) -> str:
 
     Raises NoAnswerError, WrongAuthorityError, or ValueError when `address` is none.
     """
-    for certificate in _shown_chain(address, timeout_seconds=timeout_seconds):
+    # From the end: a CA that another one has certified stands before the one that certifies itself.
+    for certificate in reversed(_shown_chain(address, timeout_seconds=timeout_seconds)):
         if hmac.compare_digest(public_key_pin(certificate), pin):
             return ssl.DER_cert_to_PEM_cert(certificate)
     raise WrongAuthorityError(

@@ -119,6 +119,44 @@ def test_certificates_are_renewed_while_everything_runs(short_lived: Fleet) -> N
     assert "refuses this machine's certificate" not in log.read_text()
 
 
+def test_the_authority_is_rotated_without_touching_a_machine(short_lived: Fleet) -> None:
+    """The agent learns the new one over its stream and renews under it; then the former one is retired."""
+    fleet, log = short_lived, short_lived.folder / "agent.log"
+    token, other = fleet.token(), {"LLMENV_STATE_DIR": str(fleet.folder / "other")}
+    former = (fleet.folder / "collector" / "ca.pem").read_bytes()
+
+    def status() -> str:
+        return fleet.call("llmenv-collector", "ca", "status").stdout
+
+    with daemon(fleet, configure(fleet), state_dir=fleet.folder / "agent", log=log):
+        eventually(lambda: "connected;" in log.read_text(), log)
+        fleet.call("llmenv-collector", "ca", "rotate")
+        assert "is being rotated already" in fleet.call("llmenv-collector", "ca", "rotate", codes=(2,)).stderr
+        # What was made before goes on: a login, and a token with the pin of the former authority.
+        assert "machine_id" in fleet.call("llmenv", "fleet", "machines", "--format", "json").stdout
+        fleet.environment |= other
+        fleet.call("llmenv-agent", "enroll", token=token)
+        fleet.environment["LLMENV_STATE_DIR"] = str(fleet.folder / "agent")
+        eventually(lambda: "authority is rotated" in log.read_text(), log)
+        lagging = fleet.call("llmenv-collector", "ca", "retire", codes=(2,)).stderr
+        assert "has not connected since" in lagging  # the other machine, whose agent never ran
+        _, _, line = fleet.call("llmenv-collector", "machine", "list").stdout.splitlines()
+        fleet.call("llmenv-collector", "machine", "retire", line.split()[0])
+        eventually(lambda: "LAGS BEHIND" not in status(), log)
+        fleet.call("llmenv-collector", "ca", "retire")
+        eventually(lambda: log.read_text().count("authority is rotated") == 2, log)
+        connected = log.read_text().count("connected;")
+        fleet.end_collector(signal.SIGTERM)
+        fleet.start_collector()
+        eventually(lambda: log.read_text().count("connected;") > connected, log)
+    identity = json.loads((fleet.folder / "agent" / "identity.json").read_text())
+    assert identity["ca_pem"].encode() == (fleet.folder / "collector" / "ca.pem").read_bytes()
+    assert former not in (fleet.folder / "collector" / "server.pem").read_bytes()
+    assert "refuses this machine's certificate" not in log.read_text()
+    assert "`llmenv login` again" in fleet.call("llmenv", "fleet", "machines", codes=(5,)).stderr
+    fleet.call("llmenv", "login", token=fleet.token("--role", "viewer"))
+
+
 def test_an_outage_that_outlives_both_certificates_loses_nothing(short_lived: Fleet) -> None:
     """The agent proves the key of a certificate that has ended to a collector that has a new one."""
     fleet, configuration = short_lived, configure(short_lived)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
@@ -18,10 +18,10 @@ from llmenv_collector.pages import live_page
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
-    from llmenv_collector.lab_certificate import LabCertificate
+    from llmenv_collector.authority import ServerIdentity
     from llmenv_collector.live.sources import Sources
-    from llmenv_collector.server_certificate import ServerCertificate
     from llmenv_collector.settings import Address
 
 logger = logging.getLogger(__name__)
@@ -32,10 +32,21 @@ LARGEST_FORM_BYTES, LONGEST_LINE_BYTES, LARGEST_HEADER_BYTES = 8 << 10, 4 << 10,
 RENEWAL_SECONDS = 60.0
 
 
+class Certificate(Protocol):
+    """The collector's own, or one of the lab's."""
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """The chain and the key."""
+
+    def current(self) -> ServerIdentity:
+        """Raises DataFolderError where it cannot be shown."""
+
+
 class LivePages:
     """Open from open() to the end of its block; shows the certificate as it is now, also when it changes."""
 
-    def __init__(self, sources: Sources, certificate: ServerCertificate | LabCertificate) -> None:
+    def __init__(self, sources: Sources, certificate: Certificate) -> None:
         self._sources = sources
         self._certificate = certificate
 

@@ -86,6 +86,7 @@ class ConnectResponse(_message.Message):
     ENVIRONMENTS_WANTED_FIELD_NUMBER: _builtins.int
     SCHEDULES_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """Answer to Hello."""
@@ -122,6 +123,10 @@ class ConnectResponse(_message.Message):
     def waiting(self) -> Global___Waiting:
         """In place of Welcome, for as long as nobody has approved the machine."""
 
+    @_builtins.property
+    def authorities(self) -> Global___Authorities:
+        """Whom to trust from now on; to agents with the capability "authorities"."""
+
     def __init__(
         self,
         *,
@@ -134,12 +139,13 @@ class ConnectResponse(_message.Message):
         environments_wanted: Global___EnvironmentsWanted | None = ...,
         schedules: Global___Schedules | None = ...,
         waiting: Global___Waiting | None = ...,
+        authorities: Global___Authorities | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "command", b"command", "drain", b"drain", "environments_wanted", b"environments_wanted", "heartbeat", b"heartbeat", "message", b"message", "rejected", b"rejected", "schedules", b"schedules", "waiting", b"waiting", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "authorities", b"authorities", "command", b"command", "drain", b"drain", "environments_wanted", b"environments_wanted", "heartbeat", b"heartbeat", "message", b"message", "rejected", b"rejected", "schedules", b"schedules", "waiting", b"waiting", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "command", b"command", "drain", b"drain", "environments_wanted", b"environments_wanted", "heartbeat", b"heartbeat", "message", b"message", "rejected", b"rejected", "schedules", b"schedules", "waiting", b"waiting", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "authorities", b"authorities", "command", b"command", "drain", b"drain", "environments_wanted", b"environments_wanted", "heartbeat", b"heartbeat", "message", b"message", "rejected", b"rejected", "schedules", b"schedules", "waiting", b"waiting", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "acknowledged", "rejected", "command", "heartbeat", "drain", "environments_wanted", "schedules", "waiting"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "acknowledged", "rejected", "command", "heartbeat", "drain", "environments_wanted", "schedules", "waiting", "authorities"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -164,6 +170,7 @@ class Hello(_message.Message):
     LEDGER_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_HASHES_FIELD_NUMBER: _builtins.int
     START_ID_FIELD_NUMBER: _builtins.int
+    TRUSTED_PINS_FIELD_NUMBER: _builtins.int
     machine_id: _builtins.str
     """Issued id, UUIDv7."""
     spool_id: _builtins.str
@@ -202,6 +209,12 @@ class Hello(_message.Message):
     def environment_hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Environments that this agent has described since it started, by hash."""
 
+    @_builtins.property
+    def trusted_pins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of the authorities that this agent trusts: SHA-256 of the public key
+        (SubjectPublicKeyInfo, DER), base64url without padding.
+        """
+
     def __init__(
         self,
         *,
@@ -218,10 +231,11 @@ class Hello(_message.Message):
         ledger: Global___Ledger | None = ...,
         environment_hashes: _abc.Iterable[_builtins.str] | None = ...,
         start_id: _builtins.str = ...,
+        trusted_pins: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ledger", b"ledger", "machine", b"machine", "sent_at", b"sent_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "capabilities", b"capabilities", "environment_hashes", b"environment_hashes", "first_sequence", b"first_sequence", "last_sequence", b"last_sequence", "ledger", b"ledger", "machine", b"machine", "machine_id", b"machine_id", "oldest_protocol_revision", b"oldest_protocol_revision", "protocol_revision", b"protocol_revision", "sent_at", b"sent_at", "spool_id", b"spool_id", "start_id", b"start_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "capabilities", b"capabilities", "environment_hashes", b"environment_hashes", "first_sequence", b"first_sequence", "last_sequence", b"last_sequence", "ledger", b"ledger", "machine", b"machine", "machine_id", b"machine_id", "oldest_protocol_revision", b"oldest_protocol_revision", "protocol_revision", b"protocol_revision", "sent_at", b"sent_at", "spool_id", b"spool_id", "start_id", b"start_id", "trusted_pins", b"trusted_pins"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -320,6 +334,30 @@ class Waiting(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
+
+@_typing.final
+class Authorities(_message.Message):
+    """The collector's certificate authority was rotated, or a former one retired:
+    store these in place of those from before, and connect again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CA_PEM_FIELD_NUMBER: _builtins.int
+    ca_pem: _builtins.str
+    """PEM, one or more CA certificates to trust."""
+    def __init__(
+        self,
+        *,
+        ca_pem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_pem", b"ca_pem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Authorities: _TypeAlias = Authorities  # noqa: Y015
 
 @_typing.final
 class RecordBatch(_message.Message):
