@@ -30,6 +30,7 @@ name = "lab"
 url = "{url}"
 secret_variable = "NOTICE_TEST_SECRET"
 retry_seconds = 0.05
+timeout_seconds = 60
 """
 
 

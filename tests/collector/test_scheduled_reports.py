@@ -148,6 +148,7 @@ SETTINGS = """
 name = "lab"
 url = "{url}"
 secret_variable = "NOTICE_TEST_SECRET"
+timeout_seconds = 60
 
 [[report]]
 name = "page"

@@ -103,6 +103,6 @@ def phrase_of(error: Exception) -> str:
         return "TLS failed"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"it cannot be connected to: {os.strerror(error.os_error.errno or 0)}"
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | ConnectionError):
         return "it closed the connection without an answer"
     return f"it cannot be sent: {type(error).__name__}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from llmenv_collector.notices.watch import Watch
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from llmenv_collector.notices.webhook import Webhook
     from llmenv_collector.settings import Settings
     from llmenv_collector.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+def say_end(task: asyncio.Task[Any]) -> None:
+    """Work that ends by a fault of its own does not end unseen."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("notices are not looked for or sent until a restart", exc_info=error)
 
 
 class NoticeWork:
@@ -47,6 +56,8 @@ class NoticeWork:
 
             self._outbox = Outbox(self._store, self._identity, list(self.webhooks.values()), self.sender())
             tasks.append(asyncio.create_task(self._outbox.keep_sending()))
+        for task in tasks:
+            task.add_done_callback(say_end)
         return tasks
 
     def wake(self) -> None:

@@ -45,7 +45,12 @@ class Lab:
         secret = self.folder / "secret"
         secret.write_text("a-secret-of-the-tests-0123456789")
         secret.chmod(0o600)
-        given: dict[str, Any] = {"name": "lab", "url": receiver.url, "secret_file": secret} | more
+        given: dict[str, Any] = {
+            "name": "lab",
+            "url": receiver.url,
+            "secret_file": secret,
+            "timeout_seconds": 60.0,
+        } | more
         return Webhook(**given)
 
     def watching(self, *webhooks: Webhook, gather_seconds: float = 0.0) -> Watch:
