@@ -51,7 +51,7 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 def main() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(SPARE_SECONDS)
-    os.nice(10)
+    os.nice(19)
     load()
     if text := sys.stdin.read():
         serve(json.loads(text))

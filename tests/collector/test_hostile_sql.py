@@ -8,15 +8,26 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from llmenv.arrow_flight.flight_service_pb2 import FlightDescriptor
+from llmenv.fleet.v1 import fleet_service_pb2 as fleet
+from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
+from llmenv.ids import new_id
 from llmenv_collector.snapshot import NAME
 from llmenv_collector.statements import MAX_STATEMENT_BYTES
 from llmenv_collector.store import Store
 
 from . import hostile_statements
+from .conftest import wait_until
+from .test_flight_sql import ENDLESS, resident_bytes
+from .test_sql import workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .conftest import RunningCollector
 
 RUN = Path(__file__).with_name("hostile_run.py")
 MEMORY_BYTES = 300_000_000
@@ -86,3 +97,55 @@ def test_what_never_ends_is_ended(database: Path) -> None:
         lines := hostile_statements.ENDED["time"], outcomes(database, lines, seconds=1), strict=True
     ):
         assert "longer than 1 s" in end.get("died", ""), (sql, end)
+
+
+@pytest.mark.parametrize(
+    "path", ["/llmenv.fleet.v1.FleetService/Query", "/arrow.flight.protocol.FlightService/GetFlightInfo"]
+)
+def test_text_that_is_no_utf8_is_refused(collector: RunningCollector, path: str) -> None:
+    """Whatever wraps it: INVALID_ARGUMENT and one sentence."""
+    statement = b"SELECT '\xff\xfe\x80'"
+    request = b"\x0a" + bytes([len(statement)]) + statement
+    if "Flight" in path:
+        packed = AnyMessage(
+            type_url="type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery", value=request
+        )
+        request = FlightDescriptor(cmd=packed.SerializeToString()).SerializeToString()
+    metadata = [("authorization", f"Bearer {collector.admin_secret}")]
+    with collector.people_channel() as channel:
+        call = (channel.unary_unary if "Flight" in path else channel.unary_stream)(path)
+        with pytest.raises(grpc.RpcError) as refused:
+            list(call(request, metadata=metadata))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "is not a message" in refused.value.details()
+
+
+def test_nobody_else_notices(collector: RunningCollector) -> None:
+    """While one analyst's statements take all they may, another's is answered, and records are stored."""
+    greedy, other = (collector.secret("--role", "analyst") for _ in range(2))
+    machine = collector.enrol()
+    stream = machine.connect(new_id())
+    with collector.people_channel() as channel:
+        ask(channel, other, "SELECT 1")
+        before = resident_bytes(collector)
+        calls = [ask_later(channel, greedy, ENDLESS) for _ in range(4)]
+        wait_until(lambda: len(workers_of(collector.process.pid)) == 2)
+        for number in range(1, 11):
+            stream.deliver([machine.check_started()], first=number)
+            assert stream.receive("acknowledged").watermark == number
+        assert ask(channel, other, "SELECT 1")
+        assert len(workers_of(collector.process.pid)) == 2
+        for call in calls:
+            call.cancel()
+    stream.close()
+    assert resident_bytes(collector) - before < 100_000_000
+
+
+def ask_later(channel: grpc.Channel, secret: str, sql: str) -> Any:
+    return FleetServiceStub(channel).Query(
+        fleet.QueryRequest(sql=sql), metadata=[("authorization", f"Bearer {secret}")]
+    )
+
+
+def ask(channel: grpc.Channel, secret: str, sql: str) -> list[Any]:
+    return list(ask_later(channel, secret, sql))
