@@ -170,7 +170,7 @@ def test_cache_that_cannot_be_written_fails(settings: CheckRunner, tmp_path: Pat
 
 def test_little_disk_warns(settings: CheckRunner) -> None:
     """A bound above any disk stands for a disk that is nearly full."""
-    observed = settings("settings", {"least_free_gb": 1e9})
+    observed = settings("settings", {"least_free_gb": 1e5})
     assert (observed.status, observed.result.remedy_id) == ("warn", "KI104")
 
 
