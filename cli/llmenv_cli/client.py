@@ -289,6 +289,19 @@ class FleetClient:
                 itertools.chain([asked], parts), timeout=2 * self._timeout, metadata=self._metadata
             )
 
+    def imports(self, *, limit: int) -> messages.ListImportsResponse:
+        """Newest first."""
+        request = messages.ListImportsRequest(limit=limit)
+        with self._translated():
+            return self._stub.ListImports(request, timeout=self._timeout, metadata=self._metadata)
+
+    def withdraw_import(self, import_id: str) -> messages.ImportedFile:
+        """By its id or a unique prefix."""
+        request = messages.WithdrawImportRequest(import_id=import_id)
+        with self._translated():
+            answer = self._stub.WithdrawImport(request, timeout=self._timeout, metadata=self._metadata)
+        return answer.imported
+
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         try:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import hashlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.ids import new_id
@@ -18,7 +18,9 @@ from llmenv_collector.import_store import ImportedFile, Standing
 from llmenv_collector.measurement_file import MAX_BYTES, FileRows, read_file
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+    import duckdb
 
     from llmenv_collector.identity import Identity
     from llmenv_collector.store import Store
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 LONGEST_NAME = 255
+DEFAULT_LISTED, MAX_LISTED = 50, 1_000
+T = TypeVar("T")
 
 
 class ImportDesk:
@@ -68,6 +72,22 @@ class ImportDesk:
             answer.withdrawn_rows = found.of_this_name
         return answer
 
+    async def newest(self, *, limit: int) -> fleet.ListImportsResponse:
+        at_most = min(limit or DEFAULT_LISTED, MAX_LISTED)
+        return await self._read(functools.partial(import_store.newest, limit=at_most))
+
+    async def withdraw(self, identity: str, *, by: Token) -> fleet.ImportedFile:
+        """What it brought counts no more from now on.  Raises NotFoundError or UsageError."""
+        import_id = await self._read(functools.partial(import_store.find, identity=identity))
+        await asyncio.to_thread(
+            self._audit, import_id, f"by token {by.token_id}", action="measurements.withdraw"
+        )
+        act = functools.partial(
+            import_store.withdraw, import_id=import_id, now=clock.now(), by=by.label or by.token_id
+        )
+        await asyncio.wrap_future(self._store.request(act))
+        return await self._read(functools.partial(import_store.by_id, import_id=import_id))
+
     async def _add(self, imported: ImportedFile, *, by: Token) -> str:
         """Its id; empty where the same content came in meanwhile."""
         rows = f"{len(imported.rows)} rows of {imported.file_name} from {imported.source}"
@@ -79,20 +99,25 @@ class ImportDesk:
         return "" if found.is_known else imported.import_id
 
     async def _standing(self, imported: ImportedFile) -> Standing:
-        def read() -> Standing:
+        return await self._read(
+            functools.partial(
+                import_store.standing,
+                source=imported.source,
+                file_name=imported.file_name,
+                content_hash=imported.content_hash,
+            )
+        )
+
+    async def _read(self, query: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        def read() -> T:
             with self._store.reader() as connection:
-                return import_store.standing(
-                    connection,
-                    source=imported.source,
-                    file_name=imported.file_name,
-                    content_hash=imported.content_hash,
-                )
+                return query(connection)
 
         return await asyncio.to_thread(read)
 
-    def _audit(self, subject: str, detail: str) -> None:
+    def _audit(self, subject: str, detail: str, *, action: str = "measurements.import") -> None:
         with self._identity.changes() as connection:
-            audit(connection, "measurements.import", subject, detail)
+            audit(connection, action, subject, detail)
 
 
 async def collected(

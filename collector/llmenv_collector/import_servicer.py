@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceServicer
 
 from llmenv_collector.gate import PERSON
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import grpc.aio
-    from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 
     from llmenv_collector.import_desk import ImportDesk
 
@@ -30,3 +30,14 @@ class ImportServicer(FleetServiceServicer):
         self, request_iterator: AsyncIterator[fleet.ImportMeasurementsRequest], context: Context
     ) -> fleet.ImportMeasurementsResponse:
         return await self._imports.take_in(request_iterator, by=PERSON.get())
+
+    async def ListImports(
+        self, request: fleet.ListImportsRequest, context: Context
+    ) -> fleet.ListImportsResponse:
+        return await self._imports.newest(limit=request.limit)
+
+    async def WithdrawImport(
+        self, request: fleet.WithdrawImportRequest, context: Context
+    ) -> fleet.WithdrawImportResponse:
+        imported = await self._imports.withdraw(request.import_id, by=PERSON.get())
+        return fleet.WithdrawImportResponse(imported=imported)

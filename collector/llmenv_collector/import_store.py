@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
+from llmenv.fleet.v1 import fleet_service_pb2 as fleet
+
+from llmenv_collector import clock
+from llmenv_collector.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +32,17 @@ SCHEMA = pa.schema(
     ]
 )
 STANDING = "withdrawn_at IS NULL AND source = $source"
+SHORTEST_PREFIX = 8
+FILES = """
+SELECT import_id::VARCHAR, source, file_name, good_rows, refused_rows, epoch_us(imported_at), imported_by,
+       epoch_us(withdrawn_at), coalesce(withdrawn_by, '')
+FROM store.imported_file
+"""
+NEWEST = FILES + "ORDER BY imported_at DESC, import_id DESC LIMIT ?"
+WITHDRAW = """
+UPDATE store.imported_file SET withdrawn_at = make_timestamptz($now), withdrawn_by = $by
+WHERE import_id = $import_id::UUID AND withdrawn_at IS NULL
+"""
 ADD_FILE = """
 INSERT INTO store.imported_file BY NAME
 SELECT $import_id::UUID AS import_id, $source AS source, $file_name AS file_name,
@@ -95,6 +110,52 @@ def add(connection: duckdb.DuckDBPyConnection, imported: ImportedFile) -> Standi
         raise
     connection.execute("COMMIT")
     return found
+
+
+def newest(connection: duckdb.DuckDBPyConnection, *, limit: int) -> fleet.ListImportsResponse:
+    ((total,),) = connection.execute("SELECT count(*) FROM store.imported_file").fetchall()
+    rows = connection.execute(NEWEST, [limit]).fetchall()
+    return fleet.ListImportsResponse(imports=[imported_file(row) for row in rows], total=total)
+
+
+def by_id(connection: duckdb.DuckDBPyConnection, *, import_id: str) -> fleet.ImportedFile:
+    (row,) = connection.execute(f"{FILES} WHERE import_id = ?::UUID", [import_id]).fetchall()
+    return imported_file(row)
+
+
+def find(connection: duckdb.DuckDBPyConnection, *, identity: str) -> str:
+    """The whole id.  Raises NotFoundError, or UsageError when a prefix may mean several."""
+    if len(identity) < SHORTEST_PREFIX:
+        raise UsageError(f"An import is named by {SHORTEST_PREFIX} characters of its id at least.")
+    query = (
+        "SELECT import_id::VARCHAR FROM store.imported_file WHERE starts_with(import_id::VARCHAR, lower(?))"
+    )
+    found = [import_id for (import_id,) in connection.execute(query, [identity]).fetchall()]
+    if not found:
+        raise NotFoundError(f"There is no import {identity!r}: see `llmenv import --list`.")
+    if len(found) > 1:
+        raise UsageError(f"{identity!r} begins the ids of {len(found)} imports: give more of it.")
+    return str(found[0])
+
+
+def withdraw(connection: duckdb.DuckDBPyConnection, *, import_id: str, now: int, by: str) -> None:
+    """The first to withdraw one is the one who is noted."""
+    connection.execute(WITHDRAW, {"import_id": import_id, "now": now, "by": by})
+
+
+def imported_file(row: tuple[Any, ...]) -> fleet.ImportedFile:
+    import_id, source, file_name, good, refused, imported_at, imported_by, withdrawn_at, withdrawn_by = row
+    return fleet.ImportedFile(
+        import_id=import_id,
+        source=source,
+        file_name=file_name,
+        good_rows=good,
+        refused_rows=refused,
+        imported_at=clock.to_timestamp(imported_at),
+        imported_by=imported_by,
+        withdrawn_at=clock.to_timestamp(withdrawn_at),
+        withdrawn_by=withdrawn_by,
+    )
 
 
 def write(connection: duckdb.DuckDBPyConnection, imported: ImportedFile) -> None:

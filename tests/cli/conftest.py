@@ -159,6 +159,7 @@ class FleetServicer(services.FleetServiceServicer):
         self.commands: list[messages.IssuedCommand] = []
         self.steps: list[messages.WatchCommandResponse] = []
         self.imported = messages.ImportMeasurementsResponse()
+        self.imports: list[messages.ImportedFile] = []
         self.known_failures: list[messages.KnownFailure] = []
         self.schedules: list[messages.FleetSchedule] = []
         self.times_lost = 0
@@ -302,6 +303,14 @@ class FleetServicer(services.FleetServiceServicer):
         self._admit(request, context)
         named = [one for one in self.schedules if request.name in {"", one.schedule.name}]
         return messages.ListSchedulesResponse(schedules=named)
+
+    def ListImports(self, request: Any, context: grpc.ServicerContext) -> messages.ListImportsResponse:  # noqa: N802
+        self._admit(request, context)
+        return messages.ListImportsResponse(imports=self.imports[: request.limit], total=len(self.imports))
+
+    def WithdrawImport(self, request: Any, context: grpc.ServicerContext) -> messages.WithdrawImportResponse:  # noqa: N802
+        self._admit(request, context)
+        return messages.WithdrawImportResponse(imported=self.imports[-1])
 
     def AcknowledgeFinding(  # noqa: N802
         self, request: Any, context: grpc.ServicerContext

@@ -108,3 +108,61 @@ def test_the_report_says_from_where(llmenv: Callable[..., Any], logged_in: Any) 
     assert shown.count("memory speed: rate (mps)") == len(report.chips)
     assert "memory speed: rate (mps), imported from lab" in shown
     assert "inf" not in shown.replace("information", "")
+
+
+def imported(number: int, **more: Any) -> messages.ImportedFile:
+    one = messages.ImportedFile(
+        import_id=f"019c6120-0000-7000-8000-00000000040{number}",
+        source="llama.cpp",
+        file_name=f"table-{number}.csv",
+        good_rows=1_200 * number,
+        refused_rows=number,
+        imported_by="laptop",
+        **more,
+    )
+    one.imported_at.FromJsonString("2026-02-15T16:20:00Z")
+    return one
+
+
+@pytest.fixture
+def with_imports(servicer: Any) -> Any:
+    """Two imports, of which one was withdrawn."""
+    gone = imported(2, withdrawn_by="first admin")
+    gone.withdrawn_at.FromJsonString("2026-02-16T07:00:00Z")
+    servicer.imports = [imported(1), gone]
+    return servicer
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("output_format", ["table", "json"])
+def test_imports_are_listed(
+    llmenv: Callable[..., Any], golden: Any, with_imports: Any, output_format: str, language: str
+) -> None:
+    """Which file, from where, by whom, and whether it counts."""
+    listed = llmenv("import", "--list", "--format", output_format, "--lang", language)
+    name = f"list-{output_format}" if output_format == "json" else f"list-{output_format}-{language}"
+    assert listed.out == golden(name=name)
+    assert (listed.code, listed.err) == (FINE, "")
+
+
+def test_an_import_is_withdrawn(llmenv: Callable[..., Any], with_imports: Any) -> None:
+    """By its id, and the import is printed as it is then; of more imports than asked for that is said."""
+    done = llmenv("import", "--withdraw", "019c6120")
+    assert with_imports.requests[-1].import_id == "019c6120"
+    assert "withdrawn" in done.out
+    assert "The newest 1 of 2 imports" in llmenv("import", "--list", "--limit", "1").err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["table.csv"], ["--source", "lab"], ["--list", "--withdraw", "019c6120"], ["table.csv", "--list"]],
+    ids=["nothing", "no-source", "no-file", "both", "file-and-list"],
+)
+def test_one_thing_is_asked_at_a_time(
+    llmenv: Callable[..., Any], with_imports: Any, arguments: list[str]
+) -> None:
+    """A sentence, and the collector is left alone."""
+    before = len(with_imports.requests)
+    refused = llmenv("import", *arguments)
+    assert (refused.code, refused.out, len(with_imports.requests)) == (USAGE, "", before)
+    assert refused.err.startswith("llmenv: ")

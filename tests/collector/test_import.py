@@ -149,3 +149,36 @@ def test_no_file_is_no_import(admin: Person) -> None:
     """A stream that ends before it began."""
     code, _ = refused(lambda: admin.stub.ImportMeasurements(iter([]), metadata=admin.metadata, timeout=60))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_an_import_is_listed_and_withdrawn(collector: RunningCollector, admin: Person) -> None:
+    """Withdrawn once, by a prefix of its id: it stays listed, counts no more, and its file may come again."""
+    answer = admin.take_in(GOOD, source="withdrawn")
+    listed = admin.stub.ListImports(fleet.ListImportsRequest(limit=1), metadata=admin.metadata)
+    assert [(one.import_id, one.good_rows) for one in listed.imports] == [(answer.import_id, 1)]
+    assert listed.total >= 1
+    assert admin.chips("withdrawn")
+    asked = fleet.WithdrawImportRequest(import_id=answer.import_id[:18])
+    first = admin.stub.WithdrawImport(asked, metadata=admin.metadata).imported
+    assert (first.import_id, first.withdrawn_by) == (answer.import_id, "first admin")
+    assert admin.stub.WithdrawImport(asked, metadata=admin.metadata).imported == first
+    assert not admin.chips("withdrawn")
+    assert admin.take_in(GOOD, source="withdrawn").import_id
+    with contextlib.closing(sqlite3.connect(collector.folder / "identity.db")) as connection:
+        query = "SELECT count(*) FROM audit WHERE action = 'measurements.withdraw' AND subject = ?"
+        assert connection.execute(query, (answer.import_id,)).fetchone() == (2,)
+
+
+@pytest.mark.parametrize(
+    ("import_id", "code"),
+    [
+        ("01900000-0000-7000-8000-000000000000", grpc.StatusCode.NOT_FOUND),
+        ("0", grpc.StatusCode.INVALID_ARGUMENT),
+    ],
+    ids=["unknown", "too-short"],
+)
+def test_what_cannot_be_withdrawn_is_said(admin: Person, import_id: str, code: grpc.StatusCode) -> None:
+    """In a sentence."""
+    with pytest.raises(grpc.RpcError) as refused:
+        admin.stub.WithdrawImport(fleet.WithdrawImportRequest(import_id=import_id), metadata=admin.metadata)
+    assert refused.value.code() == code

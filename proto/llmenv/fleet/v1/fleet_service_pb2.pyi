@@ -1734,6 +1734,160 @@ class ImportMeasurementsResponse(_message.Message):
 Global___ImportMeasurementsResponse: _TypeAlias = ImportMeasurementsResponse  # noqa: Y015
 
 @_typing.final
+class ListImportsRequest(_message.Message):
+    """Which imports to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """At most this many; 0 for the default of 50."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListImportsRequest: _TypeAlias = ListImportsRequest  # noqa: Y015
+
+@_typing.final
+class ListImportsResponse(_message.Message):
+    """Newest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORTS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """Files that were ever imported, a count."""
+    @_builtins.property
+    def imports(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedFile]:
+        """The page asked for."""
+
+    def __init__(
+        self,
+        *,
+        imports: _abc.Iterable[Global___ImportedFile] | None = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["imports", b"imports", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListImportsResponse: _TypeAlias = ListImportsResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawImportRequest(_message.Message):
+    """Which import to withdraw."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """UUID of the import, or a unique prefix of at least 8 characters."""
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawImportRequest: _TypeAlias = WithdrawImportRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawImportResponse(_message.Message):
+    """The import as it is then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORTED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def imported(self) -> Global___ImportedFile:
+        """The first to withdraw it is the one who is noted."""
+
+    def __init__(
+        self,
+        *,
+        imported: Global___ImportedFile | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["imported", b"imported"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["imported", b"imported"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawImportResponse: _TypeAlias = WithdrawImportResponse  # noqa: Y015
+
+@_typing.final
+class ImportedFile(_message.Message):
+    """A file of measurements made elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    GOOD_ROWS_FIELD_NUMBER: _builtins.int
+    REFUSED_ROWS_FIELD_NUMBER: _builtins.int
+    IMPORTED_AT_FIELD_NUMBER: _builtins.int
+    IMPORTED_BY_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_AT_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_BY_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """UUIDv7."""
+    source: _builtins.str
+    """Where the measurements are from."""
+    file_name: _builtins.str
+    """Without folders."""
+    good_rows: _builtins.int
+    """Measurements that it brought, a count."""
+    refused_rows: _builtins.int
+    """Rows that were left out, a count."""
+    imported_by: _builtins.str
+    """Label of the token that it was imported with."""
+    withdrawn_by: _builtins.str
+    """Label of the token that it was withdrawn or replaced with."""
+    @_builtins.property
+    def imported_at(self) -> _timestamp_pb2.Timestamp:
+        """Collector's clock."""
+
+    @_builtins.property
+    def withdrawn_at(self) -> _timestamp_pb2.Timestamp:
+        """Collector's clock; absent while it counts."""
+
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        file_name: _builtins.str = ...,
+        good_rows: _builtins.int = ...,
+        refused_rows: _builtins.int = ...,
+        imported_at: _timestamp_pb2.Timestamp | None = ...,
+        imported_by: _builtins.str = ...,
+        withdrawn_at: _timestamp_pb2.Timestamp | None = ...,
+        withdrawn_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["imported_at", b"imported_at", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "good_rows", b"good_rows", "import_id", b"import_id", "imported_at", b"imported_at", "imported_by", b"imported_by", "refused_rows", b"refused_rows", "source", b"source", "withdrawn_at", b"withdrawn_at", "withdrawn_by", b"withdrawn_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportedFile: _TypeAlias = ImportedFile  # noqa: Y015
+
+@_typing.final
 class RefusedRow(_message.Message):
     """A row that cannot be used."""
 

@@ -162,6 +162,16 @@ class FleetServiceStub(object):
                 request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ImportMeasurementsRequest.SerializeToString,
                 response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ImportMeasurementsResponse.FromString,
                 _registered_method=True)
+        self.ListImports = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/ListImports',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListImportsRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListImportsResponse.FromString,
+                _registered_method=True)
+        self.WithdrawImport = channel.unary_unary(
+                '/llmenv.fleet.v1.FleetService/WithdrawImport',
+                request_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WithdrawImportRequest.SerializeToString,
+                response_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WithdrawImportResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer(object):
@@ -359,6 +369,20 @@ class FleetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListImports(self, request, context):
+        """Files that were ever imported, newest first. viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawImport(self, request, context):
+        """Has what a file brought count no more. admin. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -486,6 +510,16 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ImportMeasurements,
                     request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ImportMeasurementsRequest.FromString,
                     response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ImportMeasurementsResponse.SerializeToString,
+            ),
+            'ListImports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImports,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListImportsRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListImportsResponse.SerializeToString,
+            ),
+            'WithdrawImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawImport,
+                    request_deserializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WithdrawImportRequest.FromString,
+                    response_serializer=llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WithdrawImportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1164,6 +1198,60 @@ class FleetService(object):
             '/llmenv.fleet.v1.FleetService/ImportMeasurements',
             llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ImportMeasurementsRequest.SerializeToString,
             llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ImportMeasurementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/ListImports',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListImportsRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.ListImportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmenv.fleet.v1.FleetService/WithdrawImport',
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WithdrawImportRequest.SerializeToString,
+            llmenv_dot_fleet_dot_v1_dot_fleet__service__pb2.WithdrawImportResponse.FromString,
             options,
             channel_credentials,
             insecure,

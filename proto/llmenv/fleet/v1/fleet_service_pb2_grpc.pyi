@@ -115,6 +115,10 @@ class FleetServiceStub:
     """Takes in a file of measurements made elsewhere, whole or not at all. admin.
     INVALID_ARGUMENT: the file as a whole, or a file of this name is there.
     """
+    ListImports: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ListImportsRequest, _fleet_service_pb2.ListImportsResponse]
+    """Files that were ever imported, newest first. viewer."""
+    WithdrawImport: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.WithdrawImportRequest, _fleet_service_pb2.WithdrawImportResponse]
+    """Has what a file brought count no more. admin. NOT_FOUND."""
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -201,6 +205,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """Takes in a file of measurements made elsewhere, whole or not at all. admin.
     INVALID_ARGUMENT: the file as a whole, or a file of this name is there.
     """
+    ListImports: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ListImportsRequest, _fleet_service_pb2.ListImportsResponse]  # type: ignore[assignment]
+    """Files that were ever imported, newest first. viewer."""
+    WithdrawImport: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.WithdrawImportRequest, _fleet_service_pb2.WithdrawImportResponse]  # type: ignore[assignment]
+    """Has what a file brought count no more. admin. NOT_FOUND."""
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     """TLS; metadata "authorization: Bearer <token>" carries a role."""
@@ -434,5 +442,21 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes in a file of measurements made elsewhere, whole or not at all. admin.
         INVALID_ARGUMENT: the file as a whole, or a file of this name is there.
         """
+
+    @_abc_1.abstractmethod
+    def ListImports(
+        self,
+        request: _fleet_service_pb2.ListImportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.ListImportsResponse, _abc.Awaitable[_fleet_service_pb2.ListImportsResponse]]:
+        """Files that were ever imported, newest first. viewer."""
+
+    @_abc_1.abstractmethod
+    def WithdrawImport(
+        self,
+        request: _fleet_service_pb2.WithdrawImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.WithdrawImportResponse, _abc.Awaitable[_fleet_service_pb2.WithdrawImportResponse]]:
+        """Has what a file brought count no more. admin. NOT_FOUND."""
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
