@@ -24,7 +24,7 @@ from llmenv_collector.statistics.change_points import (
     change_points,
     suspicions,
 )
-from llmenv_collector.statistics.energy import block_length
+from llmenv_collector.statistics.correlation import block_length, neighbour_correlation
 from llmenv_collector.statistics.grouped import paired_results_ratio_interval
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def refined_p(values: NDArray[np.float64], point: int, p_value: float) -> float:
 
 def level_p(values: NDArray[np.float64], point: int) -> float:
     """That the level is the same on both sides of the best of all points."""
-    block = max(BLOCK, block_length(values, point))
+    block = max(BLOCK, block_length(neighbour_correlation(values, [point]), len(values)))
     sides = [block_medians(side, block) for side in (values[:point], values[point:])]
     degrees = sum(map(len, sides)) - 2
     if degrees < 1:

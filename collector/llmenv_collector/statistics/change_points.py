@@ -1,11 +1,12 @@
 """Since when is a series different: confirmed changes, and suspected ones at its end.
 
 Hierarchical bisection as in Matteson and James (2014, section 3.1, cited in `energy`): the
-strongest point of a part splits it if it is significant, and both parts are searched in
-turn.  Where none is, windows of four times the least number of points are tested as well,
-Bonferroni over them, both together at the level of the part.  Points found early were
-placed while later ones were not known, so each is then placed and tested again between its
-neighbours, and dropped where the parts beside it no longer differ.
+strongest point of a part splits it if it is significant, by the energy statistic and for its
+level (`self_normalised`), and both parts are searched in turn.  Where none is, windows of
+four times the least number of points are tested as well, Bonferroni over them, both together
+at the level of the part.  Points found early were placed while later ones were not known, so
+each is then placed and tested again between its neighbours, and dropped where the parts
+beside it no longer differ.
 """
 
 from __future__ import annotations
@@ -17,14 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmenv_collector.statistics.energy import (
-    block_for,
-    block_length,
-    correlation_despite_changes,
-    correlation_within,
-    strongest,
-    strongest_p,
-)
+from llmenv_collector.statistics.correlation import neighbour_correlation
+from llmenv_collector.statistics.energy import strongest, strongest_p
+from llmenv_collector.statistics.self_normalised import level_change_p
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +34,7 @@ PERMUTATIONS = 199
 ROUNDS = 5
 YOUNGEST = 3
 """Fewest values after a suspected change."""
-WHOLE_SHARE = 0.7
+WHOLE_SHARE = 0.85
 """Of the level of a part goes to its split in two, the rest to its windows."""
 WINDOW = 4
 """Times the least number of points."""
@@ -82,27 +78,60 @@ class Search:
     ) -> Split | None:
         """The significant point of a part and its p, if there is one."""
         points = np.arange(self.min_points, len(part) - self.min_points + 1)
-        block = None if correlation is None else block_for(correlation, len(part))
-        return self.test(part, points, level, block) if points.size else None
+        return self.test(part, points, level, correlation) if points.size else None
 
     def test(
-        self, part: NDArray[np.float64], points: NDArray[np.int64], level: float, block: int | None = None
+        self, part: NDArray[np.float64], points: NDArray[np.int64], level: float, correlation: float | None
     ) -> Split | None:
-        """The strongest of `points` and its p, if it is significant."""
+        """The strongest of `points` and its p, the larger of two, if it is significant."""
         point, observed = strongest(part, points)
         if observed <= 0:
             return None
-        p_value = strongest_p(
-            part,
-            points,
-            observed=observed,
-            block=block or block_length(part, point),
-            rng=self.rng,
-            permutations=max(self.permutations, math.ceil(1 / level)),
-        )
+        if correlation is None:
+            correlation = neighbour_correlation(part, [point])
+        draws = self.draws(level)
+        # This one takes less time, and is seldom significant where nothing changed.
+        of_level = level_change_p(part, points, correlation=correlation, rng=self.rng, draws=draws)
+        if of_level > level:
+            return None
+        of_energy = self.energy_p(part, points, point, observed, correlation=correlation, draws=draws)
+        p_value = max(of_level, of_energy)
         return (point, p_value) if p_value <= level else None
 
-    def split_in_windows(self, part: NDArray[np.float64]) -> Split | None:
+    def suspect(self, part: NDArray[np.float64], points: NDArray[np.int64]) -> Split | None:
+        """The strongest of `points` near the end and its p: so few ranks say nothing of a level."""
+        point, observed = strongest(part, points)
+        if observed <= 0:
+            return None
+        correlation = neighbour_correlation(part, [point])
+        draws = self.draws(self.level)
+        p_value = self.energy_p(part, points, point, observed, correlation=correlation, draws=draws)
+        return (point, p_value) if p_value <= self.level else None
+
+    def draws(self, level: float) -> int:
+        return max(self.permutations, math.ceil(1 / level))
+
+    def energy_p(
+        self,
+        part: NDArray[np.float64],
+        points: NDArray[np.int64],
+        point: int,
+        observed: float,
+        *,
+        correlation: float,
+        draws: int,
+    ) -> float:
+        return strongest_p(
+            part,
+            points,
+            point=point,
+            observed=observed,
+            correlation=correlation,
+            rng=self.rng,
+            permutations=draws,
+        )
+
+    def split_in_windows(self, part: NDArray[np.float64], correlation: float | None = None) -> Split | None:
         """The most significant point of windows that are short enough for one change, or none.
 
         A change and its reversal hide each other from a split in two.
@@ -111,26 +140,34 @@ class Search:
         if len(part) <= size:
             return None
         starts = range(0, len(part) - size + 1, size // 2)
-        points = np.arange(self.min_points, size - self.min_points + 1)
-        block = block_for(_beyond_chance(correlation_despite_changes(part), len(part)), size)
         level = (1 - WHOLE_SHARE) * self.level / len(starts)
-        found = [(start, self.test(part[start : start + size], points, level, block)) for start in starts]
+        found = [(start, self.split(part[start : start + size], level, correlation)) for start in starts]
         splits = [(start + split[0], split[1]) for start, split in found if split]
         return min(splits, key=lambda split: split[1], default=None)
 
     def search(self, values: NDArray[np.float64]) -> list[Split]:
         """Every point with its p: found, placed again, and what lies between them searched once more."""
-        points = self.bisect(values, 0, len(values))
-        refined: list[Split] = []
-        for _ in range(ROUNDS if points else 0):
-            refined = self.refine(values, points)
-            ends = [0, *(index for index, _ in refined), len(values)]
-            parts = itertools.pairwise(ends)
+        found = self.place(values, self.bisect(values, 0, len(values)))
+        for _ in range(ROUNDS if found else 0):
+            points = [index for index, _ in found]
+            parts = itertools.pairwise([0, *points, len(values)])
             between = [point for start, end in parts for point in self.bisect(values, start, end)]
-            if not between and ends[1:-1] == points:
+            # A point that costs another one its place is none more.
+            more = self.place(values, sorted({*points, *between})) if between else []
+            if len(more) <= len(found):
                 break
-            points = sorted({*ends[1:-1], *between})
-        return refined[:-1] if refined and self.is_young(values, refined) else refined
+            found = more
+        return found[:-1] if found and self.is_young(values, found) else found
+
+    def place(self, values: NDArray[np.float64], points: list[int]) -> list[Split]:
+        """Placed between one another until each stays where it is."""
+        placed: list[Split] = []
+        for _ in range(ROUNDS if points else 0):
+            placed = self.refine(values, points)
+            before, points = points, [index for index, _ in placed]
+            if points in ([], before):
+                break
+        return placed
 
     def is_young(self, values: NDArray[np.float64], found: list[Split]) -> bool:
         """Whether the last change is rather one with too few values after it, placed as late as allowed."""
@@ -147,12 +184,12 @@ class Search:
 
     def refine(self, values: NDArray[np.float64], points: list[int]) -> list[Split]:
         """Each point placed and tested between its neighbours, and left out if no more significant."""
-        correlation = _beyond_chance(correlation_within(values, points), len(values))
+        correlation = neighbour_correlation(values, points)
         refined: list[Split] = []
         for after in [*points[1:], len(values)]:
             start = refined[-1][0] if refined else 0
             part = values[start:after]
-            found = self.split(part, self.level, correlation) or self.split_in_windows(part)
+            found = self.split(part, self.level, correlation) or self.split_in_windows(part, correlation)
             if found:
                 refined.append((start + found[0], found[1]))
         return refined
@@ -229,16 +266,12 @@ def suspicions(
     series = _series(values, min_points=min_points, level=level, permutations=permutations)
     first = max(confirmed_points, len(series) - confirmed_points + 1)
     points = np.arange(first, len(series) - min_points + 1)
-    found = Search(rng, min_points, level, permutations).test(series, points, level) if points.size else None
+    found = Search(rng, min_points, level, permutations).suspect(series, points) if points.size else None
     if found is None or _strongest_from(series, first) > found[0]:
         return []
     index, p_value = found
     before, after = float(np.median(series[:index])), float(np.median(series[index:]))
     return [Suspicion(index, len(series) - index, p_value, before, after)]
-
-
-def _beyond_chance(correlation: float, length: int) -> float:
-    return correlation if correlation > 1 / math.sqrt(length) else 0.0
 
 
 def _described(series: NDArray[np.float64], points: Sequence[Split]) -> list[ChangePoint]:

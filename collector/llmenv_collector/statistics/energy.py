@@ -9,10 +9,12 @@ section 2, with exponent 1: for the n values before and the m from a point on,
 over pairs of different values.  It sees changes of spread and shape as well as of level.
 The second side always reaches to the end of the part that is searched.
 
-Significance is by permutation (the same, section 3.2).  Values of neighbouring runs are
-alike where a series is autocorrelated, and single values exchanged would call that a
-change; so blocks of neighbours are exchanged, of a length that follows from the
-autocorrelation at lag 1 (see `block_length`).
+Significance is by permutation (the same, section 3.2), exact where values are independent.
+Neighbouring runs are alike where a series is autocorrelated, and values exchanged would call
+that a change; so what is exchanged is what each value adds to what the one before it lets
+expect, and the series is put together again (residuals of an autoregression, as in the sieve
+bootstrap: Buhlmann, Bernoulli 3, 1997, 123-148).  The level on either side of the strongest point
+is taken away first, without which a change would count as correlation.
 """
 
 from __future__ import annotations
@@ -22,20 +24,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from llmenv_collector.statistics.correlation import autoregressive, innovations
+from llmenv_collector.statistics.sequential import ENOUGH_BEYOND, sequential_p
 
+if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-FEWEST_BLOCKS = 8
 SHORT = 128
 """Up to here pairs are faster than pieces."""
-KEPT = 0.85
-HIGHEST = 0.95
 CELLS_AT_ONCE = 1 << 21
-ENOUGH_BEYOND = 10
-"""A p is settled when so many permutations were at least as extreme."""
 
 
 def divergences(series: NDArray[np.float64], points: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -116,85 +114,26 @@ def strongest_p(
     series: NDArray[np.float64],
     points: NDArray[np.int64],
     *,
+    point: int,
     observed: float,
-    block: int,
+    correlation: float,
     rng: Generator,
     permutations: int,
 ) -> float:
-    """P of the largest Q over `points` being at least `observed` in a series (n,) without change.
+    """P of the largest Q over `points`, `observed` at `point`, in a series (n,) without change.
 
-    (b + 1) / (m + 1) of m permutations; a p that is plainly large is settled early, when
-    ENOUGH_BEYOND were at least as extreme, as that many over the permutations made
-    (Besag and Clifford, Sequential Monte Carlo p-values, Biometrika 78, 1991, 301-304).
+    Its neighbours are so much alike: `correlation` is that at lag 1 beside the change.
     """
+    levelled = series
+    if correlation:
+        levelled = np.concatenate([side - np.median(side) for side in np.split(series, [point])])
+    exchanged = innovations(levelled, correlation)
+
+    def draw(count: int) -> NDArray[np.float64]:
+        permuted = rng.permuted(np.broadcast_to(exchanged, (count, len(series))), axis=1)
+        found = divergences(autoregressive(permuted, correlation), points)
+        largest: NDArray[np.float64] = found.max(axis=-1)
+        return largest
+
     at_once = max(1, min(ENOUGH_BEYOND, CELLS_AT_ONCE // (len(series) * min(len(series), SHORT))))
-    beyond = made = 0
-    least = observed * (1 - 1e-9)
-    while made < permutations:
-        count = min(at_once, permutations - made)
-        permuted = permuted_blocks(series, block=block, count=count, rng=rng)
-        hits = np.flatnonzero(divergences(permuted, points).max(axis=-1) >= least)
-        if beyond + len(hits) >= ENOUGH_BEYOND:
-            return ENOUGH_BEYOND / (made + int(hits[ENOUGH_BEYOND - beyond - 1]) + 1)
-        beyond, made = beyond + len(hits), made + count
-    return (beyond + 1) / (permutations + 1)
-
-
-def permuted_blocks(
-    series: NDArray[np.float64], *, block: int, count: int, rng: Generator
-) -> NDArray[np.float64]:
-    """`count` series, shape (count, n), of the blocks of `series` in random order, cut at random places."""
-    length = len(series)
-    if block == 1:
-        return rng.permuted(np.broadcast_to(series, (count, length)), axis=1)
-    place = (np.arange(length) + rng.integers(length, size=(count, 1))) % length
-    keys = np.take_along_axis(rng.random((count, -(-length // block))), np.arange(length)[None] // block, 1)
-    return np.take_along_axis(series[place], np.argsort(keys, axis=1, kind="stable"), 1)
-
-
-def block_length(series: NDArray[np.float64], point: int) -> int:
-    """Length of the blocks that are exchanged: 2 (2 r / (1 - r^2))^(2/3) n^(1/3), rounded, at least 1.
-
-    Twice the rule for an autoregressive series whose correlation at lag 1 is r (Carlstein, Annals
-    of Statistics 14, 1986, 1171-1179): at once that length the test called more series changed
-    than its level says.  r is the lower of two estimates, since a change that is not known yet raises
-    the first: the correlation with each side's median taken away, corrected for its bias of
-    -(1 + 4 r) / n (Kendall, Biometrika 41, 1954, 403-404), and
-    `correlation_despite_changes`.  Below its
-    standard error 1 / sqrt(n) it counts as none.  At most n / FEWEST_BLOCKS.
-    """
-    correlation = min(correlation_within(series, [point]), correlation_despite_changes(series))
-    return block_for(correlation, len(series)) if correlation > 1 / math.sqrt(len(series)) else 1
-
-
-def correlation_within(series: NDArray[np.float64], points: Sequence[int]) -> float:
-    """Correlation at lag 1 with the median of each part taken away, corrected for the bias that leaves."""
-    rest = np.concatenate([part - np.median(part) for part in np.split(series, points)])
-    biased = _lag_one(rest)
-    return biased + (1 + 4 * biased) * len(points) / len(series)
-
-
-def block_for(correlation: float, length: int) -> int:
-    """The rule of `block_length` for an r that is known."""
-    r = min(correlation, HIGHEST)
-    if r <= 0:
-        return 1
-    wanted = 2 * (2 * r / (1 - r**2)) ** (2 / 3) * length ** (1 / 3)
-    return int(max(1, min(round(wanted), length // FEWEST_BLOCKS)))
-
-
-def correlation_despite_changes(series: NDArray[np.float64]) -> float:
-    """Correlation at lag 1 of an autoregressive series whose level may change.
-
-    The variance of differences at lag 2 is 1 + r times that at lag 1 (Chakar, Lebarbier, Levy-Leduc
-    and Robin, Bernoulli 23, 2017, 1408-1447, section 2); the largest differences, among which are
-    those across a change, are left out of both.
-    """
-    one, two = (np.sort((series[lag:] - series[:-lag]) ** 2) for lag in (1, 2))
-    kept = [float(squares[: max(1, int(KEPT * len(squares)))].mean()) for squares in (one, two)]
-    return kept[1] / kept[0] - 1 if kept[0] > 0 else 0.0
-
-
-def _lag_one(values: NDArray[np.float64]) -> float:
-    squares = float(values @ values)
-    return float(values[1:] @ values[:-1]) / squares if squares > 0 and math.isfinite(squares) else 0.0
+    return sequential_p(draw, observed=observed, draws=permutations, at_once=at_once)
