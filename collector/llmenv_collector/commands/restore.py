@@ -52,8 +52,8 @@ def report(folder: DataFolder, restored: Restored) -> None:
     if restored.set_aside is not None:
         click.echo(f"The former database is {restored.set_aside}.", err=True)
         click.echo(
-            "Acknowledgements, mutes, imports and commands are those of the backup, withdrawn ones too: nobody"
-            " delivers them again.",
+            "Acknowledgements, mutes, imports and commands are those of the backup, withdrawn ones too:"
+            " nobody delivers them again. Schedules and labels are those of today.",
             err=True,
         )
     if restored.behind is None:
