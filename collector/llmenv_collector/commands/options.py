@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def to_folder(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> DataFolder:
-    return DataFolder(value or default_path())
+    # Processes of the collector have working directories of their own.
+    return DataFolder((value or default_path()).absolute())
 
 
 def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
