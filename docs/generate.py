@@ -1,4 +1,4 @@
-"""Write what is drawn from the programs in this folder: commands.md, views.md, checks.md, v1-columns.txt.
+"""Write what is drawn from the programs in this folder: commands, views, checks, fields, columns of v1.
 
 Run by `make docs`. Commands come from click, exit codes from the enums, views from a database made by the
 collector's own migrations, checks from their files. `--check` writes nothing and fails when a page is not
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from enum import IntEnum
 
     import duckdb
+    from google.protobuf.descriptor import Descriptor
     from llmenv_agent.definitions import Definition
 
 FOLDER = Path(__file__).resolve().parent
@@ -50,6 +51,11 @@ change. Columns are added; none is taken away or changed as long as the schema i
 ```sh
 llmenv sql 'SELECT hostname, chip FROM machines'
 ```"""
+PACKAGE = "llmenv.fleet.v1."
+ABOUT_COLLECTED = """\
+Everything that an agent can send, by message: what has no field here does not leave a Mac. `RecordBatch`
+carries serialised records, which are of the message `Record`. What is done about people and serial numbers is
+said in [privacy](privacy.md)."""
 ABOUT_CHECKS = """\
 Each check is one file and one question. It runs in a process of its own, in the interpreter of the training
 environment, and is ended at its deadline. Core checks decide whether an environment is ready
@@ -271,10 +277,68 @@ def _page(parts: Iterable[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def collected_page() -> str:
+    """Every field that an agent may send: those of the messages that it sends, and of no others."""
+    comments = field_comments()
+    parts = [f"# Collected fields\n\n{NOTE}\n\n{ABOUT_COLLECTED}\n"]
+    for descriptor in sent_messages():
+        name = descriptor.full_name.removeprefix(PACKAGE)
+        rows = [
+            f"| `{field.name}` | {comments.get((name, field.name), '').replace('|', chr(92) + '|')} |"
+            for field in descriptor.fields
+        ]
+        if rows:
+            parts.append("\n".join([f"## {name}\n", "| Field | What |", "| --- | --- |", *rows]) + "\n")
+    return "\n".join(parts)
+
+
+def sent_messages() -> list[Descriptor]:
+    """All that a message of an agent's can have in it, by name."""
+    from llmenv.fleet.v1 import agent_service_pb2, enrollment_service_pb2, record_pb2
+
+    found: dict[str, Descriptor] = {}
+    waiting = [
+        agent_service_pb2.ConnectRequest.DESCRIPTOR,
+        enrollment_service_pb2.EnrollRequest.DESCRIPTOR,
+        enrollment_service_pb2.RenewRequest.DESCRIPTOR,
+        record_pb2.Record.DESCRIPTOR,
+    ]
+    while waiting:
+        one = waiting.pop()
+        if one.full_name.startswith(PACKAGE) and one.full_name not in found:
+            found[one.full_name] = one
+            waiting += [field.message_type for field in one.fields if field.message_type is not None]
+    return [found[name] for name in sorted(found) if not found[name].GetOptions().map_entry]
+
+
+def field_comments() -> dict[tuple[str, str], str]:
+    """Message and field to the comment above it in the .proto file."""
+    from llmenv.fleet.v1 import agent_service_pb2
+
+    comments: dict[tuple[str, str], str] = {}
+    for path in sorted(Path(agent_service_pb2.__file__).parent.glob("*.proto")):
+        inside: list[str] = []
+        said: list[str] = []
+        for line in map(str.strip, path.read_text(encoding="utf-8").splitlines()):
+            if line.startswith("//"):
+                said.append(line.lstrip("/ "))
+                continue
+            if opening := re.match(r"(message|oneof|enum|service)\s+(\w+)\s*\{(\s*\})?", line):
+                if not opening[3]:
+                    inside.append(opening[2] if opening[1] == "message" else "")
+            elif line.startswith("}"):
+                inside.pop()
+            elif field := re.match(r"(?:repeated |optional )?[\w.<>, ]+ (\w+) = \d+", line):
+                comments[".".join(filter(None, inside)), field[1]] = " ".join(said)
+            said = []
+    return comments
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "views.md": views_page,
     "checks.md": checks_page,
+    "collected.md": collected_page,
     COLUMN_LIST: column_list,
 }
 

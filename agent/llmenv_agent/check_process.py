@@ -14,6 +14,7 @@ from llmenv_agent import verdict
 from llmenv_agent.caffeinate import kept_awake
 from llmenv_agent.case_file import CaseFile
 from llmenv_agent.memory_kills import read_memory_kills
+from llmenv_agent.privacy import scrubbed
 from llmenv_agent.process import LOG_TAIL_BYTES, Ended, Stop, run_process
 
 if TYPE_CHECKING:
@@ -147,6 +148,9 @@ class CheckProcess:
         verdict.doubt_rows(self.result, unreadable=self._cases.unreadable)
         self.result.process_end.CopyFrom(verdict.process_end(ended))
         self.result.log_tail = log
+        if self.result.HasField("error"):
+            self.result.error.message = scrubbed(self.result.error.message)
+            self.result.error.traceback = scrubbed(self.result.error.traceback)
         self.result.log_bytes_cut = bytes_cut
 
     def _read_result(self) -> result_pb2.Result | None:
@@ -163,7 +167,7 @@ class CheckProcess:
 
 
 def _log_text(ended: Ended) -> tuple[str, int]:
-    """The log's end as text of at most 64 KiB of UTF-8, and the bytes before it."""
-    encoded = ended.log_tail.decode("utf-8", errors="replace").encode("utf-8")
+    """The log's end as text of at most 64 KiB of UTF-8, without people, and the bytes before it."""
+    encoded = scrubbed(ended.log_tail.decode("utf-8", errors="replace")).encode("utf-8")
     kept = encoded[-LOG_TAIL_BYTES:].decode("utf-8", errors="ignore")
     return kept, ended.log_bytes_cut + max(0, len(encoded) - LOG_TAIL_BYTES)

@@ -23,7 +23,7 @@ from llmenv import logs, printed_token
 from llmenv.first_contact import TIME_HEADER
 
 from llmenv_collector import clock, peer_limits, policy, refusal, tokens
-from llmenv_collector.acting import ACTOR, Actor
+from llmenv_collector.acting import ACTOR, Actor, actor
 from llmenv_collector.authority import MACHINE_URI
 from llmenv_collector.errors import (
     CollectorError,
@@ -33,6 +33,7 @@ from llmenv_collector.errors import (
     UnauthenticatedError,
     UsageError,
 )
+from llmenv_collector.identity import audit
 from llmenv_collector.open_calls import OpenCalls
 from llmenv_collector.peer_limits import Peer, PeerLimits
 from llmenv_collector.policy import Caller
@@ -100,6 +101,17 @@ class Gate(grpc.aio.ServerInterceptor):
         PERSON.set(token)
         return Peer(token.token_id, peer_limits.PERSON)
 
+    async def note_refusal(self, method: str, error: CollectorError) -> None:
+        """In the audit; of one address a few at once, then one an hour, so that nobody fills the file."""
+        peer = Peer(f"refused {actor().origin}", peer_limits.REFUSED)
+        if not self.limits.has_credit(peer):
+            return
+        self.limits.spend(peer)
+        try:
+            await asyncio.to_thread(note_refused, self._identity, method, str(error))
+        except CollectorError as trouble:
+            logger.warning("a refusal is not in the audit: %s", trouble)
+
     async def _person(self, secret: str, *, stranger: Peer) -> Token:
         """Whoever shows what is no token too often from one address is refused without a look at it."""
         digest = tokens.digest(secret)
@@ -131,6 +143,11 @@ def origin_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     return address.rpartition(":")[0].strip("[]")
 
 
+def note_refused(identity: Identity, method: str, sentence: str) -> None:
+    with identity.changes() as connection:
+        audit(connection, "call.refused", method, sentence, is_refused=True)
+
+
 def bearer_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     metadata = dict(context.invocation_metadata() or ())
     kind, _, token = str(metadata.get("authorization", "")).partition(" ")
@@ -150,14 +167,18 @@ def secret_of(token: str) -> str:
 
 
 @asynccontextmanager
-async def translated(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
-    """The collector's errors as status codes."""
+async def translated(
+    context: grpc.aio.ServicerContext[Any, Any], *, gate: Gate | None = None, method: str = ""
+) -> AsyncIterator[None]:
+    """The collector's errors as status codes; `gate` notes who was refused."""
     try:
         yield
     except GoneError as error:
         logger.info("ended: %s", error)
     except CollectorError as error:
         logger.info("refused: %s: %s", refusal.status_of(error).name, error)
+        if gate is not None and isinstance(error, (UnauthenticatedError, ForbiddenError)):
+            await gate.note_refusal(method, error)
         await refusal.refuse(context, error)
 
 
@@ -193,14 +214,14 @@ def guarded(handler: Any, gate: Gate, method: str) -> Any:
     read = functools.partial(each_parsed, patience=patience) if handler.request_streaming else parsed
 
     async def single(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        async with translated(context):
+        async with translated(context, gate=gate, method=method):
             peer = await gate.admit(method, context)
             with gate.limits.call(peer), gate.calls.open(PERSON.get(None)):
                 return await behaviour(read(handler.request_deserializer, request), context)
 
     async def several(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         await context.send_initial_metadata(((TIME_HEADER, str(clock.now())),))
-        async with translated(context):
+        async with translated(context, gate=gate, method=method):
             peer = await gate.admit(method, context)
             with gate.limits.call(peer), gate.calls.open(PERSON.get(None)):
                 answer = behaviour(read(handler.request_deserializer, request), context)

@@ -1,7 +1,7 @@
 """What changed in the identity file, known within a second, whichever program changed it.
 
 Streams of machines that may deliver no more are ended, and calls with a revoked token; streams of machines
-that were approved begin anew, names reach the store, and what forgotten machines delivered is removed.
+that were approved begin anew; names and the audit reach the store; what forgotten machines delivered goes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from llmenv_collector import forgetting, machine_register, tokens
+from llmenv_collector import audit_copy, forgetting, machine_register, tokens
 from llmenv_collector.errors import CollectorError, ForbiddenError
 from llmenv_collector.standing import BARRED, State
 
@@ -61,6 +61,13 @@ class IdentityWatch:
                     logger.warning("the identity file cannot be followed: %s", error)
                 await asyncio.sleep(seconds)
 
+    async def look_last(self) -> None:
+        """What was decided until the end is in the store as well."""
+        try:
+            await self.look()
+        except CollectorError as error:
+            logger.warning("what was decided last is copied at the next start: %s", error)
+
     async def look(self) -> None:
         """Reads all of it."""
         machines = await asyncio.to_thread(self._identity.every_machine)
@@ -70,6 +77,7 @@ class IdentityWatch:
         if names != self._names:
             await asyncio.wrap_future(self._store.name(names))
             self._names = names
+        await audit_copy.bring_up(self._identity, self._store)
         forgotten = frozenset(one.machine_id for one in machines if one.state is State.FORGOTTEN)
         if forgotten != self._forgotten:
             self._forgotten = forgotten

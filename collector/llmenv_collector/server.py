@@ -191,6 +191,9 @@ async def run(collector: Collector) -> None:
         agent_addresses=agent_addresses(collector.settings, serving),
     )
     await server.start()
+    watch = IdentityWatch(
+        identity=collector.identity, store=collector.store, streams=collector.streams, calls=gate.calls
+    )
     stop = stop_signal()
     ended = asyncio.wrap_future(collector.store.ended)
     tasks = [
@@ -200,14 +203,7 @@ async def run(collector: Collector) -> None:
         ),
         asyncio.create_task(gate.uses.write_every()),
         asyncio.create_task(fleet.assignment.keep_up()),
-        asyncio.create_task(
-            IdentityWatch(
-                identity=collector.identity,
-                store=collector.store,
-                streams=collector.streams,
-                calls=gate.calls,
-            ).keep_up()
-        ),
+        asyncio.create_task(watch.keep_up()),
         asyncio.create_task(
             ChangeUpkeep(collector.store, collector.analysis).keep_up(collector.settings.changes_seconds)
         ),
@@ -229,6 +225,7 @@ async def run(collector: Collector) -> None:
     await collector.statements.close()
     await collector.sightings.write()
     await gate.uses.write()
+    await watch.look_last()
     if ended.done():
         raise StoreError(
             f"The database {collector.store.path} failed; nothing that was acknowledged is lost."

@@ -99,6 +99,7 @@ def test_rows_have_exactly_the_columns_of_their_tables(tmp_path: Path) -> None:
         "command",
         "machine_label",
         "machine_name",
+        "audit",
         "schedule",
         "acknowledgement",
         "imported_file",

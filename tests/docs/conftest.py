@@ -42,6 +42,11 @@ SELECT $machine::UUID AS machine_id, 'train' AS environment_name, 'mps' AS devic
        0.89 AS ratio_low, 0.91 AS ratio_high, 0.001 AS p_value, uuid() AS from_result_id,
        uuid() AS to_result_id
 """
+# As audit_copy adds it: a machine that was taken out of service.
+DECIDED = """
+INSERT INTO store.audit VALUES (
+  1, now(), 'machine.retire', $machine, 'm2-ultra', 'user ada', 'this computer', 'done')
+"""
 # A check that fails, is in a notice that could not be sent, and is muted since; and a report that was made.
 TOLD = """
 INSERT INTO store.state_change VALUES (
@@ -120,6 +125,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.request(lambda connection: import_store.add(connection, example_import())).result()
     store.request(lambda connection: schedule_copy.replace(connection, [example_schedule()])).result()
     store.request(lambda connection: connection.execute(SLOWER, {"machine": machine_id})).result()
+    store.request(lambda connection: connection.execute(DECIDED, {"machine": machine_id})).result()
     store.request(lambda connection: tell(connection, machine_id)).result()
     delivered = store.deliver(arrivals).result()
     assert [one.sequence for one in delivered.rejections] == [len(arrivals)]

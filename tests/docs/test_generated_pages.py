@@ -31,7 +31,7 @@ CODES = {
 }
 
 
-@pytest.mark.parametrize("name", ["commands.md", "views.md", "checks.md", "v1-columns.txt"])
+@pytest.mark.parametrize("name", ["commands.md", "views.md", "checks.md", "collected.md", "v1-columns.txt"])
 def test_a_generated_page_is_what_the_programs_say(generator: ModuleType, docs: Path, name: str) -> None:
     """A changed command, view or check comes with its page; `make docs` writes it."""
     assert generator.PAGES[name]() == (docs / name).read_text(encoding="utf-8")
