@@ -51,7 +51,6 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 def main() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(SPARE_SECONDS)
-    os.nice(19)
     load()
     if text := sys.stdin.read():
         serve(json.loads(text))
@@ -85,6 +84,7 @@ def serve(request: dict[str, Any]) -> None:
 
 def limit(*, seconds: int, memory_bytes: int) -> None:
     signal.alarm(seconds)
+    os.nice(10)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     processor_seconds = THREADS * seconds + 1

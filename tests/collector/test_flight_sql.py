@@ -308,7 +308,7 @@ def test_cancelling_ends_the_process_and_the_call(collector: RunningCollector) -
         asking.start()
         wait_until(lambda: workers_of(collector.process.pid))
         cursor.adbc_cancel()
-        asking.join(timeout=60)
+        asking.join(timeout=300)
         assert "ancel" in str(failures[0])
         wait_until(lambda: not workers_of(collector.process.pid))
 
