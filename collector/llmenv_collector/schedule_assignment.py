@@ -126,10 +126,9 @@ class ScheduleAssignment:
                 whom[one.name] = Whom(self.whom(one.name).machines, trouble=str(error))
                 true_for = min(true_for, TROUBLED_FOR_SECONDS)
         former = self._now.schedules if self._now else {}
-        self._now = Assignment(by_machine(in_force, candidates, whom), whom)
-        self._streams.reschedule(
-            [each for each, told in self._now.schedules.items() if told != former.get(each)]
-        )
+        told, changed = await asyncio.to_thread(compared, in_force, candidates, whom, former)
+        self._now = Assignment(told, whom)
+        self._streams.reschedule(changed)
         return true_for
 
     async def _facts(self, in_force: Sequence[StoredSchedule]) -> object:
@@ -158,14 +157,31 @@ class ScheduleAssignment:
             logger.warning("schedules are not copied for SQL: %s", error)
 
 
+def compared(
+    in_force: Sequence[StoredSchedule],
+    candidates: Sequence[Candidate],
+    whom: dict[str, Whom],
+    former: dict[str, wire.Schedules],
+) -> tuple[dict[str, wire.Schedules], list[str]]:
+    """What each machine is told, and which machines are told something else than before."""
+    told = by_machine(in_force, candidates, whom)
+    return told, [each for each, schedules in told.items() if schedules != former.get(each)]
+
+
 def by_machine(
     in_force: Sequence[StoredSchedule], candidates: Sequence[Candidate], whom: dict[str, Whom]
 ) -> dict[str, wire.Schedules]:
-    """What each machine is told: of a schedule in trouble it keeps what it has."""
+    """What each machine is told, one message for all that are told the same.
+
+    Of a schedule in trouble a machine keeps what it has.
+    """
     undecided = [name for name, one in whom.items() if one.trouble]
-    told = {one.machine_id: wire.Schedules(undecided=undecided) for one in candidates}
-    for stored in in_force:
-        if stored.name not in undecided:
-            for one in whom[stored.name].machines:
-                told[one.machine_id].schedules.append(stored.schedule)
-    return told
+    numbers: dict[str, list[int]] = {one.machine_id: [] for one in candidates}
+    for number, stored in enumerate(in_force):
+        for one in () if stored.name in undecided else whom[stored.name].machines:
+            numbers[one.machine_id].append(number)
+    messages = {
+        chosen: wire.Schedules(schedules=[in_force[one].schedule for one in chosen], undecided=undecided)
+        for chosen in {tuple(each) for each in numbers.values()}
+    }
+    return {machine_id: messages[tuple(each)] for machine_id, each in numbers.items()}
