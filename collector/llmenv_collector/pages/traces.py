@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmenv_collector.pages.sections.changes import MOST_CHARTS, Traces
+from llmenv_collector.plot.thinning import thinned
 from llmenv_collector.plot.time_series import Point
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ SELECT epoch(started_at), value FROM compared
 WHERE machine_id::VARCHAR = $machine_id AND environment_name = $environment_name AND device = $device
   AND check_name = $check_name AND case_name = $case_name AND measurement = $measurement AND unit = $unit
   AND definition_hash = $definition_hash AND parameters_json = $parameters_json
-ORDER BY started_at DESC LIMIT $most
+ORDER BY started_at
 """
 
 
 def read_traces(connection: duckdb.DuckDBPyConnection, changes: Sequence[ChangeRow]) -> Traces:
-    """Of the first changes, by their place; of each the newest points, in the order of time.
+    """Of the first changes, by their place; of each the whole series, thinned where it is long.
 
     The connection holds the tables of the period, see `fleet_report.period`.
     """
@@ -50,7 +51,8 @@ def read_trace(connection: duckdb.DuckDBPyConnection, change: ChangeRow) -> tupl
             "unit": series.unit,
             "definition_hash": series.definition_hash,
             "parameters_json": series.parameters_json,
-            "most": MOST_POINTS,
         },
     ).fetchall()
-    return tuple(Point(time=float(time), value=float(value)) for time, value in reversed(rows))
+    points = [Point(time=float(time), value=float(value)) for time, value in rows]
+    changed_at = change.changed_at.ToNanoseconds() / 1e9
+    return thinned(points, most=MOST_POINTS, around=[changed_at])

@@ -35,6 +35,7 @@ SIGNS = {
 JUDGEMENT_MARKS = ("", "better", "worse", "same", "inconclusive")
 JUDGEMENT_SIGNS = ("", "▲", "▼", "■", "○")
 NAMES_IN_A_ROW = 4
+NAMES_UNFOLDED = 25
 
 
 class Wording:
@@ -105,9 +106,16 @@ class Wording:
         return Cell(
             self.say("pages.and_more", names=first, count=rest),
             key=float(len(names)),
-            more=self.listed(names),
+            more=self.unfolded(names),
             more_label=self.say("pages.more", count=len(names)),
         )
+
+    def unfolded(self, names: Sequence[str]) -> str:
+        """As many as somebody reads; the rest as a count, so that no cell outweighs the page."""
+        if len(names) <= NAMES_UNFOLDED:
+            return self.listed(names)
+        first = self.listed(names[:NAMES_UNFOLDED])
+        return self.say("pages.and_more", names=first, count=len(names) - NAMES_UNFOLDED)
 
     def series(self, series: Series) -> str:
         """What was measured, within its check: "tokens per second, fp16/1024"."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from llmenv_collector.pages.wording import Wording
 
 MOST_CHARTS = 12
+MOST_CAUSES = 5
+"""Of a change: they stand by evidence, and what comes later has little."""
 KINDS = ("package", "macos", "variable", "definition", "parameters", "conditions")
 
 Traces = dict[int, tuple[time_series.Point, ...]]
@@ -169,12 +171,16 @@ def verdict_table(rows: Sequence[messages.VerdictChangeRow], wording: Wording) -
 
 
 def causes(rows: Sequence[messages.CauseRow], wording: Wording) -> Cell:
-    """The best supported, and the evidence for each to unfold."""
+    """The best supported with its evidence, and the others to unfold."""
     if not rows:
         return Cell(wording.say("pages_changes.no_cause"), key=0.0)
-    said = [cause(row, wording) for row in rows]
-    evidence = "\n".join(f"{one}: {supported(row, wording)}" for one, row in zip(said, rows, strict=True))
-    return Cell(said[0], key=float(len(rows)), more=evidence, more_label=supported(rows[0], wording))
+    said = [f"{cause(row, wording)}: {supported(row, wording)}" for row in rows[:MOST_CAUSES]]
+    if len(rows) == 1:
+        return Cell(said[0], key=1.0)
+    if len(rows) > MOST_CAUSES:
+        said.append(wording.say("pages_changes.more_causes", count=len(rows) - MOST_CAUSES))
+    label = wording.say("pages.more", count=len(rows))
+    return Cell(said[0], key=float(len(rows)), more="\n".join(said[1:]), more_label=label)
 
 
 def cause(row: messages.CauseRow, wording: Wording) -> str:

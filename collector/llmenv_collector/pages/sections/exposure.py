@@ -74,5 +74,5 @@ def tried(hostnames: Sequence[str], row: messages.ExposureRow, wording: Wording)
 
 
 def unfolded(said: str, hostnames: Sequence[str], wording: Wording) -> Cell:
-    names = wording.listed(hostnames)
+    names = wording.unfolded(hostnames)
     return Cell(said, key=float(len(hostnames)), more=names, more_label=wording.column("machines"))

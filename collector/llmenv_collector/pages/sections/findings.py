@@ -65,7 +65,7 @@ def counted(hostnames: Sequence[str], wording: Wording) -> Cell:
     return Cell(
         f"{len(hostnames)}",
         key=float(len(hostnames)),
-        more=wording.listed(hostnames),
+        more=wording.unfolded(hostnames),
         more_label=wording.column("machines"),
     )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FAILING = frozenset({"fail", "error", "timeout", "crash"})
 SEVERE = known_issues.SEVERITIES.index("high")
+MOST_REASONS = 20
 MOST_ITEMS = 12
 """More than this nobody does in a week; the sections have the rest."""
 
@@ -157,7 +158,7 @@ def table(found: list[Item], wording: Wording) -> Table:
 
 
 def machines(item: Item, wording: Wording) -> Cell:
-    names = wording.listed(sorted(item.hostnames))
+    names = wording.unfolded(sorted(item.hostnames))
     return Cell(
         f"{item.machines:,}",
         key=float(item.machines),
@@ -171,4 +172,6 @@ def why(item: Item, wording: Wording) -> Cell:
     if len(item.why) < 2:
         return Cell(item.why[0] if item.why else "—")
     label = wording.say("pages.more", count=len(item.why))
-    return Cell(item.why[0], more="\n".join(item.why), more_label=label)
+    rest = len(item.why) - MOST_REASONS
+    said = [*item.why[:MOST_REASONS], *([wording.say("todo.more", count=rest)] if rest > 0 else [])]
+    return Cell(item.why[0], more="\n".join(said), more_label=label)
