@@ -33,7 +33,7 @@ class Allowance:
 PERSON = Allowance(burst=200, a_second=50, at_once=32)
 MACHINE = Allowance(burst=120, a_second=2, at_once=16)
 # A lab behind one address that rolls out must not be held up.
-ADDRESS = Allowance(burst=1_000, a_second=100, at_once=256)
+ADDRESS = Allowance(burst=5_000, a_second=200, at_once=256)
 
 REFUSED = Allowance(burst=20, a_second=1 / 3_600, at_once=1)
 """Of one address, in the audit."""
