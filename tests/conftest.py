@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from google.protobuf import json_format
+from hypothesis import HealthCheck, settings
 from llmenv.fleet.v1.run_pb2 import Run
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 AGENT = Path(sys.executable).parent / "llmenv-agent"
+# How long examples take is decided by what else the machine does.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,9 +1,13 @@
-"""The sections of a report that compare, judged together: effects, outliers and changes."""
+"""The sections of a report that compare, judged together: effects, outliers and changes.
+
+What is tested does not depend on what is shown: a report of one axis or package tests what
+the whole report of the same machines, checks and period tests, and says the same of it.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
@@ -12,7 +16,7 @@ from llmenv_collector.fleet_report import changes, unsteady, verdict_changes
 from llmenv_collector.fleet_report.effects import judge_effects
 from llmenv_collector.fleet_report.hypotheses import settle
 from llmenv_collector.fleet_report.outliers import Outliers, judge_outliers
-from llmenv_collector.fleet_report.steps import Wanted
+from llmenv_collector.fleet_report.steps import AXES, Wanted
 from llmenv_collector.fleet_report.verdict_effects import judge_verdict_effects, read_verdicts
 from llmenv_collector.fleet_report.versions import MACOS
 
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from llmenv_collector.fleet_report.verdict_effects import Verdicts
 
 REAL = {messages.JUDGEMENT_BETTER, messages.JUDGEMENT_WORSE}
-
+TESTED = frozenset({"effects", "verdict_effects", "outliers", "changes"})
 
 NONE = Outliers((), 0)
 EVEN, ODD = slice(0, None, 2), slice(1, None, 2)
@@ -49,15 +53,18 @@ class Begun:
     """What other processes work out meanwhile."""
 
     effects: tuple[Future[Judged], ...]
-    outliers: Future[Judged]
+    outliers: Future[Judged] | None
+    """None where nothing that is tested was asked for."""
 
 
 def begin(
     connection: duckdb.DuckDBPyConnection, cells: Cells, *, question: Question, analysis: Analysis
 ) -> Begun:
     """After cells.read_cells."""
-    sections, wanted, least = question.sections, wanted_of(question), question.minimum_effect
-    verdicts = read_verdicts(connection) if "verdict_effects" in sections else None
+    if not question.sections & TESTED:
+        return Begun((), None)
+    sections, wanted, least = TESTED, family_of(question), question.minimum_effect
+    verdicts = read_verdicts(connection)
     return Begun(
         effects=(
             analysis.begin(
@@ -80,25 +87,22 @@ def add_comparisons(
     question: Question,
 ) -> None:
     """Fills in what was asked for, and Method.tests."""
-    sections = question.sections
-    untold = 0
-    if "changes" in sections:
-        changed = changes.read_changes(connection, looked_at, minimum_effect=question.minimum_effect)
-        response.changes.extend(changed.rows)
-        untold += changed.untold
-        if changed.analysed_at is not None:
-            response.method.changes_analysed_at.CopyFrom(changed.analysed_at)
-    if "unsteady" in sections:
+    if "unsteady" in question.sections:
         response.unsteady.extend(unsteady.unsteady(connection))
-    if "verdict_changes" in sections:
+    if "verdict_changes" in question.sections:
         response.verdict_changes.extend(verdict_changes.verdict_changes(connection))
+    if begun.outliers is None:
+        return
+    changed = changes.read_changes(connection, looked_at, minimum_effect=question.minimum_effect)
+    response.changes.extend(changed.rows)
+    if changed.analysed_at is not None:
+        response.method.changes_analysed_at.CopyFrom(changed.analysed_at)
     for part in begun.effects:
         judged = part.result()
         response.effects.extend(judged.effects)
         response.verdict_effects.extend(judged.verdict_effects)
     outliers = begun.outliers.result().outliers
     response.outliers.extend(outliers.rows)
-    untold += outliers.untold
     response.method.tests = settle(
         [
             *response.effects,
@@ -108,9 +112,26 @@ def add_comparisons(
         ],
         minimum_effect=question.minimum_effect,
         false_discovery_rate=question.false_discovery_rate,
-        untold=untold,
+        untold=changed.untold + outliers.untold,
     )
+    keep_what_was_asked_for(response, question)
     put_in_order(response)
+
+
+def keep_what_was_asked_for(response: messages.GetFleetReportResponse, question: Question) -> None:
+    for section in TESTED - question.sections:
+        response.ClearField(section)
+    packages = wanted_of(question).axes
+    for rows in (response.effects, response.verdict_effects):
+        asked = [row for row in rows if row.package in packages]
+        del rows[:]
+        rows.extend(asked)
+
+
+def family_of(question: Question) -> Wanted:
+    """The steps of every package, those that were asked for in place of a package's own."""
+    wanted = wanted_of(question)
+    return replace(wanted, packages=tuple(dict.fromkeys((*AXES, *wanted.axes))))
 
 
 def wanted_of(question: Question) -> Wanted:

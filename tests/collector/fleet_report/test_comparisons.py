@@ -218,6 +218,20 @@ def test_sections_that_were_not_asked_for_are_empty(fleet: BuiltFleet) -> None:
     assert {row.package for row in only.effects} == {"pandas"}
 
 
+def test_what_is_shown_does_not_change_what_is_said(fleet: BuiltFleet) -> None:
+    """A part of the report has the q-values and judgements of the whole."""
+    planted_changes(fleet)
+    whole = reported(fleet)
+    by_package, by_machine = (
+        reported(fleet, by=axis) for axis in (messages.AXIS_PACKAGE, messages.AXIS_MACHINE)
+    )
+    torch = reported(fleet, package="torch")
+    assert whole.method.tests == by_package.method.tests == by_machine.method.tests == torch.method.tests
+    assert by_package.effects == whole.effects
+    assert (by_machine.outliers, by_machine.changes) == (whole.outliers, whole.changes)
+    assert list(torch.effects) == [row for row in whole.effects if row.package == "torch"]
+
+
 def effect(p_value: float, ratio: float, direction: int = 1) -> messages.EffectRow:
     estimate = messages.Estimate(value=ratio, low=ratio * 0.99, high=ratio * 1.01)
     return messages.EffectRow(p_value=p_value, ratio=estimate, series=messages.Series(direction=direction))  # type: ignore[arg-type]
