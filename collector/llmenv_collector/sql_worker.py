@@ -116,6 +116,8 @@ def answer(request: dict[str, Any], writer: FrameWriter) -> dict[str, Any]:
         given |= from_arrow(base64.b64decode(request["arrow_parameters"]), names)
     if request["describes"]:
         given, max_rows = given or dict.fromkeys(names), 0
+    if missing := [name for name in names if name not in given]:
+        raise RefusedError(f"Values were not provided for the following parameters: {', '.join(missing)}.")
     with refused():
         relation = bound(connection, statement.query, parameters=given, max_rows=max_rows)
         closing = Sending(writer, max_rows, request["metadata"]).send(relation)
