@@ -120,12 +120,15 @@ def add_comparisons(
 
 def keep_what_was_asked_for(response: messages.GetFleetReportResponse, question: Question) -> None:
     for section in TESTED - question.sections:
-        response.ClearField(section)
+        del getattr(response, section)[:]
     packages = wanted_of(question).axes
-    for rows in (response.effects, response.verdict_effects):
-        asked = [row for row in rows if row.package in packages]
-        del rows[:]
-        rows.extend(asked)
+    if packages == AXES:
+        return
+    effects = [row for row in response.effects if row.package in packages]
+    verdict_effects = [row for row in response.verdict_effects if row.package in packages]
+    del response.effects[:], response.verdict_effects[:]
+    response.effects.extend(effects)
+    response.verdict_effects.extend(verdict_effects)
 
 
 def family_of(question: Question) -> Wanted:
