@@ -43,6 +43,7 @@ FAILED = "The collector at {address} failed ({code}): {details}."
 SENTENCES: dict[grpc.StatusCode, tuple[type[CliError], str]] = {
     grpc.StatusCode.INVALID_ARGUMENT: (UsageError, "{details}."),
     grpc.StatusCode.NOT_FOUND: (UsageError, "{details}."),
+    grpc.StatusCode.FAILED_PRECONDITION: (UsageError, "{details}."),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (UsageError, "The collector stopped it: {details}."),
     grpc.StatusCode.UNAUTHENTICATED: (
         RefusedError,

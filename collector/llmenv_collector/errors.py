@@ -19,6 +19,7 @@ CollectorError
     ├── UnauthenticatedError   not known: no, a wrong, a used or an expired token or certificate
     ├── ForbiddenError         known, and not allowed
     ├── UnspokenRevisionError  no protocol revision in common
+    ├── ReadOnlyError          what is served here is a snapshot
     ├── UntimelyError          a certificate ended too long ago, or a clock is wrong
     ├── OutOfSequenceError     a record's sequence does not follow the watermark
     ├── SupersededError        a newer stream of the same spool took over
@@ -101,6 +102,10 @@ class ForbiddenError(RefusedError):
 
 
 class UnspokenRevisionError(RefusedError):
+    pass
+
+
+class ReadOnlyError(RefusedError):
     pass
 
 

@@ -128,6 +128,7 @@ class Collector:
     identity: Identity
     store: Store
     streams: Streams
+    label_copy: LabelCopy
     snapshots: Snapshots
     statements: Statements
     sightings: Sightings
@@ -159,6 +160,7 @@ def serve(
                 identity=identity,
                 store=store,
                 streams=Streams(),
+                label_copy=LabelCopy(identity, store),
                 snapshots=snapshots,
                 statements=Statements(snapshots, Limits.of(settings)),
                 sightings=Sightings(store),
@@ -372,16 +374,15 @@ def scheduled_reports(collector: Collector, fleet: FleetServicer) -> list[asynci
 
 def fleet_servicer(collector: Collector) -> FleetServicer:
     store, identity, streams = collector.store, collector.identity, collector.streams
-    label_copy = LabelCopy(identity, store)
     selector = Selector(
-        store=store, identity=identity, statements=collector.statements, label_copy=label_copy
+        store=store, identity=identity, statements=collector.statements, label_copy=collector.label_copy
     )
     return FleetServicer(
         store=store,
         identity=identity,
         streams=streams,
         statements=collector.statements,
-        label_copy=label_copy,
+        label_copy=collector.label_copy,
         selector=selector,
         analysis=collector.analysis,
         desk=CommandDesk(store=store, identity=identity, streams=streams, selector=selector),
@@ -393,7 +394,7 @@ def flight(collector: Collector) -> flight_servicer.FlightServicer:
         store=collector.store,
         identity=collector.identity,
         statements=collector.statements,
-        label_copy=LabelCopy(collector.identity, collector.store),
+        label_copy=collector.label_copy,
     )
 
 

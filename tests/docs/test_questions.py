@@ -109,7 +109,7 @@ def ask(
         (statement,) = [text for heading, text in statements.items() if words in heading]
         connection = people_duckdb.connect(str(path), memory_bytes=1 << 30)
         try:
-            asked = only_select(connection, statement)
+            asked = only_select(connection, statement).query
             relation = connection.sql(asked, params=parameters) if parameters else connection.sql(asked)
             rows: list[dict[str, Any]] = relation.to_arrow_table().to_pylist()
         finally:

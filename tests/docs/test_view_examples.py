@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,3 +58,26 @@ def test_the_views_describe_themselves(generator: ModuleType, database: Path) ->
         "change_points.ratio_low": "ratio",
     }
     assert {column: units[column] for column in wanted} == wanted
+
+
+def test_the_statements_about_both_times_answer(docs: Path, database: Path) -> None:
+    """What happened until a time, and what was known at one, as docs/sql.md asks it."""
+    page = (docs / "sql.md").read_text(encoding="utf-8")
+    statements = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
+    assert len(statements) == 4
+    long_ago, far_off = (dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (1971, 2999))
+    connection = people_duckdb.connect(str(database), memory_bytes=1 << 30)
+    try:
+        for statement in statements:
+            names = set(re.findall(r"\$(\w+)", statement))
+            values = {"until": far_off, "known_at": far_off}
+            asked = statement_rules.only_select(connection, statement).query
+            rows = connection.sql(asked, params={name: values[name] for name in names}).fetchall()
+            assert rows, statement
+            # The example store received all of it in 1970, and what happened by then is nothing.
+            earlier = {"until": long_ago, "known_at": far_off}
+            asked = statement_rules.only_select(connection, statement).query
+            before = connection.sql(asked, params={name: earlier[name] for name in names}).fetchall()
+            assert (before != rows) == ("until" in names), statement
+    finally:
+        connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -43,8 +44,18 @@ if TYPE_CHECKING:
 @click.option(
     "--sql-rows", metavar="ROWS", help="Rows an analyst's statement may return.  [default: 1000000]"
 )
-def command(folder: DataFolder, **flags: str | None) -> None:
+@click.option("--read-only", is_flag=True, help="Serve a snapshot on loopback, and change nothing.")
+@click.option(
+    "--snapshot",
+    metavar="FILE|DIR",
+    type=click.Path(path_type=Path),
+    help="With --read-only: a backup, a copy of the database, or an export in Parquet.",
+)
+def command(folder: DataFolder, *, read_only: bool, snapshot: Path | None, **flags: str | None) -> None:
     """Receive what agents deliver, and answer people.
+
+    --read-only --snapshot answers people from a copy while the collector is down, with the same views, roles
+    and clients.
 
     Says "ready" on stderr once both ports listen.  Port 0 lets the system choose;
     serving.json in the data folder says what it chose.  SIGTERM ends it in order.
@@ -69,4 +80,11 @@ def command(folder: DataFolder, **flags: str | None) -> None:
         failpoints.arm()
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if read_only != (snapshot is not None):
+        raise UsageError("--read-only and --snapshot go together.")
+    if snapshot is not None:
+        from llmenv_collector.offline import serve_snapshot
+
+        serve_snapshot(folder, chosen, snapshot)
+        return
     serve(folder, chosen, webhooks=webhooks, reports=reports)
