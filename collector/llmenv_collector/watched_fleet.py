@@ -39,20 +39,27 @@ WHERE said.spool_id NOT IN (SELECT previous_spool_id FROM store.watermark WHERE 
 GROUP BY said.machine_id
 """
 RUNS = """
-SELECT run.machine_id::VARCHAR, run.message, begun.check_name, coalesce(ended.checks, 0)
-FROM (
-  SELECT machine_id, arg_max(run_id, started_at) AS run_id FROM store.run GROUP BY machine_id
-) AS newest
-ANTI JOIN store.run_end USING (machine_id, run_id)
-JOIN store.run AS run USING (machine_id, run_id)
+WITH open_run AS MATERIALIZED (
+  SELECT * FROM (
+    SELECT machine_id, arg_max(run_id, started_at) AS run_id FROM store.run GROUP BY machine_id
+  ) ANTI JOIN store.run_end USING (machine_id, run_id)
+  WHERE machine_id::VARCHAR IN (SELECT unnest($connected::VARCHAR[]))
+), ended AS (
+  SELECT machine_id, run_id, result_id, check_name FROM store.result
+  WHERE run_id IN (SELECT run_id FROM open_run)
+), begun AS (
+  SELECT machine_id, run_id, result_id, check_name, measured_at FROM store.check_start
+  WHERE run_id IN (SELECT run_id FROM open_run)
+)
+SELECT run.machine_id::VARCHAR, run.message, at_work.check_name, coalesce(done.checks, 0)
+FROM open_run JOIN store.run AS run USING (machine_id, run_id)
 LEFT JOIN (
-  SELECT machine_id, run_id, count(DISTINCT check_name) AS checks FROM store.result GROUP BY ALL
-) AS ended USING (machine_id, run_id)
+  SELECT machine_id, run_id, count(DISTINCT check_name) AS checks FROM ended GROUP BY ALL
+) AS done USING (machine_id, run_id)
 LEFT JOIN (
   SELECT machine_id, run_id, arg_max(check_name, measured_at) AS check_name
-  FROM store.check_start ANTI JOIN store.result USING (machine_id, run_id, result_id) GROUP BY ALL
-) AS begun USING (machine_id, run_id)
-WHERE run.machine_id::VARCHAR IN (SELECT unnest($connected::VARCHAR[]))
+  FROM begun ANTI JOIN ended USING (machine_id, run_id, result_id) GROUP BY ALL
+) AS at_work USING (machine_id, run_id)
 """
 WATERMARKS = "SELECT spool_id::VARCHAR, sequence FROM store.watermark"
 RESULTS = """
