@@ -130,7 +130,9 @@ class FleetWatch:
 
     def _look(self, connected: frozenset[str], last_seen: dict[str, int]) -> messages.WatchFleetResponse:
         now = clock.now()
-        revoked = {one.machine_id for one in self._identity.machines() if one.revoked_at is not None}
+        standing = self._identity.standing()
+        # What is retired, or waits for approval, is not of the fleet that somebody looks on.
+        revoked = standing.barred | standing.retired | standing.pending
         response = messages.WatchFleetResponse(at=clock.to_timestamp(now))
         with self._store.reader() as connection:
             reached = watched_fleet.read_positions(connection)
