@@ -334,6 +334,25 @@ def test_many_chips_are_the_best_and_the_last(
     assert "M30" in llmenv("fleet", "report", "--by", "chip").out
 
 
+def test_one_machine_has_no_interval_and_is_held_against_none(
+    llmenv: Callable[..., Any], logged_in: Any, full_report: Any
+) -> None:
+    """Programs read empty cells, not 0 and infinity; people "one machine", and no column of references."""
+    del full_report.chips[1:]
+    (row,) = full_report.chips
+    row.ClearField("ratio")
+    row.machines, row.median.low, row.median.high = 1, 0.0, float("inf")
+    full_report.method.reference.CopyFrom(row.variant)
+    logged_in.servicer.report = full_report
+    (read,) = csv.DictReader(io.StringIO(llmenv("fleet", "report", "--by", "chip", "--format", "csv").out))
+    assert (read["median_low"], read["median_high"]) == ("", "")
+    assert float(read["median"]) == row.median.value
+    said = llmenv("fleet", "report", "--by", "chip").out
+    assert "one machine" in said
+    assert "reference" not in said.partition("Ratios are to")[2]
+    assert "仅一台机器" in llmenv("fleet", "report", "--by", "chip", "--lang", "zh").out
+
+
 def test_what_a_plain_effect_says_is_not_said_of_a_confounded_one(
     llmenv: Callable[..., Any], logged_in: Any, quiet_report: Any, full_report: Any
 ) -> None:

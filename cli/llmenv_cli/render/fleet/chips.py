@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from llmenv_cli.render.blocks import Block
 
 
+TO_REFERENCE = 4
+"""The column of ratios."""
+
+
 def chips(answer: GetFleetReportResponse, by: Axis.ValueType, texts: Texts) -> Section:
     """The chips to compare stand below one another, the best first; of many only the best and the last."""
     rating = sorted((row for row in answer.chips if rates_a_chip(row)), key=_place)
@@ -92,8 +96,13 @@ def _of_series(rows: list[ChipRow], reference: Variant, texts: Texts) -> Section
         words.column("range", texts, is_number=True, is_optional=True),
     )
     cells = [_cells(row, reference, texts) for row in rows]
-    # What no row has needs no column.
-    kept = [index for index in range(len(columns)) if any(row[index] for row in cells)]
+    has_ratio = any(row.HasField("ratio") for row in rows)
+    # What no row has needs no column, nor has a reference that nothing is held against.
+    kept = [
+        index
+        for index in range(len(columns))
+        if any(row[index] for row in cells) and (index != TO_REFERENCE or has_ratio)
+    ]
     blocks = words.table(
         [columns[index] for index in kept], [tuple(row[index] for index in kept) for row in cells], texts
     )
@@ -119,9 +128,9 @@ def _cells(row: ChipRow, reference: Variant, texts: Texts) -> tuple[str, ...]:
 
 
 def _range(row: ChipRow, low: float, high: float, texts: Texts) -> str:
-    """Both ends; without the unit where it is that of the median beside them.  Nothing of one value alone."""
+    """Both ends; without the unit where it is that of the median beside them.  One value alone has none."""
     if not math.isfinite(high):
-        return ""
+        return texts.say("fleet.one_machine")
     begin, end = (numbers.quantity(value, row.series.unit, texts) for value in (low, high))
     unit = numbers.quantity(row.median.value, row.series.unit, texts).partition(" ")[2]
     if unit and unit == begin.partition(" ")[2] == end.partition(" ")[2]:

@@ -7,6 +7,7 @@ Names are those of the .proto file; the fields of a series or chip stand without
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 from llmenv.catalog.status import WORDS
@@ -180,8 +181,11 @@ def _nested(kind: Descriptor, value: Any, key: str) -> Iterator[tuple[str, Value
         case "Sentence":
             yield key, None if value is None else value.text
         case "Estimate":
-            for name, ending in (("value", ""), ("low", "_low"), ("high", "_high")):
-                yield key + ending, None if value is None else getattr(value, name)
+            yield key, None if value is None else value.value
+            # One value alone leaves its interval without ends.
+            has_ends = value is not None and math.isfinite(value.high)
+            yield f"{key}_low", value.low if has_ends else None
+            yield f"{key}_high", value.high if has_ends else None
         case _:
             prefix = "" if key in WITHOUT_PREFIX else f"{key}_"
             yield from _cells(kind, value, prefix)
