@@ -102,7 +102,8 @@ PATIENCE = 4
 class CheckRunner:
     """Called with a check's name and parameters; `device`, `variables` and `planted` code are optional.
 
-    `brief` are parameters below what the check allows: a fault shows in fewer steps than a judgement needs.
+    `brief` are parameters beyond what the check allows: a fault shows in fewer steps than a judgement needs,
+    and a tiny model learns at other rates.
     """
 
     def __init__(self, python: Path, folder: Path) -> None:

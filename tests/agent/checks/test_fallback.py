@@ -57,9 +57,11 @@ def test_both_forms_are_counted_most_often_first() -> None:
 
 @pytest.mark.parametrize("name", TRAINING_CHECKS)
 def test_training_check_has_the_parameters_that_make_it_short(name: str) -> None:
-    """A renamed check or parameter would leave the case without anything to count."""
-    definition = read_definitions()[name]
-    assert TRAINING_CHECKS[name].items() <= definition.complete(TRAINING_CHECKS[name]).items()
+    """A renamed check or parameter would leave the case without anything to count.
+
+    Its steps are too few for a verdict, which nobody asks for there, so no rule is kept.
+    """
+    assert TRAINING_CHECKS[name].keys() <= read_definitions()[name].parameters.keys()
 
 
 @pytest.mark.parametrize(
