@@ -4,8 +4,8 @@ Between a result before and one after, whatever differs may be the cause: packag
 of macOS, variables of the process, the check's definition, its parameters, and conditions.
 For each it is counted how many machines got the same change, how many of them changed the
 same way, and how many changed although they did not get it; Fisher's exact p of these four
-counts ranks the causes.  A machine's changes of a kind are those from one of its runs to the
-next in the same environment.
+counts ranks the causes.  Steps between versions that cross the same one are one change.  A
+machine's changes of a kind are those from one of its runs to the next in the same environment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llmenv.catalog.packages import WATCHED
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
-from llmenv_collector.fleet_report.versions import without_companions
+from llmenv_collector.fleet_report.versions import order, without_companions
 from llmenv_collector.statistics.proportions import fisher_exact_p
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Followed:
         key = (cause.kind, cause.name, of_check)
         if key not in self._steps:
             self._steps[key] = self._read(*key) if len(self._steps) < MOST_NAMES else {}
-        return self._steps[key].get((cause.before, cause.after), set())
+        return pooled(self._steps[key], cause)
 
     def _read(self, kind: str, name: str, check: str) -> dict[tuple[str, str], set[str]]:
         if kind == "package":
@@ -179,6 +179,30 @@ class Followed:
         ).fetchall():
             machines[before, after].add(machine_id)
         return machines
+
+
+def pooled(steps: Mapping[tuple[str, str], set[str]], cause: Cause) -> set[str]:
+    """Machines that got the change; of versions, whichever step brought them to the newer one or past it.
+
+    A machine that went from 2.9 to 2.11 got what 2.10 to 2.11 brought, and so did one that went back lose it.
+    """
+    exact = steps.get((cause.before, cause.after), set())
+    if cause.kind not in {"package", "macos"} or not (cause.before and cause.after):
+        return exact
+    newer = max(cause.before, cause.after, key=order)
+    is_upwards = newer == cause.after
+    crossing = (
+        machines
+        for (before, after), machines in steps.items()
+        if before and after and crosses(before, after, newer, is_upwards=is_upwards)
+    )
+    return exact.union(*crossing)
+
+
+def crosses(before: str, after: str, version: str, *, is_upwards: bool) -> bool:
+    """Whether a step leads to `version` or past it, or back from it."""
+    lower, upper = (before, after) if is_upwards else (after, before)
+    return order(lower) < order(version) <= order(upper)
 
 
 def what_differs(states: Mapping[tuple[str, str], State], one: Changed) -> Iterable[Cause]:

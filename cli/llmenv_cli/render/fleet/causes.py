@@ -46,10 +46,13 @@ def supported(row: CauseRow, texts: Texts) -> str:
 
 
 def explains(row: CauseRow) -> bool:
-    """Whether most machines that got it changed so, several, and no less often than those that did not."""
+    """Whether most machines that got it changed so, several, and more often than those that did not.
+
+    Where every machine got it, nothing tells it from whatever else happened to all of them.
+    """
     if row.changed_with < 2 or 2 * row.changed_with < row.machines_with:
         return False
-    return row.changed_with * row.machines_without >= row.changed_without * row.machines_with
+    return row.changed_with * row.machines_without > row.changed_without * row.machines_with
 
 
 def cause(row: CauseRow, texts: Texts) -> str:
