@@ -195,8 +195,8 @@ class FleetClient:
         """The parts of one Arrow IPC stream, in order; who leaves off ends the statement."""
         request = messages.QueryRequest(sql=sql, max_rows=max_rows, parameters=parameters)
         with self._translated():
-            # Twice the patience: at its own limit the collector says more than "no answer in time".
-            parts = self._stub.Query(request, timeout=2 * self._timeout, metadata=self._metadata)
+            # The collector bounds a statement itself; the rest is how long a large answer takes to write.
+            parts = self._stub.Query(request, timeout=2 * self._patience, metadata=self._metadata)
             try:
                 yield from parts
             finally:

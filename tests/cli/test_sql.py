@@ -151,7 +151,9 @@ def test_formats_keep_values(llmenv: Callable[..., Any], logged_in: Any, tmp_pat
         "value": None,
     }
     second = {"name": None, "labels": {}, "trials": None, "total": 13, "at": None, "value": 0.1}
-    assert json.loads(llmenv("sql", "SELECT 1", "--format", "json").out) == [first, second]
+    assert llmenv("sql", "SELECT 1", "--format", "json").out == (
+        json.dumps([first, second], indent=2, ensure_ascii=False) + "\n"
+    )
     assert llmenv("sql", "SELECT 1", "--format", "csv").out.splitlines() == [
         "name,labels,trials,total,at,value",
         'a;b,"{""room"": ""b12""}","[1.5, 2.5]",12,2026-02-15T16:30:00+00:00,',

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmenv_cli.sql.answer import Answer
 
 ROW_GROUP_ROWS = 131_072
+SINGLE, INDENTED = json.JSONEncoder(ensure_ascii=False), json.JSONEncoder(ensure_ascii=False, indent=2)
 
 
 def write_answer(answer: Answer, *, output_format: str, file: Path | None) -> None:
@@ -73,9 +74,21 @@ def _write_json(answer: Answer, text: TextIO) -> None:
     before = "[\n"
     for batch in answer.batches():
         for row in rows_of(batch):
-            text.write(before + textwrap.indent(json.dumps(row, indent=2, ensure_ascii=False), "  "))
+            text.write(f"{before}{_json_row(row)}")
             before = ",\n"
     text.write("[]\n" if before == "[\n" else "\n]\n")
+
+
+def _json_row(row: dict[str, Any]) -> str:
+    """Two spaces in; written out, since most values are single and the encoder is slow when it indents."""
+    members = []
+    for name, value in row.items():
+        if isinstance(value, list | dict):
+            written = textwrap.indent(INDENTED.encode(value), "    ").lstrip()
+        else:
+            written = SINGLE.encode(value)
+        members.append(f"    {SINGLE.encode(name)}: {written}")
+    return "  {\n" + ",\n".join(members) + "\n  }"
 
 
 def _plain_rows(answer: Answer) -> Iterator[dict[str, Any]]:
