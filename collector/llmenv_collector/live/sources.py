@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 SAME_REPORT_SECONDS = 5.0
 """A report that is this young is shown again, however much was committed since."""
-REST_TIMES = 10.0
-"""Who watches has a report made anew after so many times as long as it took: a tenth of one core at most."""
+REST_TIMES, LONGEST_REST_SECONDS = 10.0, 30.0
+"""Who watches has a report made anew after so many times as long as it took, half a minute at most."""
 MOST_REPORTS_AT_ONCE = 2
 MOST_REPORTS = 32
 """Kept; the one that was looked at longest ago is made again."""
@@ -58,7 +58,7 @@ class Report:
     @property
     def rest_seconds(self) -> float:
         """How long whoever watches waits for the next one at least."""
-        return max(SAME_REPORT_SECONDS, REST_TIMES * self.took_seconds)
+        return min(max(SAME_REPORT_SECONDS, REST_TIMES * self.took_seconds), LONGEST_REST_SECONDS)
 
 
 @dataclass
