@@ -316,3 +316,15 @@ def test_the_history_is_its_owners_alone(
     monkeypatch.setenv("LLMENV_STATE_DIR", str(file))
     prompt._history().append_string("SELECT 2;")
     assert "The history is not kept" in capsys.readouterr().err
+
+
+def test_the_shell_without_prompt_toolkit_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before anything is asked."""
+    import importlib.util
+
+    from llmenv_cli.errors import NotInstalledError
+    from llmenv_cli.sql.shell import require_prompt_toolkit
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(NotInstalledError, match=r"pip install 'llmenv\[sql\]'"):
+        require_prompt_toolkit()

@@ -19,6 +19,7 @@ HEAVY = (
     "cryptography",
     "jinja2",
     "platformdirs",
+    "prompt_toolkit",
 )
 LOADED_BY = """
 import json, sys
@@ -46,6 +47,7 @@ def modules_loaded_by(*arguments: str) -> set[str]:
         ["check", "--help"],
         ["run", "show", "--help"],
         ["sql", "--help"],
+        ["export", "--help"],
         ["fleet", "report", "--help"],
     ],
 )
