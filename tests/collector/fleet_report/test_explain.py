@@ -14,6 +14,7 @@ import pytest
 from llmenv.catalog.status import WORDS
 from llmenv.ids import new_id
 from llmenv_agent.simulation.fleet import Fleet
+from llmenv_collector.arrow_frames import END_OF_STREAM, HEADER, Form
 from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.period import Period
 from llmenv_collector.fleet_report.question import Pin, Question
@@ -92,6 +93,11 @@ def rows_of(snapshot: Path, sql: str) -> list[dict[str, Any]]:
     request = {
         "snapshot": str(snapshot),
         "sql": sql,
+        "form": Form.STREAM,
+        "parameters": [],
+        "arrow_parameters": "",
+        "metadata": {},
+        "describes": False,
         "max_rows": 100_000,
         "memory_bytes": 1_000_000_000,
         "seconds": 200,
@@ -103,9 +109,20 @@ def rows_of(snapshot: Path, sql: str) -> list[dict[str, Any]]:
         check=False,
     )
     assert done.returncode == 0, f"{done.stderr.decode()}\n{sql}"
-    with pa.ipc.open_stream(done.stdout) as reader:
+    (*messages_of_arrow, closing) = frames(done.stdout)
+    assert "error" not in json.loads(closing), f"{closing.decode()}\n{sql}"
+    with pa.ipc.open_stream(b"".join(messages_of_arrow) + END_OF_STREAM) as reader:
         rows: list[dict[str, Any]] = reader.read_all().to_pylist()
     return rows
+
+
+def frames(answer: bytes) -> Iterator[bytes]:
+    """What each holds; the last says how it ended."""
+    at = 0
+    while at < len(answer):
+        _, length = HEADER.unpack_from(answer, at)
+        at += HEADER.size + length
+        yield answer[at - length : at]
 
 
 def test_coverage(answers: Any) -> None:
