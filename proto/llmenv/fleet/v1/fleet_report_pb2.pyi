@@ -1527,7 +1527,7 @@ class CauseRow(_message.Message):
     after: _builtins.str
     """Value after; empty for absent."""
     machines_with: _builtins.int
-    """Machines that got the same change of this kind, a count."""
+    """Machines that got this change, or for a package one that crosses the same version, a count."""
     changed_with: _builtins.int
     """Of them, those that changed the same way, a count."""
     machines_without: _builtins.int
