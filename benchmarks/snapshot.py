@@ -67,8 +67,8 @@ class Commits:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="0.2 GB instead of 5")
-    size = 200_000_000 if parser.parse_args().quick else 6_100_000_000
+    parser.add_argument("--quick", action="store_true", help="0.2 GB of records instead of 7")
+    size = 200_000_000 if parser.parse_args().quick else 7_000_000_000
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "llmenv.duckdb"
         Store(path).close()
