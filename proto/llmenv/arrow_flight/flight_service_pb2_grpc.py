@@ -26,11 +26,7 @@ if _version_not_supported:
 
 
 class FlightServiceStub(object):
-    """
-    A flight service is an endpoint for retrieving or storing Arrow data. A
-    flight service can expose one or more predefined endpoints that can be
-    accessed using the Arrow Flight Protocol. Additionally, a flight service
-    can expose a set of actions that are available.
+    """Every RPC of Flight, since a driver may try any; the servicer says which are not answered.
     """
 
     def __init__(self, channel):
@@ -92,149 +88,65 @@ class FlightServiceStub(object):
 
 
 class FlightServiceServicer(object):
-    """
-    A flight service is an endpoint for retrieving or storing Arrow data. A
-    flight service can expose one or more predefined endpoints that can be
-    accessed using the Arrow Flight Protocol. Additionally, a flight service
-    can expose a set of actions that are available.
+    """Every RPC of Flight, since a driver may try any; the servicer says which are not answered.
     """
 
     def Handshake(self, request_iterator, context):
-        """
-        Handshake between client and server. Depending on the server, the
-        handshake may be required to determine the token that should be used for
-        future operations. Both request and response are streams to allow multiple
-        round-trips depending on auth mechanism.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListFlights(self, request, context):
-        """
-        Get a list of available streams given a particular criteria. Most flight
-        services will expose one or more streams that are readily available for
-        retrieval. This api allows listing the streams available for
-        consumption. A user can also provide a criteria. The criteria can limit
-        the subset of streams that can be listed via this interface. Each flight
-        service allows its own definition of how to consume criteria.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetFlightInfo(self, request, context):
-        """
-        For a given FlightDescriptor, get information about how the flight can be
-        consumed. This is a useful interface if the consumer of the interface
-        already can identify the specific flight to consume. This interface can
-        also allow a consumer to generate a flight stream through a specified
-        descriptor. For example, a flight descriptor might be something that
-        includes a SQL statement or a Pickled Python operation that will be
-        executed. In those cases, the descriptor will not be previously available
-        within the list of available streams provided by ListFlights but will be
-        available for consumption for the duration defined by the specific flight
-        service.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PollFlightInfo(self, request, context):
-        """
-        For a given FlightDescriptor, start a query and get information
-        to poll its execution status. This is a useful interface if the
-        query may be a long-running query. The first PollFlightInfo call
-        should return as quickly as possible. (GetFlightInfo doesn't
-        return until the query is complete.)
-
-        A client can consume any available results before
-        the query is completed. See PollInfo.info for details.
-
-        A client can poll the updated query status by calling
-        PollFlightInfo() with PollInfo.flight_descriptor. A server
-        should not respond until the result would be different from last
-        time. That way, the client can "long poll" for updates
-        without constantly making requests. Clients can set a short timeout
-        to avoid blocking calls if desired.
-
-        A client can't use PollInfo.flight_descriptor after
-        PollInfo.expiration_time passes. A server might not accept the
-        retry descriptor anymore and the query may be cancelled.
-
-        A client may use the CancelFlightInfo action with
-        PollInfo.info to cancel the running query.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSchema(self, request, context):
-        """
-        For a given FlightDescriptor, get the Schema as described in Schema.fbs::Schema
-        This is used when a consumer needs the Schema of flight stream. Similar to
-        GetFlightInfo this interface may generate a new flight that was not previously
-        available in ListFlights.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DoGet(self, request, context):
-        """
-        Retrieve a single stream associated with a particular descriptor
-        associated with the referenced ticket. A Flight can be composed of one or
-        more streams where each stream can be retrieved using a separate opaque
-        ticket that the flight service uses for managing a collection of streams.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DoPut(self, request_iterator, context):
-        """
-        Push a stream to the flight service associated with a particular
-        flight stream. This allows a client of a flight service to upload a stream
-        of data. Depending on the particular flight service, a client consumer
-        could be allowed to upload a single stream per descriptor or an unlimited
-        number. In the latter, the service might implement a 'seal' action that
-        can be applied to a descriptor once all streams are uploaded.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DoExchange(self, request_iterator, context):
-        """
-        Open a bidirectional data channel for a given descriptor. This
-        allows clients to send and receive arbitrary Arrow data and
-        application-specific metadata in a single logical stream. In
-        contrast to DoGet/DoPut, this is more suited for clients
-        offloading computation (rather than storage) to a Flight service.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DoAction(self, request, context):
-        """
-        Flight services can support an arbitrary number of simple actions in
-        addition to the possible ListFlights, GetFlightInfo, DoGet, DoPut
-        operations that are potentially available. DoAction allows a flight client
-        to do a specific action against a flight service. An action includes
-        opaque request and response objects that are specific to the type action
-        being undertaken.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListActions(self, request, context):
-        """
-        A flight service exposes all of the available action types that it has
-        along with descriptions. This allows different flight consumers to
-        understand the capabilities of the flight service.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -301,11 +213,7 @@ def add_FlightServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FlightService(object):
-    """
-    A flight service is an endpoint for retrieving or storing Arrow data. A
-    flight service can expose one or more predefined endpoints that can be
-    accessed using the Arrow Flight Protocol. Additionally, a flight service
-    can expose a set of actions that are available.
+    """Every RPC of Flight, since a driver may try any; the servicer says which are not answered.
     """
 
     @staticmethod
