@@ -14,6 +14,7 @@ from llmenv.fleet.v1 import fleet_service_pb2
 
 from llmenv_collector import labels
 from llmenv_collector.errors import NotFoundError, StatementError, StatementLimitError, UsageError
+from llmenv_collector.ingest import MAX_SHOWN
 from llmenv_collector.standing import State
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def find(name: str, candidates: Sequence[Candidate]) -> Candidate:
     if len(name) >= SHORTEST_PREFIX:
         matches = matches or [one for one in candidates if one.machine_id.startswith(name)]
     if not matches:
-        raise NotFoundError(f"No machine is called {name!r}: see `llmenv fleet machines`.")
+        raise NotFoundError(f"No machine is called {name[:MAX_SHOWN]!r}: see `llmenv fleet machines`.")
     if len(matches) > 1:
-        raise UsageError(f"{name!r} names {len(matches)} machines: give the machine's id.")
+        raise UsageError(f"{name[:MAX_SHOWN]!r} names {len(matches)} machines: give the machine's id.")
     return matches[0]

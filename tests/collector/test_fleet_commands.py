@@ -275,6 +275,7 @@ def test_revoked_machines_are_never_selected(collector: RunningCollector, admin:
         ({"where": "hostname IN (SELECT hostname FROM store.machine)"}, "INVALID_ARGUMENT", "Only the views"),
         ({"where": "false"}, "NOT_FOUND", "No machine is selected"),
         ({"machines": ["nobody"]}, "NOT_FOUND", "No machine is called 'nobody'"),
+        ({"machines": ["n" * 100_000]}, "NOT_FOUND", f"No machine is called '{'n' * 64}': see"),
     ],
 )
 def test_a_wrong_selection_is_one_sentence(
