@@ -2,7 +2,8 @@
 
 DuckDB refuses files, networks and writes itself, by its configuration.  This refuses what it would answer:
 the tables behind the views, which are not promised, and functions that show paths and settings.  Functions
-that give tables are listed here when they may be used, so that a new version of DuckDB brings none along.
+that give tables, and tables of the catalog, are listed here when they may be used, so that a new version of
+DuckDB brings none along.
 """
 
 from __future__ import annotations
@@ -27,24 +28,43 @@ CATALOG_TABLES = {
     "duckdb_types",
     "duckdb_views",
 }
+POSTGRES_TABLES = {
+    "pg_am",
+    "pg_attrdef",
+    "pg_attribute",
+    "pg_class",
+    "pg_collation",
+    "pg_constraint",
+    "pg_database",
+    "pg_depend",
+    "pg_description",
+    "pg_enum",
+    "pg_index",
+    "pg_indexes",
+    "pg_namespace",
+    "pg_proc",
+    "pg_sequence",
+    "pg_sequences",
+    "pg_tables",
+    "pg_tablespace",
+    "pg_type",
+    "pg_views",
+}
+# Not histogram() and histogram_values(): they are macros that read the table whose name they are given.
 TABLE_FUNCTIONS = CATALOG_TABLES | {
     "generate_series",
-    "histogram",
-    "histogram_values",
     "icu_calendar_names",
     "json_each",
     "json_tree",
     "pg_timezone_names",
-    "pragma_table_info",
     "pragma_version",
     "range",
     "repeat",
     "repeat_row",
-    "summary",
     "test_all_types",
     "unnest",
 }
-CATALOG_PREFIXES = ("duckdb_", "pragma_", "sqlite_")
+CATALOG_PREFIXES = ("duckdb_", "pg_", "pragma_", "sqlite_")
 REVEALING_FUNCTIONS = {"current_setting", "getenv", "getvariable", "write_log"}
 
 
@@ -105,7 +125,7 @@ def require_views(node: dict[str, Any]) -> None:
     if catalog.lower() not in CATALOGS and node.get("type") == "BASE_TABLE":
         raise RefusedError(f"Only the views of schema {SCHEMA} may be asked; there is no database {catalog}.")
     table = node.get("table_name", "").lower() if node.get("type") == "BASE_TABLE" else ""
-    if table.startswith(CATALOG_PREFIXES) and table not in CATALOG_TABLES:
+    if table.startswith(CATALOG_PREFIXES) and table not in CATALOG_TABLES | POSTGRES_TABLES:
         raise RefusedError(f"{table} is of the collector's own and may not be asked.")
 
 

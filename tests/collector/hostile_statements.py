@@ -209,6 +209,18 @@ SELECT * FROM pragma_database_size()
 SELECT * FROM pragma_metadata_info()
 SELECT * FROM pragma_user_agent()
 SELECT * FROM duckdb_table_sample('store.result')
+SELECT * FROM histogram_values(store.record, kind)
+SELECT * FROM histogram_values('store.record', kind)
+SELECT * FROM main.histogram(store.record, kind)
+SELECT * FROM histogram_values('duckdb_databases', path)
+SELECT * FROM histogram(duckdb_settings, value)
+SELECT (SELECT max(bin) FROM histogram_values(duckdb_databases, path))
+SELECT * FROM summary((FROM duckdb_tables))
+SELECT * FROM pragma_table_info('store.record')
+SELECT * FROM pg_settings
+SELECT setting FROM pg_catalog.pg_settings
+SELECT setting FROM "PG_CATALOG"."PG_SETTINGS"
+SELECT * FROM pg_prepared_statements
 SELECT * FROM sqlite_master
 SELECT * FROM connection
 SELECT * FROM request
