@@ -1,7 +1,8 @@
 """What changed in the identity file, known within a second, whichever program changed it.
 
 Streams of machines that may deliver no more are ended, and calls with a revoked token; streams of machines
-that were approved begin anew; names and the audit reach the store; what forgotten machines delivered goes.
+that were approved begin anew.  None of this waits for the store, which may be slow or have no room: names and
+the audit reach it, and what forgotten machines delivered goes, beside that and later.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from llmenv_collector.errors import CollectorError, ForbiddenError
 from llmenv_collector.standing import BARRED, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from llmenv_collector.identity import Identity
     from llmenv_collector.open_calls import OpenCalls
@@ -46,33 +47,45 @@ class IdentityWatch:
         self._forgets_until = 0.0
 
     async def keep_up(self, seconds: float = LOOK_SECONDS) -> None:
-        """Until it is cancelled.  What cannot be read or written now is tried again."""
+        """Until it is cancelled.  What cannot be read now is tried again."""
+        await self._follow(self.look, self.enforce, seconds)
+
+    async def keep_copying(self, seconds: float = LOOK_SECONDS) -> None:
+        """Until it is cancelled.  What cannot be written now is tried again."""
+        await self._follow(self.copy, self._forget, seconds)
+
+    async def _follow(
+        self, changed: Callable[[], Awaitable[None]], always: Callable[[], Awaitable[None]], seconds: float
+    ) -> None:
         seen = None
         with self._identity.followed() as version:
             while True:
                 try:
                     now = await asyncio.to_thread(version)
                     if now != seen:
-                        await self.look()
+                        await changed()
                         seen = now
-                    self.enforce()
-                    await self._forget()
+                    await always()
                 except (CollectorError, sqlite3.Error) as error:
                     logger.warning("the identity file cannot be followed: %s", error)
                 await asyncio.sleep(seconds)
 
-    async def look_last(self) -> None:
+    async def copy_last(self) -> None:
         """What was decided until the end is in the store as well."""
         try:
-            await self.look()
+            await self.copy()
         except CollectorError as error:
             logger.warning("what was decided last is copied at the next start: %s", error)
 
     async def look(self) -> None:
-        """Reads all of it."""
+        """Reads what decides on streams and calls."""
         machines = await asyncio.to_thread(self._identity.every_machine)
         self._states = {one.machine_id: one.state for one in machines}
         self._revoked_tokens = await asyncio.to_thread(tokens.revoked, self._identity)
+
+    async def copy(self) -> None:
+        """Writes to the store what it lacks."""
+        machines = await asyncio.to_thread(self._identity.every_machine)
         names = await asyncio.to_thread(machine_register.names, self._identity)
         if names != self._names:
             await asyncio.wrap_future(self._store.name(names))
@@ -83,7 +96,7 @@ class IdentityWatch:
             self._forgotten = forgotten
             self._forgets_until = time.monotonic() + LINGER_SECONDS
 
-    def enforce(self) -> None:
+    async def enforce(self) -> None:
         """Looks at every open stream and call, also at those that opened since the last change."""
         self._calls.end(self._revoked_tokens)
         for machine_id in self._streams.connected():

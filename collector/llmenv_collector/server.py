@@ -206,6 +206,7 @@ async def run(collector: Collector) -> None:
         asyncio.create_task(gate.uses.write_every()),
         asyncio.create_task(fleet.assignment.keep_up()),
         asyncio.create_task(watch.keep_up()),
+        asyncio.create_task(watch.keep_copying()),
         asyncio.create_task(
             ChangeUpkeep(collector.store, collector.analysis).keep_up(collector.settings.changes_seconds)
         ),
@@ -227,7 +228,7 @@ async def run(collector: Collector) -> None:
     await collector.statements.close()
     await collector.sightings.write()
     await gate.uses.write()
-    await watch.look_last()
+    await watch.copy_last()
     if ended.done():
         raise StoreError(
             f"The database {collector.store.path} failed; nothing that was acknowledged is lost."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import pytest
@@ -14,10 +16,14 @@ from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
-from llmenv_collector import forgetting, migrate
-from llmenv_collector.identity import Identity
+from llmenv_collector import forgetting, machine_register, migrate
+from llmenv_collector.errors import ForbiddenError
+from llmenv_collector.identity import Identity, enter
 from llmenv_collector.identity_schema import FIRST
+from llmenv_collector.identity_watch import IdentityWatch
+from llmenv_collector.open_calls import OpenCalls
 from llmenv_collector.standing import State
+from llmenv_collector.streams import Streams
 
 from .conftest import (
     AgentStream,
@@ -171,6 +177,44 @@ def test_revoking_ends_every_stream_and_outlives_a_restart(own_collector: Runnin
     assert hello(machine, new_id()).status() == grpc.StatusCode.PERMISSION_DENIED
     refused = run_command("machine", "approve", "stolen", "--data", str(own_collector.folder))
     assert "revoked for good" in refused.stderr
+
+
+class StuckStore:
+    """A write to it never comes back."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    def name(self, _names: object) -> Future[None]:
+        self.asked.set()
+        return Future()
+
+
+def test_revoking_does_not_wait_for_the_store(tmp_path: Path) -> None:
+    """Its streams end within a look, although names and audit wait for a write that never comes back."""
+    identity = Identity.create(tmp_path / "identity.db")
+    machine_id, streams, stuck = new_id(), Streams(), StuckStore()
+    with identity.changes() as connection:
+        enter(connection, machine_id)
+    machine_register.rename(identity, machine_id, "stolen")
+
+    async def ends() -> None:
+        watch = IdentityWatch(identity=identity, store=cast("Any", stuck), streams=streams, calls=OpenCalls())
+        tasks = [asyncio.create_task(work(0.01)) for work in (watch.keep_up, watch.keep_copying)]
+        with streams.open(spool_id=new_id(), machine_id=machine_id) as stream:
+            await asyncio.wait_for(stream.approved.wait(), 60)
+            assert not stream.ended.is_set()
+            await asyncio.wait_for(stuck.asked.wait(), 60)
+            await asyncio.to_thread(identity.revoke_machine, machine_id)
+            await asyncio.wait_for(stream.ended.wait(), 60)
+            with pytest.raises(ForbiddenError, match="was revoked"):
+                stream.require_current()
+        for task in tasks:
+            assert not task.done()
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(ends())
 
 
 def deliver_one(machine: EnrolledMachine) -> None:
