@@ -11,6 +11,7 @@ What the collector says and this agent cannot run is refused, with the reason, a
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,14 @@ from llmenv.cron import parse_cron
 from llmenv.fleet.v1 import record_pb2
 
 from llmenv_agent.asked_run import request_of
-from llmenv_agent.errors import AgentError
-from llmenv_agent.schedule_settings import COLLECTOR, DAILY_QUICK, LOCAL, ScheduleSettings
+from llmenv_agent.errors import AgentError, UsageError
+from llmenv_agent.schedule_settings import (
+    COLLECTOR,
+    DAILY_QUICK,
+    LOCAL,
+    SHORTEST_SECONDS,
+    ScheduleSettings,
+)
 from llmenv_agent.work import Request
 
 if TYPE_CHECKING:
@@ -34,6 +41,10 @@ SET_ASIDE = record_pb2.ScheduleChange.STATE_SET_ASIDE
 REFUSED = record_pb2.ScheduleChange.STATE_REFUSED
 LOCAL_ALONE = 'agent.toml has from = "local" under [schedule]'
 LOCAL_SUITE = "agent.toml has [schedule.{suite}]"
+NO_TIMES = (
+    "It has no times that this agent knows, neither times of day nor an interval of a minute or more: "
+    "a newer agent may know them."
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +107,8 @@ def _weigh(
 
 def _of_the_collector(each: HeldSchedule, repertoire: Repertoire) -> Planned:
     said = each.schedule
+    if not said.at and not SHORTEST_SECONDS <= said.every_seconds < math.inf:
+        raise UsageError(NO_TIMES)
     request = request_of(said.run_checks, repertoire, schedule_name=said.name, schedule_id=said.schedule_id)
     settings = ScheduleSettings(
         suite=request.suite.name,

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 BOTH, LOCAL, COLLECTOR = SOURCES = ("both", "local", "collector")
 _SOURCE_KEY = "from"
+SHORTEST_SECONDS = 60.0
 _DAY_SECONDS = 86_400.0
-_SHORTEST_SECONDS = 60.0
 _SPLAY_SECONDS = 600.0
 _NEVER = "never"
 
@@ -97,7 +97,7 @@ def _schedule(document: Document, suite: str, tables: Mapping[str, Any]) -> Sche
     if "every" in table and "at" in table:
         raise document.error((*where, "at"), "stands beside every; give one of them")
     every = _every(document, table, (*where, "every"))
-    if every < _SHORTEST_SECONDS:
+    if every < SHORTEST_SECONDS:
         raise document.error((*where, "every"), "must be a minute or more")
     return ScheduleSettings(
         suite=suite,

@@ -109,6 +109,22 @@ def test_what_cannot_be_run_here_is_refused_with_the_reason() -> None:
     assert keys("", UNKNOWN, WRONG, NAMED) == ["collector:basics"]
 
 
+@pytest.mark.parametrize(
+    "every_seconds", [0.0, 59.0, -HOUR, math.inf, math.nan], ids=["none", "short", "negative", "never", "nan"]
+)
+def test_what_has_no_times_that_this_agent_knows_is_refused(every_seconds: float) -> None:
+    """A newer collector may say them in a field of its own; as an interval of 0 it ran all the time."""
+    untimed = scheduled("untimed", 5, suite="quick")
+    untimed.every_seconds = every_seconds
+    assert standings("", untimed, NAMED) == {
+        "untimed": "refused: It has no times that this agent knows, neither times of day nor an interval of"
+        " a minute or more: a newer agent may know them.",
+        "basics": "in_force",
+    }
+    untimed.at = "0 3 * * *"
+    assert standings("", untimed) == {"untimed": "in_force"}
+
+
 def test_a_start_is_as_the_collector_asked_for_it() -> None:
     """Checks, policy and the schedule that a run names; each start can be cancelled for itself."""
     basics = planned("", NAMED).planned["collector:basics"]
