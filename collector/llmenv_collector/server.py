@@ -210,9 +210,11 @@ async def run(collector: Collector) -> None:
         asyncio.create_task(
             ChangeUpkeep(collector.store, collector.analysis).keep_up(collector.settings.changes_seconds)
         ),
-        *collector.notices.begin(),
         *scheduled_reports(collector, fleet),
     ]
+    for task in tasks:
+        task.add_done_callback(say_end)
+    tasks += collector.notices.begin()
     async with live_pages(collector, certificate, fleet, serving) as serving_pages:
         with collector.folder.announce(serving_pages):
             print(ready(serving_pages), file=sys.stderr, flush=True)  # noqa: T201 (whoever starts it waits)
@@ -233,6 +235,13 @@ async def run(collector: Collector) -> None:
         raise StoreError(
             f"The database {collector.store.path} failed; nothing that was acknowledged is lost."
         )
+
+
+def say_end(task: asyncio.Task[Any]) -> None:
+    """Work that ends by a fault of its own does not end unseen."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        name = getattr(task.get_coro(), "__qualname__", task.get_name())
+        logger.error("%s is not done any more until a restart", name, exc_info=error)
 
 
 def observe(collector: Collector, room: Room) -> None:

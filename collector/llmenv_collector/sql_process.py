@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from llmenv_collector.arrow_frames import HEADER, MEMORY_EXIT, Kind
-from llmenv_collector.errors import StatementError, StatementLimitError
+from llmenv_collector.errors import NoRoomError, StatementError, StatementLimitError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -37,6 +37,16 @@ class Worker:
 
     @classmethod
     async def start(cls) -> Worker:
+        """Raises NoRoomError where the machine has no process or file to spare."""
+        try:
+            return await cls._started()
+        except OSError as error:
+            raise NoRoomError(
+                f"The collector cannot start a process for the statement: {error.strerror}; ask again later."
+            ) from error
+
+    @classmethod
+    async def _started(cls) -> Worker:
         """The statement goes in by stdin: a command line would show it to every user of the machine."""
         reading, writing = os.pipe()
         try:
@@ -163,10 +173,13 @@ class Workers:
 
     async def close(self) -> None:
         if self._spare:
-            await (await self._spare).end()
+            with contextlib.suppress(NoRoomError):  # then there is none
+                await (await self._spare).end()
 
     async def _take(self) -> Worker:
-        spare = self._spare or asyncio.create_task(Worker.start())
+        spare = self._spare
+        if spare is None or (spare.done() and spare.exception()):  # there may be room by now
+            spare = asyncio.create_task(Worker.start())
         self._spare = asyncio.create_task(Worker.start())
         # Whoever leaves meanwhile must not end the start of a process half way.
         worker = await asyncio.shield(spare)

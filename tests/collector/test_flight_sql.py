@@ -372,6 +372,12 @@ def test_who_may_not_ask_sql_is_refused_in_every_way(collector: RunningCollector
             client.authenticate_basic_token("anybody", secret)
 
 
+def ticket(handle: bytes) -> bytes:
+    packed = AnyMessage()
+    packed.Pack(sql.TicketStatementQuery(statement_handle=handle))
+    return flight.Ticket(ticket=packed.SerializeToString()).SerializeToString()
+
+
 @pytest.mark.parametrize(
     ("method", "request_bytes"),
     [
@@ -381,6 +387,8 @@ def test_who_may_not_ask_sql_is_refused_in_every_way(collector: RunningCollector
         ),
         pytest.param("GetFlightInfo", b"\xff\xff\xff", id="no message"),
         pytest.param("DoGet", flight.Ticket(ticket=b"\x00").SerializeToString(), id="a ticket of nobody"),
+        pytest.param("DoGet", ticket(rb'["x", "\ud800", "", 0]'), id="a ticket of no text"),
+        pytest.param("DoGet", ticket(b'["x", "SELECT 1", "", Infinity]'), id="a ticket for infinitely many"),
         pytest.param("DoAction", flight.Action(type="Explode").SerializeToString(), id="no such action"),
         pytest.param(
             "DoAction",
@@ -398,6 +406,6 @@ def test_garbage_is_answered_with_one_sentence(
         kind = channel.unary_unary if method == "GetFlightInfo" else channel.unary_stream
         call = kind(f"/arrow.flight.protocol.FlightService/{method}")
         with pytest.raises(grpc.RpcError) as refused:
-            list(call(request_bytes, metadata=metadata))
+            list(call(request_bytes, metadata=metadata, timeout=120))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert refused.value.details().endswith(".")

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 from llmenv_collector.arrow_frames import Form, Kind
-from llmenv_collector.errors import CancelledStatementError, CollectorError, StatementLimitError, UsageError
+from llmenv_collector.errors import (
+    CancelledStatementError,
+    CollectorError,
+    StatementError,
+    StatementLimitError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from llmenv_collector.flight.asked import Asked
     from llmenv_collector.statements import Part, Statements
+
+logger = logging.getLogger(__name__)
 
 FETCH_SECONDS = 15.0
 AHEAD = 2
@@ -58,6 +67,9 @@ class Answer:
                     await self._ready.put(part)
         except CollectorError as error:
             await self._ready.put(error)
+        except Exception:  # whoever waits for the next part must not wait for ever
+            logger.exception("a statement failed")
+            await self._ready.put(StatementError("The statement failed; the collector's log says why."))
 
 
 class Answers:

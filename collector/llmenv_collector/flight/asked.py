@@ -36,8 +36,9 @@ class Asked:
         """Raises UsageError for what is none of ours."""
         try:
             asked_id, sql, parameters, max_rows = json.loads(handle)
+            str(sql).encode()  # JSON may hold what is no text
             return cls(str(asked_id), str(sql), base64.b64decode(parameters), int(max_rows))
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise UsageError("The ticket is none of this collector's: ask again.") from error
 
     def handle(self) -> bytes:
