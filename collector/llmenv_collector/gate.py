@@ -112,8 +112,13 @@ class Gate(grpc.aio.ServerInterceptor):
         except CollectorError as trouble:
             logger.warning("a refusal is not in the audit: %s", trouble)
 
-    async def _person(self, secret: str, *, stranger: Peer) -> Token:
+    async def _person(self, shown: str, *, stranger: Peer) -> Token:
         """Whoever shows what is no token too often from one address is refused without a look at it."""
+        try:
+            secret = secret_of(shown)
+        except UnauthenticatedError:
+            self.limits.spend(stranger)
+            raise
         digest = tokens.digest(secret)
         if digest not in self._known and not self.limits.has_credit(stranger):
             self.limits.spend(stranger)
@@ -149,11 +154,12 @@ def note_refused(identity: Identity, method: str, sentence: str) -> None:
 
 
 def bearer_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """As it was shown: a printed token or its secret."""
     metadata = dict(context.invocation_metadata() or ())
     kind, _, token = str(metadata.get("authorization", "")).partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         raise UnauthenticatedError("A token is needed: `llmenv login` stores one.")
-    return secret_of(token.strip())
+    return token.strip()
 
 
 def secret_of(token: str) -> str:

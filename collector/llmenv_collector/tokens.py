@@ -217,5 +217,5 @@ def require_active(token: Token) -> None:
 
 
 def digest(secret: str) -> bytes:
-    """The secrets are 256 random bits, so a plain hash is enough."""
-    return hashlib.sha256(secret.encode()).digest()
+    """The secrets are 256 random bits, so a plain hash is enough.  What cannot be encoded has one too."""
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()

@@ -36,9 +36,10 @@ class PrintedToken:
             content = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
             address, pin, secret = (content[key] for key in "apt")
             split_address(address)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(DAMAGED) from error
-        if not all(isinstance(part, str) and part for part in (pin, secret)):
+        # What is no ASCII may be half of a character, which nothing can encode.
+        if not all(isinstance(part, str) and part and part.isascii() for part in (pin, secret)):
             raise ValueError(DAMAGED)
         return cls(address=address, pin=pin, secret=secret)
 

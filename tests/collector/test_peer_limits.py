@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import queue
 import resource
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
+from llmenv.printed_token import PREFIX
 from llmenv_collector import gate, peer_limits, tokens
 from llmenv_collector.errors import NoRoomError, SilentError, UnauthenticatedError
 from llmenv_collector.identity import Identity
@@ -177,6 +179,24 @@ def test_wrong_tokens_from_one_address_lock_nobody_out(
         assert await ask(door, known) == admitted
 
     asyncio.run(flood())
+
+
+def test_a_damaged_token_is_refused_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be parsed or encoded is as wrong as any other token, and costs the address as much."""
+    monkeypatch.setattr(peer_limits, "ADDRESS", Allowance(burst=3, a_second=1e-6, at_once=9))
+    nested, half = "[" * 100_000, '{"a": "localhost:1", "p": "pin", "t": "\\ud800"}'
+    shown = ["\ud800"]
+    shown += [PREFIX + base64.urlsafe_b64encode(text.encode()).decode() for text in (nested, half)]
+
+    async def attack() -> None:
+        door = gate.Gate(Identity.create(tmp_path / "identity.db"))
+        for expected in (UnauthenticatedError, NoRoomError):
+            for secret in shown:
+                call: Any = Call("ipv4:192.0.2.7:5", {"authorization": f"Bearer {secret}"})
+                with pytest.raises(expected):
+                    await door.admit(WHO_AM_I, call)
+
+    asyncio.run(attack())
 
 
 def test_one_token_does_not_open_calls_without_end(own_collector: RunningCollector) -> None:

@@ -12,8 +12,12 @@ from llmenv.addresses import split_address
 from llmenv.printed_token import PrintedToken
 
 
+def encoded(content: str) -> str:
+    return "llmenv1." + base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
+
+
 def printed(content: object) -> str:
-    return "llmenv1." + base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+    return encoded(json.dumps(content))
 
 
 @given(st.text("abcXYZ019-_", min_size=1), st.text("abcXYZ019-_", min_size=1), st.integers(1, 65_535))
@@ -35,6 +39,9 @@ def test_parse_is_the_inverse_of_printing(pin: str, secret: str, port: int) -> N
         printed({"a": "localhost:1"}),
         printed({"a": "localhost", "p": "pin", "t": "secret"}),
         printed({"a": "localhost:1", "p": "", "t": "secret"}),
+        printed({"a": "localhost:1", "p": "pin", "t": "\ud800"}),
+        printed({"a": "localhost:1", "p": "\ud800", "t": "secret"}),
+        pytest.param(encoded("[" * 200_000), id="nested"),
     ],
 )
 def test_what_is_no_token_is_refused_without_being_repeated(text: str) -> None:
