@@ -37,7 +37,8 @@ FROM store.state_change AS change LEFT JOIN (
     AND (len(noted.machine_ids) = 0 OR list_contains(noted.machine_ids, change.machine_id))
   GROUP BY change_id
 ) AS noted USING (change_id)
-WHERE change.fate = 'waiting' ORDER BY change.began_at, change.sequence, change.change_id
+WHERE change.fate = 'waiting'
+ORDER BY change.began_at, change.sequence, change.kind = 'machine_silent', change.change_id
 """
 TOLD = f"""
 SELECT machine_id::VARCHAR, environment_name, device, check_name, series, epoch_us(made_at), times_changed

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
     from llmenv_collector.standing import Standing
 
-# Silent as of now, and the first run after it, NULL for none.
+# Silent as of now, and the first run after it, NULL for none.  A machine that returns with one run and falls
+# silent again did both with that run, and its silence is the later one.
 SILENT = """
 WITH latest AS (
-  SELECT machine_id, arg_max(kind, began_at) AS kind, max(began_at) AS began_at FROM store.state_change
+  SELECT machine_id, arg_max(kind, (began_at, kind = 'machine_silent')) AS kind,
+         max(began_at) AS began_at FROM store.state_change
   WHERE kind IN ('machine_silent', 'machine_returned') GROUP BY machine_id
 )
 SELECT latest.machine_id::VARCHAR, epoch_us(latest.began_at), epoch_us(min(run.started_at))

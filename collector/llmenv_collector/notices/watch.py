@@ -51,12 +51,14 @@ class Watch:
         *,
         gather_seconds: float,
         wake: Callable[[], None],
+        now: Callable[[], int] = clock.now,
     ) -> None:
         self._store = store
         self._identity = identity
         self._webhooks = webhooks
         self._gather = int(gather_seconds * clock.MICROSECONDS)
         self._wake = wake
+        self._now = now
         self._looked_until: int | None = None
         self._kept_look = 0
         self._analysed_at = -1
@@ -82,7 +84,7 @@ class Watch:
         await self._tell()
 
     async def _tell(self) -> None:
-        now = clock.now()
+        now = self._now()
         made = await asyncio.to_thread(self._plan, now)
         if not (made.notices or made.overtaken or made.muted):
             return
@@ -94,7 +96,7 @@ class Watch:
             self._wake()
 
     def _look(self) -> Look:
-        now, standing = clock.now(), self._identity.standing()
+        now, standing = self._now(), self._identity.standing()
         with self._store.reader() as connection:
             since = self._looked_until or state_change.looked_until(connection)
             if since is None:

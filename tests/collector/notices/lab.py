@@ -36,6 +36,7 @@ class Lab:
         self.store = Store(folder / "llmenv.duckdb")
         file = folder / "identity.db"
         self.identity = Identity(file) if file.exists() else Identity.create(file)
+        self.at: int | None = None
         self.watch = self.watching()
 
     def close(self) -> None:
@@ -54,10 +55,18 @@ class Lab:
         return Webhook(**given)
 
     def watching(self, *webhooks: Webhook, gather_seconds: float = 0.0) -> Watch:
-        return Watch(self.store, self.identity, webhooks, gather_seconds=gather_seconds, wake=lambda: None)
+        return Watch(
+            self.store,
+            self.identity,
+            webhooks,
+            gather_seconds=gather_seconds,
+            wake=lambda: None,
+            now=lambda: clock.now() if self.at is None else self.at,
+        )
 
-    def look(self) -> None:
-        """One round: changes found, notices made."""
+    def look(self, at: int | None = None) -> None:
+        """One round, as if at this time: changes found, notices made."""
+        self.at = at
         asyncio.run(self.watch.round())
 
     def send(self, *webhooks: Webhook) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from llmenv.fleet.v1 import result_pb2
 from llmenv.ids import new_id
 from llmenv_collector import acknowledgement_store, clock
 from llmenv_collector.acknowledgement_store import Note
+from llmenv_collector.notices import notice_store, silence, state_change
 
 from .lab import DAY, Lab, Mac
 
@@ -170,6 +172,32 @@ def test_a_machine_falls_silent_by_its_own_habit_and_returns(lab: Lab) -> None:
     mac.run(packages="pass")
     lab.look()
     assert changes(lab) == [("machine_silent", "told"), ("machine_returned", "told")]
+
+
+def test_a_second_silence_after_one_run_ends_as_well(lab: Lab) -> None:
+    """The run with which it returned is also the last before it fell silent again."""
+    begin = clock.now() - 12 * DAY
+    lab.look(begin - 11 * DAY)
+    mac = Mac(lab, "mini-1")
+    for day in range(10, 3, -1):
+        mac.run(begin - day * DAY, packages="pass")
+    for returned_at in (begin, begin + 8 * DAY):
+        lab.look(returned_at - 1)
+        mac.run(returned_at, packages="pass")
+        lab.look(returned_at + 1)
+    assert changes(lab) == [("machine_silent", "told"), ("machine_returned", "told")] * 2
+
+
+def test_a_return_and_the_silence_after_it_are_decided_in_their_order(lab: Lab) -> None:
+    """They began with one run, and neither was told of yet; whatever their ids are."""
+    found = []
+    for machine_id in (str(uuid.UUID(int=number)) for number in range(8)):
+        found.append(silence.silent_since(machine_id, DAY, 1.0))
+        found.append(silence.returned_at(machine_id, DAY, 0))
+    lab.store.request(state_change.keeping(found, now=2 * DAY)).result()
+    with lab.store.reader() as connection:
+        waiting = notice_store.read_waiting(connection, now=2 * DAY)
+    assert [one.kind for one in waiting] == ["machine_returned"] * 8 + ["machine_silent"] * 8
 
 
 def test_an_acknowledged_failure_is_told_when_the_note_counts_no_more(lab: Lab) -> None:
