@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import threading
 from contextlib import closing, contextmanager
@@ -20,12 +21,14 @@ from llmenv.arrow_flight import flight_service_pb2 as flight
 from llmenv.arrow_flight import flight_sql_pb2 as sql
 from llmenv.arrow_flight.flight_service_pb2_grpc import FlightServiceStub
 from llmenv_collector import migrate
+from llmenv_collector.errors import UsageError
+from llmenv_collector.flight.servicer import limited
 
 from .conftest import wait_until
 from .test_sql import workers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from .conftest import RunningCollector
 
@@ -298,6 +301,32 @@ def test_nothing_can_be_written(collector: RunningCollector, message: Any) -> No
     with stub(collector) as (service, metadata), pytest.raises(grpc.RpcError) as refused:
         list(service.DoPut(iter([flight.FlightData(flight_descriptor=wanted)]), metadata=metadata))
     assert "read-only" in refused.value.details()
+
+
+@pytest.mark.parametrize(
+    ("message", "count"),
+    [
+        pytest.param(flight.FlightData(app_metadata=bytes(600_000)), 2, id="metadata"),
+        pytest.param(
+            flight.FlightData(flight_descriptor=flight.FlightDescriptor(cmd=bytes(600_000))), 2, id="commands"
+        ),
+        pytest.param(flight.FlightData(data_body=bytes(600_000)), 2, id="rows"),
+        pytest.param(flight.FlightData(), 2_000, id="nothing, often"),
+    ],
+)
+def test_what_is_kept_of_one_call_is_bounded(message: Any, count: int) -> None:
+    """Whatever part of its messages is large, and however many there are."""
+
+    async def received(count: int) -> int:
+        async def sent() -> AsyncIterator[Any]:
+            for _ in range(count):
+                yield message
+
+        return len([one async for one in limited(sent())])
+
+    assert asyncio.run(received(1)) == 1
+    with pytest.raises(UsageError, match="Parameters may have"):
+        asyncio.run(received(count))
 
 
 def test_cancelling_ends_the_process_and_the_call(collector: RunningCollector) -> None:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE = "arrow.flight.protocol.FlightService"
+MESSAGE_BYTES = 1 << 10
+"""What one takes while it is kept, beside what it holds."""
 ACTIONS = {
     "CreatePreparedStatement": "Prepares a SELECT with parameters.",
     "ClosePreparedStatement": "Forgets a prepared statement.",
@@ -259,7 +261,7 @@ async def limited(requests: AsyncIterator[flight.FlightData]) -> AsyncIterator[f
     """Values for parameters, not data."""
     size = 0
     async for request in requests:
-        size += len(request.data_header) + len(request.data_body)
+        size += request.ByteSize() + MESSAGE_BYTES
         if size > MAX_STATEMENT_BYTES:
             raise UsageError(f"Parameters may have {MAX_STATEMENT_BYTES:,} bytes.")
         yield request
