@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmenv.fleet.v1 import agent_service_pb2, record_pb2
+
+from llmenv_agent.clocks import SYSTEM_CLOCKS, Clocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,18 +24,26 @@ FILE_NAME = "collector_schedules.json"
 
 @dataclass(frozen=True)
 class HeldSchedule:
-    """`known_since`: when a schedule of this name was first heard of, Unix seconds."""
+    """`known_since`: when a schedule of this name was first heard of, Unix seconds.
+
+    `times_since`: when the times that it has were; what is set anew with the same times keeps it.
+    """
 
     schedule: agent_service_pb2.Schedule
     known_since: float
+    times_since: float
+
+    def has_times_of(self, other: agent_service_pb2.Schedule) -> bool:
+        return (self.schedule.at, self.schedule.every_seconds) == (other.at, other.every_seconds)
 
 
 class CollectorSchedules:
     """Safe to use from several threads. A file of another machine id, or a damaged one, counts as none."""
 
-    def __init__(self, path: Path, *, machine_id: str) -> None:
+    def __init__(self, path: Path, *, machine_id: str, clocks: Clocks = SYSTEM_CLOCKS) -> None:
         self._path = path
         self._machine_id = machine_id
+        self._clocks = clocks
         self._lock = threading.Lock()
         self._held: dict[str, HeldSchedule] = {}
         self._said: dict[str, dict[str, Any]] = {}
@@ -83,7 +92,12 @@ class CollectorSchedules:
 
     def _known(self, schedule: agent_service_pb2.Schedule) -> HeldSchedule:
         former = self._held.get(schedule.name)
-        return HeldSchedule(schedule, former.known_since if former else time.time())
+        now = self._clocks.wall()
+        return HeldSchedule(
+            schedule,
+            known_since=former.known_since if former else now,
+            times_since=former.times_since if former and former.has_times_of(schedule) else now,
+        )
 
     def _read(self) -> None:
         if not self._path.exists():  # as on most machines: what reads it is not loaded then
@@ -98,7 +112,11 @@ class CollectorSchedules:
                 schedule = json_format.ParseDict(
                     each["schedule"], agent_service_pb2.Schedule(), ignore_unknown_fields=True
                 )
-                self._held[schedule.name] = HeldSchedule(schedule, float(each["known_since"]))
+                self._held[schedule.name] = HeldSchedule(
+                    schedule,
+                    known_since=float(each["known_since"]),
+                    times_since=float(each.get("times_since", each["known_since"])),
+                )
             self._said = dict(content["said"])
         except (OSError, ValueError, TypeError, KeyError, json_format.ParseError):
             # The collector says it all again with the next stream.
@@ -110,7 +128,11 @@ class CollectorSchedules:
         content = {
             "machine_id": self._machine_id,
             "schedules": [
-                {"schedule": json_format.MessageToDict(each.schedule), "known_since": each.known_since}
+                {
+                    "schedule": json_format.MessageToDict(each.schedule),
+                    "known_since": each.known_since,
+                    "times_since": each.times_since,
+                }
                 for each in self.held
             ],
             "said": self._said,

@@ -87,13 +87,16 @@ class Interval:
 
 
 class TimesOfDay:
-    """The times of a cron expression, each `later` by a share of the splay."""
+    """The times of a cron expression, each `later` by a share of the splay.
 
-    def __init__(self, cron: Cron, *, later: float, started: float | None, clocks: Clocks) -> None:
+    Those up to `passed`, by the wall clock, are over; None is now.
+    """
+
+    def __init__(self, cron: Cron, *, later: float, passed: float | None, clocks: Clocks) -> None:
         self._cron = cron
         self._later = later
         self._clocks = clocks
-        self._passed = clocks.wall() if started is None else started
+        self._passed = clocks.wall() if passed is None else passed
         self._put_back_at: float | None = None
 
     def seconds_left(self) -> float:
@@ -186,7 +189,8 @@ class Schedule:
     def _rhythm(self, settings: ScheduleSettings) -> Rhythm:
         later, started = self._share[settings.key], self._started.get(settings.key)
         if settings.at is not None:
-            return TimesOfDay(settings.at, later=later, started=started, clocks=self._clocks)
+            passed = self._passed(settings)
+            return TimesOfDay(settings.at, later=later, passed=passed, clocks=self._clocks)
         since = settings.known_since
         return Interval(
             settings.every_seconds + later,
@@ -195,6 +199,14 @@ class Schedule:
             # Many machines hear of it in one moment.
             first=None if since is None else since + later,
         )
+
+    def _passed(self, settings: ScheduleSettings) -> float | None:
+        """Its last start, or when the machine was told these times: none that came before it was missed."""
+        started, since = self._started.get(settings.key), settings.times_since
+        # One in the future was written by a clock that has been put back since.
+        if since is None or since > self._clocks.wall():
+            return started
+        return since if started is None else max(started, since)
 
     def _read(self) -> dict[str, float]:
         try:

@@ -119,6 +119,7 @@ def _of_the_collector(each: HeldSchedule, repertoire: Repertoire) -> Planned:
         name=said.name,
         schedule_id=said.schedule_id,
         known_since=each.known_since,
+        times_since=each.times_since,
     )
     return Planned(settings=settings, as_asked=request)
 

@@ -35,7 +35,8 @@ class ScheduleSettings:
     """A suite runs `at` the times of a cron expression, or else every `every_seconds`.
 
     It starts up to `splay_seconds` later. `name` and `schedule_id` are those of a schedule of the collector,
-    `known_since` (Unix seconds) is when it was first heard of; all three are empty for one of the file.
+    `known_since` (Unix seconds) is when it was first heard of, `times_since` when its present times were; all
+    four are empty for one of the file.
     """
 
     suite: str
@@ -46,6 +47,7 @@ class ScheduleSettings:
     name: str = ""
     schedule_id: str = ""
     known_since: float | None = None
+    times_since: float | None = None
 
     @property
     def key(self) -> str:

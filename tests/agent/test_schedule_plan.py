@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from llmenv.cron import parse_cron
 from llmenv.fleet.v1 import agent_service_pb2 as wire
 from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2
 from llmenv_agent.collector_schedules import CollectorSchedules, HeldSchedule
@@ -47,7 +48,7 @@ WRONG = scheduled("wrong", 4, checks=["packages"], parameters_json='{"packages":
 
 def planned(text: str, *said: wire.Schedule) -> Plan:
     configuration = parse_configuration(text, path=Path("agent.toml"))
-    return plan(configuration, REPERTOIRE, [HeldSchedule(each, 0.0) for each in said])
+    return plan(configuration, REPERTOIRE, [HeldSchedule(each, 0.0, 0.0) for each in said])
 
 
 def keys(text: str, *said: wire.Schedule) -> list[str]:
@@ -137,7 +138,7 @@ def test_a_start_is_as_the_collector_asked_for_it() -> None:
 
 
 def starts(folder: Path, clocks: SetClocks, machine_id: str, since: float) -> Schedule:
-    held = HeldSchedule(QUICK, since)
+    held = HeldSchedule(QUICK, since, since)
     found = plan(Configuration(state_dir=folder), REPERTOIRE, [held])
     settings = [each.settings for each in found.planned.values()]
     return Schedule(settings, path=folder / f"{machine_id}.json", machine_id=machine_id, clocks=clocks.clocks)
@@ -171,6 +172,66 @@ def test_another_wording_goes_on_from_the_last_start(tmp_path: Path) -> None:
     assert not math.isinf(again.next_at("collector:often"))
 
 
+def nightly(at: str, number: int) -> wire.Schedule:
+    said = scheduled("nightly", number, suite="quick")
+    said.at, said.every_seconds = at, 0.0
+    return said
+
+
+def told(folder: Path, clocks: SetClocks, *said: wire.Schedule) -> Schedule:
+    """The schedule of an agent that starts now, and is told so."""
+    schedules = CollectorSchedules(folder / "told.json", machine_id=MACHINE, clocks=clocks.clocks)
+    schedules.take(wire.Schedules(schedules=said))
+    found = plan(Configuration(state_dir=folder), REPERTOIRE, schedules.held)
+    settings = [each.settings for each in found.planned.values()]
+    return Schedule(settings, path=folder / "starts.json", machine_id=MACHINE, clocks=clocks.clocks)
+
+
+def test_a_machine_that_is_off_at_each_time_makes_it_up_in_the_morning(tmp_path: Path) -> None:
+    """From the second morning on, though it never started before; another wording of the same times too."""
+    clocks = SetClocks()
+    night = parse_cron("0 3 * * *").next_after(clocks.wall)
+    clocks.sleep(night + 6 * HOUR - clocks.wall)
+    first = told(tmp_path, clocks, nightly("0 3 * * *", 5))
+    assert first.seconds_to_next() >= 17 * HOUR
+    clocks.sleep(24 * HOUR)
+    second = told(tmp_path, clocks, nightly("0 3 * * *", 6))
+    share = second.seconds_to_next()
+    assert 0 < share < 1_800
+    clocks.wait(share + 1)
+    assert [each.key for each in second.due()] == ["collector:nightly"]
+
+
+def test_times_that_were_over_when_they_were_said_were_not_missed(tmp_path: Path) -> None:
+    """A schedule that ran at night and is moved to nine in the afternoon starts at nine of the next day."""
+    clocks = SetClocks()
+    schedule = told(tmp_path, clocks, nightly("0 3 * * *", 5))
+    clocks.wait(schedule.seconds_to_next() + 1)
+    (due,) = schedule.due()
+    schedule.note_start(due.key)
+    clocks.wait(12 * HOUR)
+    nine = parse_cron("0 9 * * *").next_after(clocks.wall)
+    moved = told(tmp_path, clocks, nightly("0 9 * * *", 6))
+    assert (moved.due(), nine <= moved.next_at(due.key) <= nine + 1_800) == ([], True)
+    clocks.wait(HOUR)
+    restarted = told(tmp_path, clocks, nightly("0 9 * * *", 6))
+    assert restarted.next_at(due.key) == pytest.approx(moved.next_at(due.key))
+
+
+def test_a_clock_that_was_wrong_when_times_were_said_silences_nothing(tmp_path: Path) -> None:
+    """It is put back by years: what is missed from then on is made up, over restarts too."""
+    clocks = SetClocks()
+    clocks.set_forward(10 * 365 * 24 * HOUR)
+    told(tmp_path, clocks, nightly("0 3 * * *", 5))
+    clocks.set_forward(-10 * 365 * 24 * HOUR)
+    schedule = told(tmp_path, clocks, nightly("0 3 * * *", 5))
+    clocks.wait(schedule.seconds_to_next() + 1)
+    (due,) = schedule.due()
+    schedule.note_start(due.key)
+    clocks.sleep(30 * HOUR)
+    assert told(tmp_path, clocks, nightly("0 3 * * *", 5)).seconds_to_next() < 1_800
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "collector_schedules.json"
@@ -188,7 +249,7 @@ def test_what_the_collector_said_outlives_the_agent(path: Path) -> None:
     assert not first.take(told)
     again = held(path)
     assert [each.schedule for each in again.held] == [NAMED, QUICK]
-    assert [each.known_since for each in again.held] == [each.known_since for each in first.held]
+    assert again.held == first.held
     assert not again.take(told)
     assert held(path, "another machine").held == ()
     assert again.take(wire.Schedules())
@@ -270,7 +331,8 @@ def test_a_scheduled_check_that_keeps_crashing_is_left_out(
         targets=(TargetSettings(name="plain", python=sys.executable),),
         checks_folders=(tmp_path / "checks",),
     )
-    named = HeldSchedule(scheduled("named", checks=["wild"], regardless_of_use=True, device="cpu"), 0.0)
+    asked = scheduled("named", checks=["wild"], regardless_of_use=True, device="cpu")
+    named = HeldSchedule(asked, 0.0, 0.0)
     found = plan(configuration, read_repertoire(configuration.checks_folders), [named])
     spool = Spool(tmp_path / "spool.db", machine_id=MACHINE)
     try:
