@@ -30,6 +30,8 @@ LATE = 600 * clock.MICROSECONDS
 """A record may be committed this long after it was received."""
 KEEP_LOOK = 3_600 * clock.MICROSECONDS
 """Without a change, how far was looked is written down this often."""
+CATCH_UP = 600 * clock.MICROSECONDS
+"""A collector began again: machines connect and deliver what they kept before any is said to be silent."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Watch:
         self._wake = wake
         self._now = now
         self._looked_until: int | None = None
+        self._caught_up_at = 0
         self._kept_look = 0
         self._analysed_at = -1
 
@@ -103,7 +106,10 @@ class Watch:
                 found = check_changes.failing_now(connection)
             else:
                 found = check_changes.found_since(connection, max(0, since - LATE))
-            found += silence.found(connection, standing=standing, now=now)
+            if since is not None and self._looked_until is None:
+                self._caught_up_at = now + CATCH_UP
+            if now >= self._caught_up_at:
+                found += silence.found(connection, standing=standing, now=now)
             analysed_at = regressions.analysed_at(connection)
             if analysed_at != self._analysed_at:
                 found += regressions.found(connection, revoked=standing.barred, now=now)

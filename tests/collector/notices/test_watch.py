@@ -11,7 +11,7 @@ from llmenv.fleet.v1 import result_pb2
 from llmenv.ids import new_id
 from llmenv_collector import acknowledgement_store, clock
 from llmenv_collector.acknowledgement_store import Note
-from llmenv_collector.notices import notice_store, silence, state_change
+from llmenv_collector.notices import notice_store, silence, state_change, watch
 
 from .lab import DAY, Lab, Mac
 
@@ -186,6 +186,24 @@ def test_a_second_silence_after_one_run_ends_as_well(lab: Lab) -> None:
         mac.run(returned_at, packages="pass")
         lab.look(returned_at + 1)
     assert changes(lab) == [("machine_silent", "told"), ("machine_returned", "told")] * 2
+
+
+def test_an_outage_of_the_collector_is_no_silence_of_its_machines(lab: Lab) -> None:
+    """They have time to deliver what they kept; who delivers nothing until then is silent."""
+    now = clock.now()
+    lab.look(now - 12 * DAY)
+    here, gone = Mac(lab, "mini-1"), Mac(lab, "mini-2")
+    for day in range(10, 3, -1):
+        here.run(now - day * DAY, packages="pass")
+        gone.run(now - day * DAY, packages="pass")
+    lab.watch = lab.watching()
+    lab.look(now)
+    lab.look(now + 30 * clock.MICROSECONDS)
+    assert changes(lab) == []
+    here.run(now - DAY, packages="pass")
+    lab.look(now + watch.CATCH_UP)
+    silent = lab.rows("SELECT machine_id::VARCHAR, kind, fate FROM v1.state_changes")
+    assert silent == [(gone.id, "machine_silent", "told")]
 
 
 def test_a_return_and_the_silence_after_it_are_decided_in_their_order(lab: Lab) -> None:
