@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llmenv.fleet.v1 import record_pb2
 from llmenv.ids import new_id
-from llmenv_collector import migrate
+from llmenv_collector import migrate, reingest
 from llmenv_collector.errors import StoreError
 from llmenv_collector.group import GroupWriter, TooManyRowsError, sieve
 from llmenv_collector.ingest import Arrival
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MACHINE = new_id()
+RAW_ROWS = """
+INSERT INTO store.record_raw BY NAME
+SELECT uuid() AS record_id, uuid() AS spool_id, range AS sequence, $1::UUID AS machine_id,
+       1 AS protocol_revision, repeat(md5(range::VARCHAR), $3 // 32)::BLOB AS record, now() AS received_at
+FROM range($2)
+"""
 
 
 def spooled(spool_id: str, sequence: int, *, revision: int = 1, extra: bytes = b"", **kind: Any) -> Arrival:
@@ -97,6 +103,24 @@ def test_raw_records_are_ingested_after_the_upgrade(tmp_path: Path, monkeypatch:
     assert rows(upgraded, "SELECT count(*), count(DISTINCT record_id) FROM store.record") == [(2, 2)]
     assert rows(upgraded, "SELECT count(*) FROM store.check_start") == [(1,)]
     upgraded.close()
+
+
+def test_many_raw_records_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than DuckDB may have memory for, in the order in which they came, while they are replaced."""
+    path, records, size = tmp_path / "llmenv.duckdb", 30_000, 4_000
+    store = Store(path)
+    store.request(lambda connection: connection.execute(RAW_ROWS, [MACHINE, records, size])).result()
+    store.close()
+    monkeypatch.setattr("llmenv_collector.migrate.MEMORY_LIMIT", "64MiB")
+    connection = migrate.connect(path)
+    connection.execute("SET threads = 1")  # each takes memory, and machines have any number
+    groups = []
+    for group in reingest.raw_arrivals(connection):
+        groups.append([one.sequence for one in group])
+        connection.execute("DELETE FROM store.record_raw WHERE list_contains(?, sequence)", [groups[-1]])
+    connection.close()
+    assert max(map(len, groups)) == reingest.AT_ONCE
+    assert [sequence for group in groups for sequence in group] == list(range(records))
 
 
 def test_a_copied_record_id_touches_no_other_machines_rows(
