@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from llmenv.catalog.texts import LANGUAGES, texts
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv_collector.pages import figures
+from llmenv_collector.pages.sections import coverage
 from llmenv_collector.pages.wording import Wording, moment_of
 
 
@@ -39,6 +40,14 @@ def test_a_figure_is_printed_with_its_unit(value: float, unit: str, expected: st
 def test_a_ratio_is_printed_as_the_change_that_it_is(ratio: float, expected: str) -> None:
     """Far from 1 as a factor; nothing is shown as a negative zero."""
     assert figures.percent(ratio) == expected
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_count_of_improvements_is_said_rightly_whatever_it_is(count: int) -> None:
+    """One is no "improvements": the words go with every number."""
+    changes = [{"judgement": messages.JUDGEMENT_BETTER}] * count
+    answer = messages.GetFleetReportResponse(changes=changes)
+    assert coverage.regressions(answer, Wording("en")).note == f"real improvements: {count}"
 
 
 def series(**parts: str) -> messages.Series:
