@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 WAITING, DELIVERED, TOLD_BEFORE, GIVEN_UP = "waiting", "delivered", "told_before", "given_up"
 A_ROUND = 100
+# Of each webhook, so that one that fails keeps no other waiting; and first what was tried least, so that a
+# notice that its receiver refuses keeps no other waiting either.
 DUE = """
 SELECT notice_id::VARCHAR, webhook, attempts, epoch_us(made_at)
 FROM store.notice_delivery JOIN store.notice AS notice USING (notice_id)
 WHERE state = 'waiting' AND list_contains($webhooks::VARCHAR[], webhook)
   AND next_attempt_at <= make_timestamptz($now)
-ORDER BY made_at, notice_id LIMIT $most
+QUALIFY row_number() OVER (PARTITION BY webhook ORDER BY attempts, made_at, notice_id) <= $most
+ORDER BY attempts, made_at, notice_id
 """
 NEXT = """
 SELECT epoch_us(min(next_attempt_at)) FROM store.notice_delivery
@@ -46,6 +49,11 @@ SET state = $state, attempts = attempts + $attempts, next_attempt_at = make_time
     outcome = $outcome
 WHERE notice_id = $notice_id::UUID AND webhook = $webhook
 """
+# After a failure the webhook's others that are due wait as long.
+POSTPONE = """
+UPDATE store.notice_delivery SET next_attempt_at = make_timestamptz($next_attempt_at)
+WHERE state = 'waiting' AND webhook = $webhook AND next_attempt_at <= make_timestamptz($now)
+"""
 # A report lies in its folder or is gone with its delivery: the database does not keep it.
 FORGET = """
 UPDATE store.notice SET content = NULL WHERE notice_id = $notice_id::UUID AND NOT EXISTS (
@@ -64,7 +72,7 @@ class Due:
 
 
 def due(connection: duckdb.DuckDBPyConnection, *, webhooks: Sequence[str], now: int) -> list[Due]:
-    """The oldest first."""
+    """Of each webhook those that were tried least, and of them the oldest, first."""
     known = {"webhooks": list(webhooks), "now": now, "most": A_ROUND}
     return [Due(*row) for row in connection.execute(DUE, known).fetchall()]
 
@@ -121,5 +129,12 @@ def writing_down(delivery: Due, outcome: Outcome, *, now: int) -> Callable[[duck
         connection.execute(WRITE_DOWN, known)
         if outcome.state != WAITING:
             connection.execute(FORGET, {"notice_id": delivery.notice_id})
+        else:
+            postponed = {
+                "webhook": delivery.webhook,
+                "next_attempt_at": outcome.next_attempt_at,
+                "now": now,
+            }
+            connection.execute(POSTPONE, postponed)
 
     return whole(write_down)

@@ -12,8 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from llmenv_collector.notices import sender
-from llmenv_collector.notices.outbox import wait_seconds
+from llmenv_collector import clock
+from llmenv_collector.notices import delivery_store, notice_store, sender
+from llmenv_collector.notices.notice_store import Notice
+from llmenv_collector.notices.outbox import LONGEST_REST_SECONDS, wait_seconds
 
 from .lab import Lab, Mac
 from .receiver import SECRET, Receiver
@@ -191,3 +193,54 @@ def test_waits_double_up_to_an_hour(lab: Lab, receiver: Receiver) -> None:
     for attempts in range(40):
         longest = min(5.0 * 2**attempts, 3_600)
         assert longest / 2 <= wait_seconds(webhook, attempts) <= longest
+
+
+def backlog(lab: Lab, *webhooks: Any, notices: int = 1) -> None:
+    """So many wait for each of them."""
+
+    def add(connection: Any) -> None:
+        for _ in range(notices):
+            notice_store.add(connection, Notice(kind="machine_silent"), webhooks, now=clock.now())
+
+    lab.store.request(add).result()
+
+
+def attempts(lab: Lab, webhook: str = "lab") -> list[tuple[Any, ...]]:
+    return lab.rows(f"SELECT attempts, state FROM v1.notices WHERE webhook = '{webhook}' ORDER BY ALL")
+
+
+def test_a_webhook_that_fails_keeps_no_other_waiting(
+    lab: Lab, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much waits for it, and for longer."""
+    monkeypatch.setattr(delivery_store, "A_ROUND", 3)
+    with Receiver(answers=[500]) as broken:
+        dead, healthy = lab.webhook(broken, name="dead"), lab.webhook(receiver)
+        backlog(lab, dead, notices=5)
+        backlog(lab, healthy)
+        lab.send(dead, healthy)
+    assert attempts(lab) == [(1, "delivered")]
+
+
+def test_after_a_failure_all_that_is_due_waits(lab: Lab, receiver: Receiver) -> None:
+    """Not only what failed: one attempt is made, and the next when the receiver had time."""
+    receiver.answers = [500]
+    webhook = lab.webhook(receiver, retry_seconds=3_600)
+    backlog(lab, webhook, notices=3)
+    assert lab.send(webhook) == LONGEST_REST_SECONDS
+    lab.send(webhook)
+    assert len(receiver.received) == 1
+    assert attempts(lab) == [(0, "waiting"), (0, "waiting"), (1, "waiting")]
+
+
+def test_a_notice_that_is_refused_keeps_no_other_waiting(lab: Lab, receiver: Receiver) -> None:
+    """What was tried less goes first."""
+    receiver.answers = [413]
+    webhook = lab.webhook(receiver, retry_seconds=0.01)
+    backlog(lab, webhook, notices=3)
+    lab.send(webhook)
+    while len(receiver.received) < 4:
+        lab.send(webhook)
+    refused, *others, last = [one.id for one in receiver.received]
+    assert last == refused
+    assert refused not in others
