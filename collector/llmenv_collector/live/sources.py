@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 SAME_REPORT_SECONDS = 5.0
 """A report that is this young is shown again, however much was committed since."""
+OLDEST_REPORT_SECONDS = 600.0
+"""One that is older is made anew though nothing was committed: time alone makes a machine overdue."""
 REST_TIMES, LONGEST_REST_SECONDS = 10.0, 30.0
 """Who watches has a report made anew after so many times as long as it took, half a minute at most."""
 MOST_REPORTS_AT_ONCE = 2
@@ -100,8 +102,12 @@ class Sources:
         known = self._reports.get(key)
         if known is None:
             return None
-        is_young = time.monotonic() < known.made_at + SAME_REPORT_SECONDS
-        return known if is_young or known.commits == self.store.commits else None
+        age = time.monotonic() - known.made_at
+        is_same = known.commits == self.store.commits and age < OLDEST_REPORT_SECONDS
+        if not is_same and age >= SAME_REPORT_SECONDS:
+            return None
+        self._reports[key] = self._reports.pop(key)  # the one that was looked at last
+        return known
 
     async def run(self, run_id: str, language: str) -> Content:
         """Raises NotFoundError or UsageError."""
