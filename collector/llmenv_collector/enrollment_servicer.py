@@ -16,6 +16,7 @@ from llmenv.ids import new_id
 
 from llmenv_collector import circumstances, renewal, tokens
 from llmenv_collector.group import Sighting
+from llmenv_collector.peer_limits import Peer, PeerLimits
 from llmenv_collector.renewal import Proof
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from llmenv_collector.store import Store
 
 NANOSECONDS = 1_000_000_000
+MOST_HOSTNAME = 253
+"""Characters, as of a name in DNS."""
 
 
 class EnrollmentServicer(EnrollmentServiceServicer):
@@ -46,6 +49,7 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         self._lifetimes = lifetimes
         self._store = store
         self._agent_addresses = agent_addresses
+        self._renewals = PeerLimits()
 
     async def Enroll(  # noqa: N802 (gRPC names it)
         self,
@@ -63,7 +67,7 @@ class EnrollmentServicer(EnrollmentServiceServicer):
             self._identity,
             request.token,
             machine_id=machine_id,
-            hostname=request.machine.hostname,
+            hostname=request.machine.hostname[:MOST_HOSTNAME],
             certificate=certificate,
         )
         machine_rows = list(circumstances.of_machine(request.machine, machine_id))
@@ -82,10 +86,17 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         request: RenewRequest,
         context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002 (gRPC passes it)
     ) -> RenewResponse:
+        proof, authority = proof_from_proto(request), self._authority()
+        presented = await asyncio.to_thread(
+            renewal.verified, proof, authority=authority, lifetimes=self._lifetimes
+        )
+        # Only now is it known whose allowance it is.
+        self._renewals.spend(Peer(presented.machine_id, renewal.allowance(self._lifetimes.machine)))
         certificate = await asyncio.to_thread(
             renewal.renew,
-            proof_from_proto(request),
-            authority=self._authority(),
+            proof,
+            presented,
+            authority=authority,
             identity=self._identity,
             lifetimes=self._lifetimes,
         )

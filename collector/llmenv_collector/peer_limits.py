@@ -29,6 +29,11 @@ class Allowance:
     a_second: float
     at_once: int
 
+    def written(self) -> str:
+        if self.a_second < 1:
+            return f"{self.a_second * 3_600:g} calls an hour"
+        return f"{self.a_second:g} calls a second"
+
 
 PERSON = Allowance(burst=200, a_second=50, at_once=32)
 MACHINE = Allowance(burst=120, a_second=2, at_once=16)
@@ -76,7 +81,7 @@ class PeerLimits:
         """Raises NoRoomError for one call too many."""
         account = self._account(peer)
         if account.credit < 1:
-            raise NoRoomError(f"More than {peer.allowance.a_second:g} calls a second: come again later.")
+            raise NoRoomError(f"More than {peer.allowance.written()}: come again later.")
         account.credit -= 1
 
     def has_credit(self, peer: Peer) -> bool:

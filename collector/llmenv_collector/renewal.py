@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from llmenv_collector.errors import UnauthenticatedError, UntimelyError
 from llmenv_collector.lifetimes import CLOCK_TOLERANCE
+from llmenv_collector.peer_limits import Allowance
 
 if TYPE_CHECKING:
     from llmenv_collector.authority import Authority, MachineCertificate, Presented
@@ -38,20 +39,33 @@ class Proof:
     signature: bytes
 
 
-def renew(
-    proof: Proof, *, authority: Authority, identity: Identity, lifetimes: Lifetimes
-) -> MachineCertificate:
-    """Raises UnauthenticatedError, UntimelyError, ForbiddenError for a revoked machine, or UsageError."""
+def verified(proof: Proof, *, authority: Authority, lifetimes: Lifetimes) -> Presented:
+    """The certificate of the machine that asks.  Raises UnauthenticatedError or UntimelyError."""
     presented = authority.read_machine(proof.certificate_pem)
     require_signature(proof, presented)
     now = dt.datetime.now(dt.UTC)
     require_fresh(proof.signed_at, now=now)
     require_recent(presented, now=now, late_renewal=lifetimes.late_renewal)
+    return presented
+
+
+def renew(
+    proof: Proof, presented: Presented, *, authority: Authority, identity: Identity, lifetimes: Lifetimes
+) -> MachineCertificate:
+    """For a proof that is verified.  Raises ForbiddenError for a revoked machine, or UsageError."""
     certificate = authority.sign_machine(
         proof.signing_request, machine_id=presented.machine_id, lifetime=lifetimes.machine
     )
     identity.renewed(presented.machine_id, certificate, replaces=presented.serial)
     return certificate
+
+
+def allowance(lifetime: dt.timedelta) -> Allowance:
+    """Of one machine, so that none fills the identity file: every renewal is rows that stay for good.
+
+    An agent renews once in two thirds of a lifetime, and more often only where its renewals get lost.
+    """
+    return Allowance(burst=20, a_second=max(4 / 3_600, 4 / lifetime.total_seconds()), at_once=1)
 
 
 def require_signature(proof: Proof, presented: Presented) -> None:

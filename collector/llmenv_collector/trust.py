@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from llmenv_collector.authority import Authority
     from llmenv_collector.identity import Identity
 
+PIN_CHARACTERS = 43
+"""SHA-256 in base64url without padding."""
+MOST_PINS = 8
+"""Of one machine; it trusts two authorities while one is rotated."""
+
 
 class Trust:
     """Of one collector."""
@@ -36,4 +41,5 @@ class Trust:
 
     async def note(self, machine_id: str, pins: Iterable[str]) -> None:
         """What a machine trusts, as it says."""
-        await asyncio.to_thread(self._identity.note_trust, machine_id, " ".join(sorted(pins)))
+        known = sorted(pin for pin in set(pins) if len(pin) == PIN_CHARACTERS)[:MOST_PINS]
+        await asyncio.to_thread(self._identity.note_trust, machine_id, " ".join(known))

@@ -24,6 +24,7 @@ from llmenv.ids import new_id
 from llmenv_collector import authority, server
 from llmenv_collector.authority import Authority
 from llmenv_collector.data_folder import DataFolder
+from llmenv_collector.renewal import allowance
 from llmenv_collector.server_certificate import ServerCertificate, stored_certificate
 
 from .conftest import (
@@ -135,6 +136,41 @@ def test_a_renewal_needs_the_key_of_a_certificate_of_this_collector(
     nothing = proof(machine)
     nothing.certificate_pem = "nothing"
     assert refusal(collector, nothing)[0] == "UNAUTHENTICATED"
+
+
+def test_no_machine_fills_the_identity_file(collector: RunningCollector) -> None:
+    """A few renewals at once, then a few an hour; those that are refused are no rows, and others renew."""
+    machine, other = collector.enrol(), collector.enrol()
+    request = proof(machine)
+    with collector.people_channel() as channel:
+        stub = EnrollmentServiceStub(channel)
+        for _ in range(20):
+            stub.Renew(request, timeout=PATIENCE_SECONDS)
+    code, sentence = refusal(collector, proof(machine))
+    assert (code, "More than 4 calls an hour" in sentence) == ("RESOURCE_EXHAUSTED", True)
+    assert renew(other).machine_id == other.machine_id
+    subjects = [subject for subject, _ in audited(collector, "machine.renew")]
+    assert subjects.count(machine.machine_id) == 20
+
+
+def test_a_machine_with_short_certificates_renews_as_often_as_it_has_to() -> None:
+    """Four times in a lifetime, however short."""
+    assert allowance(dt.timedelta(seconds=4)).a_second == 1
+    assert allowance(dt.timedelta(days=30)).a_second * HOUR == 4
+
+
+def test_what_a_machine_says_of_itself_is_bounded(collector: RunningCollector) -> None:
+    """A hostname as long as one in DNS, and the pins of a few authorities."""
+    machine = collector.enrol("h" * 5_000)
+    pins = [f"{number:043}" for number in range(100)]
+    said = {"trusted_pins": [*pins, "p" * 5_000], "capabilities": ["authorities"]}
+    stream = machine.connect(new_id(), **said)
+    stream.receive("authorities")  # what it said is noted by then
+    stream.close()
+    query = "SELECT hostname, trusted_pins FROM machine WHERE machine_id = ?"
+    with closing(sqlite3.connect(collector.folder / "identity.db")) as identity:
+        kept = identity.execute(query, (machine.machine_id,)).fetchone()
+    assert kept == ("h" * 253, " ".join(pins[:8]))
 
 
 @pytest.mark.parametrize(("hours", "words"), [(-1.5, "1.5 h behind"), (1.5, "1.5 h ahead of")])
