@@ -23,7 +23,7 @@ from llmenv_collector.schedule_assignment import ScheduleAssignment
 from llmenv_collector.schedule_book import ScheduleBook
 from llmenv_collector.schedule_desk import ScheduleDesk
 from llmenv_collector.schedule_servicer import ScheduleServicer
-from llmenv_collector.statements import Parameter
+from llmenv_collector.statements import Parameter, Question
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -130,9 +130,8 @@ class FleetServicer(
         await self._label_copy.refresh()
         parameters = [bound_value(one) for one in request.parameters]
         person = PERSON.get().token_id
-        async for part in self._statements.run(
-            request.sql, max_rows=request.max_rows, parameters=parameters, person=person
-        ):
+        question = Question(request.sql, parameters, request.max_rows, person)
+        async for part in self._statements.run(question):
             yield fleet.QueryResponse(
                 arrow_ipc=part.arrow_ipc,
                 snapshot_at=clock.to_timestamp(part.snapshot_at),

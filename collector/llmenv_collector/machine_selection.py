@@ -16,6 +16,7 @@ from llmenv_collector import labels
 from llmenv_collector.errors import NotFoundError, StatementError, StatementLimitError, UsageError
 from llmenv_collector.ingest import MAX_SHOWN
 from llmenv_collector.standing import State
+from llmenv_collector.statements import Question
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -90,11 +91,9 @@ class Selector:
     async def evaluated(self, condition: str) -> tuple[Collection[str], int | None]:
         """The same, and as of when: it is evaluated where people's SQL is."""
         await self._label_copy.refresh()
-        # The condition stands on lines of its own: a comment at its end must not swallow the bracket.
-        sql = f"SELECT machine_id::VARCHAR AS machine_id FROM v1.machines WHERE (\n{condition}\n)"  # noqa: S608 (an admin's own, on a read-only snapshot)
         stream, is_truncated, as_of = b"", False, None
         try:
-            async for part in self._statements.run(sql, max_rows=0):
+            async for part in self._statements.run(Question(condition, is_condition=True)):
                 stream += part.arrow_ipc
                 is_truncated = part.is_truncated
                 as_of = as_of or part.snapshot_at

@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmenv_collector import process_memory
+from llmenv_collector import condition_rules, process_memory
 from llmenv_collector.arrow_frames import (
     MAX_FRAME_BYTES,
     MEMORY_EXIT,
@@ -100,10 +100,22 @@ def open_nothing_more() -> None:
 
 
 def answer(request: dict[str, Any], writer: FrameWriter) -> dict[str, Any]:
-    sql, max_rows = request["sql"], request["max_rows"]
     with refused():
         connection = connect(request["snapshot"], memory_bytes=request["memory_bytes"])
     open_nothing_more()
+    if not request["is_condition"]:
+        return answered(connection, request, writer)
+    with condition_rules.without_values():
+        with refused():
+            condition_rules.require_condition(connection, request["sql"])
+        statement = condition_rules.statement_of(request["sql"])
+        return answered(connection, {**request, "sql": statement}, writer)
+
+
+def answered(
+    connection: duckdb.DuckDBPyConnection, request: dict[str, Any], writer: FrameWriter
+) -> dict[str, Any]:
+    sql, max_rows = request["sql"], request["max_rows"]
     with refused(sql):
         statement = only_select(connection, sql)
     # Errors name a place in the text only here, not where a relation is made of it.

@@ -85,6 +85,8 @@ class Question:
     """Whose turn it takes."""
     arrow_parameters: bytes = b""
     """Values as an Arrow IPC stream with one row, read where the statement runs."""
+    is_condition: bool = False
+    """On a row of v1.machines: the answer is the ids of the machines that satisfy it."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,8 @@ class Statements:
         self._turns = Turns(patience_seconds=limits.seconds)
         self._workers = Workers()
 
-    async def run(
-        self, sql: str, *, max_rows: int, parameters: Sequence[Parameter] = (), person: str = ""
-    ) -> AsyncGenerator[Part]:
+    async def run(self, question: Question) -> AsyncGenerator[Part]:
         """An Arrow IPC stream.  Raises StatementError; parts sent before it belong to no answer."""
-        question = Question(sql, parameters, max_rows, person)
         async with contextlib.aclosing(self.answer(question, form=Form.STREAM)) as parts:
             async for part in parts:
                 if part.kind is Kind.END:
@@ -169,6 +168,7 @@ class Statements:
             "seconds": self._limits.seconds,
             "form": form,
             "describes": describes,
+            "is_condition": question.is_condition,
             "metadata": {SNAPSHOT_KEY: taken_at.isoformat()},
         }
 

@@ -42,7 +42,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outcomes(
-    database: Path, statements: Sequence[str], *, seconds: int = NEVER_SECONDS
+    database: Path, statements: Sequence[str], *, seconds: int = NEVER_SECONDS, is_condition: bool = False
 ) -> list[dict[str, Any]]:
     requests = [
         {
@@ -55,6 +55,7 @@ def outcomes(
             "seconds": seconds,
             "form": "stream",
             "describes": False,
+            "is_condition": is_condition,
             "metadata": {},
         }
         for sql in statements

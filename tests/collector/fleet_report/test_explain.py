@@ -98,6 +98,7 @@ def rows_of(snapshot: Path, sql: str) -> list[dict[str, Any]]:
         "arrow_parameters": "",
         "metadata": {},
         "describes": False,
+        "is_condition": False,
         "max_rows": 100_000,
         "memory_bytes": 1_000_000_000,
         "seconds": 200,
