@@ -5,6 +5,7 @@ The token is in the system's keyring where there is one, else in that file.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -46,10 +47,10 @@ class Credentials:
         )
 
     def save(self, *, in_keyring: bool) -> bool:
-        """Whether the token is in the keyring; else it is in the file, and in no keyring from before."""
+        """Whether the token is in the keyring; else it is in the file, and none from before in a keyring."""
         kept = in_keyring and system_keyring.put(self.address, self.token)
         if not kept:
-            system_keyring.remove(self.address)
+            _leave_keyring()
         self._write(dataclasses.asdict(self) | ({"token": None} if kept else {}))
         return kept
 
@@ -67,6 +68,18 @@ class Credentials:
                 Path(temporary).unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(f"{file} cannot be written: {error.strerror}.") from error
+
+
+def _leave_keyring() -> None:
+    """Takes the token of the login before out of the keyring, where it is there and the keyring gives it."""
+    try:
+        content = json.loads(credentials_file().read_text("utf-8"))
+        address, is_in_keyring = str(content["address"]), content["token"] is None
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if is_in_keyring:
+        with contextlib.suppress(UsageError):  # a locked one; the token in the file counts from now on
+            system_keyring.remove(address)
 
 
 def forget() -> str | None:

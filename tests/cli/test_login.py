@@ -70,6 +70,7 @@ class Ring(keyring.backend.KeyringBackend):
         super().__init__()
         self.kept: dict[tuple[str, str], str] = {}
         self.is_locked = False
+        self.removals = 0
 
     def get_password(self, service: str, username: str) -> str | None:
         if self.is_locked:
@@ -82,6 +83,9 @@ class Ring(keyring.backend.KeyringBackend):
         self.kept[service, username] = password
 
     def delete_password(self, service: str, username: str) -> None:
+        self.removals += 1
+        if self.is_locked:
+            raise keyring.errors.KeyringLocked("it is locked")
         if self.kept.pop((service, username), None) is None:
             raise keyring.errors.PasswordDeleteError("not there")
 
@@ -118,7 +122,12 @@ def test_the_token_is_kept_in_the_keyring_where_there_is_one(
 def test_a_keyring_that_refuses_leaves_the_token_to_the_file(
     llmenv: Callable[..., Any], collector: Any, ring: Ring
 ) -> None:
-    """As one that is locked does."""
+    """As one that is locked does, whether a token is in it from before or not."""
+    ring.is_locked = True
+    assert "readable by you alone" in llmenv("login", stdin=collector.token().encode()).err
+    assert llmenv("run", "list").code == 0
+    ring.is_locked = False
+    assert "system's keyring" in llmenv("login", stdin=collector.token().encode()).err
     ring.is_locked = True
     assert "readable by you alone" in llmenv("login", stdin=collector.token().encode()).err
     assert llmenv("run", "list").code == 0
@@ -127,7 +136,11 @@ def test_a_keyring_that_refuses_leaves_the_token_to_the_file(
 def test_a_person_can_do_without_the_keyring(
     llmenv: Callable[..., Any], collector: Any, ring: Ring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A token that was there before is taken out of it."""
+    """It is not asked; but a token that was there before is taken out of it."""
+    monkeypatch.setenv("LLMENV_KEYRING", "never")
+    assert llmenv("login", stdin=collector.token().encode()).code == 0
+    assert ring.removals == 0
+    monkeypatch.setenv("LLMENV_KEYRING", "auto")
     llmenv("login", stdin=collector.token().encode())
     monkeypatch.setenv("LLMENV_KEYRING", "never")
     llmenv("login", stdin=collector.token().encode())
