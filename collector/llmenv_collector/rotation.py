@@ -114,7 +114,8 @@ def retire(folder: DataFolder, identity: Identity) -> None:
     if not folder.ca_former.exists():
         raise UsageError("There is no former authority: `llmenv-collector ca rotate` makes a new one.")
     with alone(folder):
-        for path in (folder.ca_former, folder.ca_cross):
+        # The former last: without it nobody could retire again after a crash between the two.
+        for path in (folder.ca_cross, folder.ca_former):
             path.unlink(missing_ok=True)
     with identity.changes() as connection:
         audit(connection, "authority.retire", authority.pin, "the former one counts no more")

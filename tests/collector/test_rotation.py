@@ -117,6 +117,31 @@ def test_a_crash_leaves_the_former_or_the_new_one(
     assert folder.ca_former.exists() == folder.ca_cross.exists() == (writes == 4)
 
 
+def test_a_crash_while_the_former_is_retired_is_completed(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two files: it is retired when that is asked for again."""
+    rotation.rotate(folder, Identity(folder.identity))
+    removed: list[str] = []
+    unlink = type(folder.ca_former).unlink
+
+    def crashing(path: Path, *, missing_ok: bool = False) -> None:
+        if path in {folder.ca_former, folder.ca_cross}:
+            if removed:
+                raise KeyboardInterrupt
+            removed.append(path.name)
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(folder.ca_former), "unlink", crashing)
+        with pytest.raises(KeyboardInterrupt):
+            rotation.retire(folder, Identity(folder.identity))
+    rotation.retire(folder, Identity(folder.identity))
+    assert not folder.ca_former.exists()
+    assert not folder.ca_cross.exists()
+    assert rotation.load(folder).trusted_pem == rotation.load(folder).pem
+
+
 def test_a_crash_between_the_key_and_its_certificate_is_completed(folder: DataFolder) -> None:
     """The key is in its place, the certificate not yet."""
     made = Authority.load(folder).successor()
