@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 from llmenv.cron import parse_cron
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv_collector import clock
-from llmenv_collector.errors import AnalysisLimitError
+from llmenv_collector.errors import AnalysisLimitError, FullStoreError
 from llmenv_collector.notices.work import NoticeWork
 from llmenv_collector.scheduled import report_folder, report_work
 from llmenv_collector.scheduled.report_work import ReportWork
@@ -33,8 +34,13 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     opened.close()
 
 
+def far_off() -> str:
+    """Due once a day, half a day from now, so that no test sees that moment pass."""
+    return f"0 {(dt.datetime.now().astimezone().hour + 12) % 24} * * *"
+
+
 def report(folder: Path | None, **more: Any) -> ScheduledReport:
-    given = {"name": "daily", "cron": parse_cron("0 7 * * *"), "keep": 2} | more
+    given = {"name": "daily", "cron": parse_cron(far_off()), "keep": 2} | more
     return ScheduledReport(folder=folder, asked=messages.GetFleetReportRequest(), **given)
 
 
@@ -104,6 +110,56 @@ def test_a_report_that_cannot_be_made_is_told(lab: Lab, tmp_path: Path) -> None:
     assert len(lab.audited("report.make")) == 2
 
 
+def refuse(*_arguments: Any, **_more: Any) -> Any:
+    raise FullStoreError("There is no room.")
+
+
+@pytest.mark.parametrize("failing", ["audit", "store"])
+def test_a_report_that_cannot_be_written_down_is_made_once(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """Older ones stay, another report is made too, and both are written down once there is room again."""
+    made: list[str] = []
+
+    async def page(request: Any, output_format: str, language: str) -> bytes:
+        made.append(output_format)
+        return b"page"
+
+    (tmp_path / "daily-20260101T000000Z.html").touch()
+    other = report(tmp_path, name="other", format="json")
+    work = working(lab, report(tmp_path), other, make=page, begun_at=clock.now() - 2 * DAY)
+    with monkeypatch.context() as full:
+        owner, method = {"audit": (lab.identity, "changes"), "store": (lab.store, "request")}[failing]
+        full.setattr(owner, method, refuse)
+        for _ in range(3):
+            with pytest.raises(FullStoreError):
+                asyncio.run(work.round())
+    for _ in range(2):
+        asyncio.run(work.round())
+    assert made == ["html", "json"]
+    assert (tmp_path / "daily-20260101T000000Z.html").exists()
+    assert [name for name, *_ in tried(lab)] == ["daily", "other"]
+    assert len(lab.audited("report.make")) == 2
+
+
+def test_a_report_for_a_webhook_waits_for_the_store_alone(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Due again, it is not made again while the former is still to be stored."""
+    daily = report(None, webhook="lab")
+    with Receiver() as receiver:
+        webhook = lab.webhook(receiver)
+    work = working(lab, daily, webhooks=[webhook], begun_at=clock.now() - 2 * DAY)
+    with monkeypatch.context() as full:
+        full.setattr(lab.store, "request", refuse)
+        for _ in range(3):
+            with pytest.raises(FullStoreError):
+                asyncio.run(work.round())
+            work._ended_at["daily"] -= DAY
+    asyncio.run(work.round())
+    assert lab.rows("SELECT count(*) FROM v1.notices") == [(1,)]
+    asyncio.run(work.round())
+    assert lab.rows("SELECT count(*) FROM v1.notices") == [(2,)]
+
+
 def test_a_webhook_gets_the_report_whole_and_signed(lab: Lab) -> None:
     """By the outbox of the notices; it is forgotten when it has arrived."""
     with Receiver() as receiver:
@@ -152,18 +208,18 @@ timeout_seconds = 60
 
 [[report]]
 name = "page"
-cron = "0 7 * * *"
+cron = "{cron}"
 folder = "{folder}"
 
 [[report]]
 name = "figures"
-every = "1d"
+cron = "{cron}"
 format = "json"
 folder = "{folder}"
 
 [[report]]
 name = "sent"
-every = "1d"
+cron = "{cron}"
 format = "json"
 webhook = "lab"
 """
@@ -177,7 +233,7 @@ def test_a_collector_makes_what_was_due_while_it_did_not_serve(
     folder = tmp_path / "reports"
     folder.mkdir()
     with Receiver() as receiver:
-        settings = SETTINGS.format(url=receiver.url, folder=folder)
+        settings = SETTINGS.format(url=receiver.url, folder=folder, cron=far_off())
         collector = RunningCollector(tmp_path / "data", settings=settings)
         listed = run_command("reports", "--data", str(tmp_path / "data"), "--times", "1")
         assert [line.split()[0] for line in listed.stdout.splitlines()] == [

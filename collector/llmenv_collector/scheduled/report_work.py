@@ -7,8 +7,10 @@ for as a person's is, within the same bounds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmenv_collector import clock, metrics
@@ -42,6 +44,16 @@ MOST_BYTES = 1 << 20
 """Of a report that is sent to a webhook."""
 
 
+@dataclass(kw_only=True)
+class Tried:
+    """A report that was tried, and what is still to be written down of that."""
+
+    report: ScheduledReport
+    ended: Ended
+    notice: Notice | None
+    is_audited: bool = False
+
+
 class ReportWork:
     """Lives in the event loop."""
 
@@ -63,6 +75,7 @@ class ReportWork:
         self._make = make
         self._begun_at = clock.now() if begun_at is None else begun_at
         self._ended_at: dict[str, int] = {}
+        self._tried: list[Tried] = []
 
     async def keep_on_time(self) -> None:
         """Until it is cancelled."""
@@ -75,11 +88,17 @@ class ReportWork:
             await asyncio.sleep(rest)
 
     async def round(self) -> float:
-        """Makes what is due; returns the seconds until the next look."""
+        """Makes what is due; returns the seconds until the next look.
+
+        What was made is not made again because it could not be written down.
+        """
         for report in self._reports:
             due_at = await self._due_at(report)
-            if due_at <= clock.now():
-                await self._make_one(report, due_at)
+            if due_at <= clock.now() and not self._is_unsent(report):
+                self._tried.append(await self._make_one(report, due_at))
+                with contextlib.suppress(CollectorError):
+                    await self._write_down()
+        await self._write_down()
         due = [await self._due_at(report) for report in self._reports]
         return min(max((min(due) - clock.now()) / clock.MICROSECONDS, 0.0), LONGEST_REST_SECONDS)
 
@@ -91,8 +110,11 @@ class ReportWork:
         ended_at = self._ended_at[report.name]
         return int(report.next_after(ended_at / clock.MICROSECONDS) * clock.MICROSECONDS)
 
-    async def _make_one(self, report: ScheduledReport, due_at: int) -> None:
-        """What became of it is committed together with the notice that carries it."""
+    def _is_unsent(self, report: ScheduledReport) -> bool:
+        """One for a webhook waits in memory until it is in the store: no second is made meanwhile."""
+        return any(one.report.name == report.name and one.notice is not None for one in self._tried)
+
+    async def _make_one(self, report: ScheduledReport, due_at: int) -> Tried:
         now, notice, is_made = clock.now(), None, True
         try:
             content = await self._make(report.request(now=now), report.format, report.language)
@@ -105,15 +127,23 @@ class ReportWork:
             is_made = False
             outcome = str(error) if isinstance(error, CollectorError) else f"it cannot be written: {error}"
             logger.error("report %s: %s", report.name, outcome)  # noqa: TRY400 (a sentence, no traceback)
-        await asyncio.to_thread(self._audit, report, outcome)
         ended = Ended(name=report.name, due_at=due_at, ended_at=clock.now(), is_made=is_made, outcome=outcome)
-        await asyncio.wrap_future(
-            self._store.request(whole(functools.partial(self._keep, ended, notice, report)))
-        )
-        metrics.REPORTS.labels("made" if is_made else "failed").inc()
         self._ended_at[report.name] = ended.ended_at
-        if notice is not None:
-            self._notices.wake()
+        return Tried(report=report, ended=ended, notice=notice)
+
+    async def _write_down(self) -> None:
+        """What became of each, together with the notice that carries it.  Raises CollectorError."""
+        while self._tried:
+            one = self._tried[0]
+            if not one.is_audited:
+                await asyncio.to_thread(self._audit, one.report, one.ended.outcome)
+                one.is_audited = True
+            keep = functools.partial(self._keep, one.ended, one.notice, one.report)
+            await asyncio.wrap_future(self._store.request(whole(keep)))
+            self._tried.remove(one)
+            metrics.REPORTS.labels("made" if one.ended.is_made else "failed").inc()
+            if one.notice is not None:
+                self._notices.wake()
 
     def _keep(
         self,
