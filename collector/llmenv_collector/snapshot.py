@@ -4,19 +4,21 @@ A copy is the file as the last checkpoint left it, and the log of what was commi
 not commits, wait while it is made.  Copies of one checkpoint share its file, so that most cost the log alone;
 after another checkpoint the blocks that it changed are copied.  A copy serves until something new was
 committed, and then still for ten times as long as it took to make, so that copying never takes more than a
-tenth of the time.
+tenth of the time.  A copy that was begun is completed, also when nobody waits for it any more: a thread
+cannot be stopped, and checkpoints wait until it has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import shutil
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 from llmenv.ids import new_id
@@ -27,7 +29,7 @@ from llmenv_collector.group import first_line
 from llmenv_collector.statement_rules import CATALOG
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
     from llmenv_collector.store import Held, Store
@@ -60,31 +62,56 @@ class Snapshots:
         self._newest: Snapshot | None = None
         self._base = Base(folder / "base.duckdb")
         self._lock = asyncio.Lock()
+        self._taking: set[asyncio.Task[Snapshot]] = set()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Snapshot]:
         """The copy stays until the block ends."""
-        async with self._lock:
-            snapshot = await self._fresh()
-            snapshot.users += 1
+        snapshot = await self._completed(self._leased(), give_back=self._give_back)
         try:
             yield snapshot
         finally:
-            snapshot.users -= 1
-            self._drop_when_unused(snapshot)
+            self._give_back(snapshot)
 
     @asynccontextmanager
     async def whole(self) -> AsyncIterator[Snapshot]:
         """One file without a log, which nobody else reads or writes; it stays until the block ends."""
+        snapshot = await self._completed(self._copied_whole(), give_back=remove)
+        try:
+            yield snapshot
+        finally:
+            remove(snapshot)
+
+    async def _completed(
+        self, taking: Coroutine[Any, Any, Snapshot], *, give_back: Callable[[Snapshot], None]
+    ) -> Snapshot:
+        """Goes on when its caller leaves, and what it took is given back then."""
+        task = asyncio.create_task(taking)
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(functools.partial(give_back_taken, give_back=give_back))
+            raise
+
+    async def _leased(self) -> Snapshot:
+        async with self._lock:
+            snapshot = await self._fresh()
+            snapshot.users += 1
+            return snapshot
+
+    async def _copied_whole(self) -> Snapshot:
         async with self.lease() as shared:
-            path = self._folder / new_id() / NAME
+            whole = Snapshot(self._folder / new_id() / NAME, shared.taken_at, shared.commits, keep_until=0.0)
             try:
-                await asyncio.to_thread(copy_whole, shared.path, path)
-                yield Snapshot(path, shared.taken_at, shared.commits, keep_until=0.0)
-            finally:
-                shutil.rmtree(path.parent, ignore_errors=True)
+                await asyncio.to_thread(copy_whole, shared.path, whole.path)
+            except Exception:
+                remove(whole)
+                raise
+            return whole
 
     async def _fresh(self) -> Snapshot:
         newest = self._newest
@@ -123,9 +150,22 @@ class Snapshots:
             log = migrate.log_of(self._store.path)
             file_copy.copy_part(log, migrate.log_of(path), length=held.log_bytes)
 
+    def _give_back(self, snapshot: Snapshot) -> None:
+        snapshot.users -= 1
+        self._drop_when_unused(snapshot)
+
     def _drop_when_unused(self, snapshot: Snapshot) -> None:
         if snapshot.users == 0 and snapshot is not self._newest:
             shutil.rmtree(snapshot.path.parent)
+
+
+def give_back_taken(task: asyncio.Task[Snapshot], *, give_back: Callable[[Snapshot], None]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        give_back(task.result())
+
+
+def remove(snapshot: Snapshot) -> None:
+    shutil.rmtree(snapshot.path.parent, ignore_errors=True)
 
 
 class Base:

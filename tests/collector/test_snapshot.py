@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
@@ -13,10 +14,11 @@ from llmenv_collector import file_copy, migrate, snapshot
 from llmenv_collector.snapshot import Snapshots
 from llmenv_collector.store import Store
 
+from .conftest import wait_until
 from .test_store import spooled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PATIENCE_SECONDS = 120
@@ -161,3 +163,103 @@ def test_a_database_that_was_opened_anew_meanwhile_is_not_mixed_up(
 
     deliver(store)
     assert asyncio.run(count()) == 10
+
+
+class Pausing:
+    """A function that waits in its thread until it is let go, once."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.begun = threading.Event()
+        self.let_go = threading.Event()
+        self.ended = threading.Event()
+
+    def __call__(self, *arguments: Any) -> None:
+        self.begun.set()
+        assert self.let_go.wait(PATIENCE_SECONDS)
+        self._function(*arguments)
+        self.ended.set()
+
+
+async def left(using: Any, *, at: threading.Event) -> None:
+    """Somebody who is cancelled while a copy is made for them, when this is set."""
+
+    async def use() -> None:
+        async with using:
+            pass
+
+    task = asyncio.create_task(use())
+    assert await asyncio.to_thread(at.wait, PATIENCE_SECONDS)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_a_copy_is_completed_when_nobody_waits_for_it_any_more(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then the file is left alone; then checkpoints go on, and the copy is there for the next one."""
+    pausing, folder = Pausing(file_copy.copy), tmp_path / "snapshots"
+    monkeypatch.setattr(file_copy, "copy", pausing)
+
+    async def abandon() -> None:
+        snapshots = Snapshots(store, folder)
+        await left(snapshots.lease(), at=pausing.begun)
+        checkpoint(store)
+        assert store.log_bytes() > 0
+        pausing.let_go.set()
+        async with snapshots.lease() as next_one:
+            assert records(next_one.path) == 10
+            assert {one.name for one in folder.iterdir()} == {"base.duckdb", next_one.path.parent.name}
+        checkpoint(store)
+        assert store.log_bytes() == 0
+        next_one.keep_until = 0.0
+        deliver(store)
+        async with snapshots.lease() as last:
+            assert records(last.path) == 20
+        assert {one.name for one in folder.iterdir()} == {"base.duckdb", last.path.parent.name}
+
+    deliver(store)
+    asyncio.run(abandon())
+
+
+def test_checkpoints_go_on_when_who_asked_for_a_copy_left_behind_a_commit(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is let go also where that had to wait for the writer."""
+    is_asked, let_go, release = threading.Event(), threading.Event(), store.release
+
+    def release_behind_another() -> Any:
+        store.request(lambda _: let_go.wait(PATIENCE_SECONDS), is_change=False)
+        done = release()
+        is_asked.set()
+        return done
+
+    async def abandon() -> None:
+        snapshots = Snapshots(store, tmp_path / "snapshots")
+        await left(snapshots.lease(), at=is_asked)
+        let_go.set()
+        await asyncio.to_thread(checkpoint, store)
+
+    deliver(store)
+    monkeypatch.setattr(store, "release", release_behind_another)
+    asyncio.run(abandon())
+    assert store.log_bytes() == 0
+
+
+def test_a_whole_copy_that_nobody_waits_for_is_not_left(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes as much of the disk as the database."""
+    pausing, folder = Pausing(snapshot.copy_whole), tmp_path / "snapshots"
+    monkeypatch.setattr(snapshot, "copy_whole", pausing)
+
+    async def abandon() -> None:
+        snapshots = Snapshots(store, folder)
+        await left(snapshots.whole(), at=pausing.begun)
+        pausing.let_go.set()
+        assert await asyncio.to_thread(pausing.ended.wait, PATIENCE_SECONDS)
+        await asyncio.to_thread(wait_until, lambda: len(list(folder.iterdir())) == 2)
+
+    deliver(store)
+    asyncio.run(abandon())
