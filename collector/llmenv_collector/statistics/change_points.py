@@ -139,7 +139,8 @@ class Search:
         size = WINDOW * self.min_points
         if len(part) <= size:
             return None
-        starts = range(0, len(part) - size + 1, size // 2)
+        # The newest values lie in a window too, however many they are.
+        starts = sorted({*range(0, len(part) - size + 1, size // 2), len(part) - size})
         level = (1 - WHOLE_SHARE) * self.level / len(starts)
         found = [(start, self.split(part[start : start + size], level, correlation)) for start in starts]
         splits = [(start + split[0], split[1]) for start, split in found if split]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llmenv_collector.statistics.change_points import change_points, suspicions, update
+from llmenv_collector.statistics.change_points import Search, change_points, suspicions, update
 from llmenv_collector.statistics.energy import distances_to_earlier, divergences, strongest, strongest_p
 
 OTAVA = Path(__file__).parents[3] / ".venv-otava/bin/python"
@@ -74,6 +74,15 @@ def test_several_changes_are_found_also_where_they_undo_each_other() -> None:
         found = indexes(planted + noise(rng, len(planted)))
         assert len(found) == len(expected)
         assert np.abs(np.array(found) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("length", [41, 59, 60, 79])
+def test_the_newest_values_lie_in_a_window(length: int) -> None:
+    """Also where the length is no whole number of windows: a change fifteen runs before the end is seen."""
+    values = levels((0, length - 15), (8, 15)) + noise(np.random.default_rng(49), length)
+    found = Search(np.random.default_rng(1), 10, 0.05, 199).split_in_windows(values)
+    assert found is not None
+    assert abs(found[0] - (length - 15)) <= 1
 
 
 @pytest.mark.parametrize(("correlation", "most"), [(0.0, 0.05), (0.3, 0.06), (0.6, 0.08)])
