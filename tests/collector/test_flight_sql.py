@@ -74,10 +74,14 @@ def arrow_client(collector: RunningCollector) -> Iterator[tuple[Any, Any]]:
         yield client, pa_flight.FlightCallOptions(headers=[header])
 
 
+def packed(message: Any) -> bytes:
+    whole = AnyMessage()
+    whole.Pack(message)
+    return whole.SerializeToString()
+
+
 def descriptor(message: Any) -> Any:
-    packed = AnyMessage()
-    packed.Pack(message)
-    return pa_flight.FlightDescriptor.for_command(packed.SerializeToString())
+    return pa_flight.FlightDescriptor.for_command(packed(message))
 
 
 def command(collector: RunningCollector, message: Any) -> tuple[pa.Table, Any]:
@@ -170,9 +174,23 @@ def test_a_prepared_statement_describes_itself_and_is_closed(collector: RunningC
         schema = cursor.adbc_prepare("SELECT run_id, ? AS note FROM runs WHERE hostname = ?")
         assert schema.names == ["1", "2"]
     with stub(collector) as (service, metadata):
-        packed = AnyMessage()
-        packed.Pack(sql.CommandPreparedStatementQuery(prepared_statement_handle=b"gone"))
-        wanted = flight.FlightDescriptor(type=flight.FlightDescriptor.CMD, cmd=packed.SerializeToString())
+
+        def act(name: str, message: Any) -> list[Any]:
+            action = flight.Action(type=name, body=packed(message))
+            return list(service.DoAction(action, metadata=metadata))
+
+        create = sql.ActionCreatePreparedStatementRequest(query="SELECT 1 AS one")
+        (answer,) = act("CreatePreparedStatement", create)
+        created = sql.ActionCreatePreparedStatementResult()
+        assert AnyMessage.FromString(answer.body).Unpack(created)
+        handle = created.prepared_statement_handle
+        asked = packed(sql.CommandPreparedStatementQuery(prepared_statement_handle=handle))
+        wanted = flight.FlightDescriptor(type=flight.FlightDescriptor.CMD, cmd=asked)
+        assert service.GetFlightInfo(wanted, metadata=metadata).endpoint
+        act(
+            "ClosePreparedStatement",
+            sql.ActionClosePreparedStatementRequest(prepared_statement_handle=handle),
+        )
         with pytest.raises(grpc.RpcError) as refused:
             service.GetFlightInfo(wanted, metadata=metadata)
         assert refused.value.code() == grpc.StatusCode.NOT_FOUND
@@ -295,9 +313,7 @@ def test_a_statement_that_cannot_be_asked_says_why(
 )
 def test_nothing_can_be_written(collector: RunningCollector, message: Any) -> None:
     """Rows are refused before any is read, and the sentence says why."""
-    packed = AnyMessage()
-    packed.Pack(message)
-    wanted = flight.FlightDescriptor(type=flight.FlightDescriptor.CMD, cmd=packed.SerializeToString())
+    wanted = flight.FlightDescriptor(type=flight.FlightDescriptor.CMD, cmd=packed(message))
     with stub(collector) as (service, metadata), pytest.raises(grpc.RpcError) as refused:
         list(service.DoPut(iter([flight.FlightData(flight_descriptor=wanted)]), metadata=metadata))
     assert "read-only" in refused.value.details()
@@ -356,9 +372,9 @@ def test_an_action_cancels_what_is_under_way(collector: RunningCollector) -> Non
     """Its own asker's, once; whoever fetches it is told."""
     other = collector.secret("--role", "analyst")
     query = "SELECT range AS n, repeat('x', 1000) AS text FROM range(1000000)"
-    packed = AnyMessage()
-    packed.Pack(sql.CommandStatementQuery(query=query))
-    wanted = flight.FlightDescriptor(type=flight.FlightDescriptor.CMD, cmd=packed.SerializeToString())
+    wanted = flight.FlightDescriptor(
+        type=flight.FlightDescriptor.CMD, cmd=packed(sql.CommandStatementQuery(query=query))
+    )
     with stub(collector) as (service, metadata):
         info = service.GetFlightInfo(wanted, metadata=metadata)
         rows = service.DoGet(info.endpoint[0].ticket, metadata=metadata)
@@ -402,9 +418,7 @@ def test_who_may_not_ask_sql_is_refused_in_every_way(collector: RunningCollector
 
 
 def ticket(handle: bytes) -> bytes:
-    packed = AnyMessage()
-    packed.Pack(sql.TicketStatementQuery(statement_handle=handle))
-    return flight.Ticket(ticket=packed.SerializeToString()).SerializeToString()
+    return flight.Ticket(ticket=packed(sql.TicketStatementQuery(statement_handle=handle))).SerializeToString()
 
 
 @pytest.mark.parametrize(
