@@ -23,6 +23,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from llmenv.fleet.v1 import machine_pb2, record_pb2
 from llmenv_agent.identity import load_identity
+from llmenv_agent.renewal import Renewal
 from llmenv_agent.reporter import Reporter
 from llmenv_agent.spool import Spool
 
@@ -83,7 +84,8 @@ async def delivered(state_dir: Path, records: int) -> list[float]:
     async def ignore(_command: agent_service_pb2.Command) -> None:
         """Nobody commands here."""
 
-    reporter = Reporter(spool, identity, read_machine=machine_pb2.Machine, on_command=ignore)
+    renewal = Renewal(state_dir, identity)
+    reporter = Reporter(spool, renewal, read_machine=machine_pb2.Machine, on_command=ignore)
     running = asyncio.create_task(reporter.run())
     await asyncio.to_thread(spool.append, outcome())
     await reporter.wait_until_delivered(30)

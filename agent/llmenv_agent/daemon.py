@@ -154,7 +154,11 @@ class Daemon:
         await self._say_standings(self._setup)
         reporter = Reporter(
             self._spool,
-            Renewal(self._setup.configuration.state_dir, self._identity),
+            Renewal(
+                self._setup.configuration.state_dir,
+                self._identity,
+                collectors=self._setup.configuration.collectors,
+            ),
             read_machine=self._read_machine,
             on_command=self._commands.take,
             on_doubled=Doubled(self._setup.configuration.state_dir).note,
@@ -214,7 +218,7 @@ class Daemon:
         self._setup = setup
         self._commands.repertoire = setup.repertoire
         self._work.use(setup.configuration)
-        self._agenda.use(self._schedule(setup))
+        self._agenda.use(setup.plan.settings)
         if self._watchdog is not None:
             self._watchdog.settings = setup.configuration.watchdog
 
@@ -245,7 +249,7 @@ class Daemon:
 
     def _schedule(self, setup: Setup) -> Schedule:
         return Schedule(
-            [each.settings for each in setup.plan.planned.values()],
+            setup.plan.settings,
             path=setup.configuration.state_dir / SCHEDULE_FILE,
             machine_id=self._identity.machine_id,
         )

@@ -6,6 +6,7 @@ AgentError
 │   └── RecordTooLargeError
 ├── IdentityError        this machine has no usable identity
 ├── EnrollmentError      the collector did not give one
+│   └── ElsewhereError   what is at an address, if anything, is not the collector
 ├── ProtocolError        the collector said what cannot be
 ├── DeliveryError        records are still waiting
 ├── ServiceError         launchd or systemd did not do what it was asked
@@ -42,6 +43,10 @@ class IdentityError(AgentError):
 
 class EnrollmentError(AgentError):
     exit_code = ExitCode.NOT_ENROLLED
+
+
+class ElsewhereError(EnrollmentError):
+    exit_code = ExitCode.FAILED
 
 
 class ProtocolError(AgentError):

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 
 from llmenv.addresses import split_address
 
-from llmenv_agent.errors import AgentError, EnrollmentError, IdentityError
+from llmenv_agent.errors import AgentError, ElsewhereError, EnrollmentError, IdentityError
 from llmenv_agent.exit_codes import ExitCode
 from llmenv_agent.identity import load_identity, replace_identity
 from llmenv_agent.trust import trusted_pins
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from llmenv_agent.identity import Identity
@@ -39,10 +40,11 @@ PROCESS_SECONDS = 60.0
 
 
 class Renewal:
-    """Use from one event loop."""
+    """Use from one event loop; `collectors` are addresses that a person configured."""
 
-    def __init__(self, state_dir: Path, identity: Identity) -> None:
+    def __init__(self, state_dir: Path, identity: Identity, *, collectors: Sequence[str] = ()) -> None:
         self.identity = identity
+        self._collectors = collectors
         self._state_dir = state_dir
         self._turn = asyncio.Lock()
         self._said = ""
@@ -83,7 +85,7 @@ class Renewal:
     async def _next(self) -> Identity:
         """Raises AgentError where there is none."""
         if await self._stored() == self.identity:
-            await self._run_process(await self._reachable())
+            await self._run_somewhere()
         return await self._stored()
 
     async def _stored(self) -> Identity:
@@ -102,15 +104,29 @@ class Renewal:
         wait = min(max(wait, SHORTEST_RETRY_SECONDS), LONGEST_RETRY_SECONDS)
         return wait * random.uniform(0.5, 1.0)  # noqa: S311 # spreads load, protects nothing
 
-    async def _reachable(self) -> str:
-        """Where the collector renews: where this machine enrolled, else another of its hosts."""
+    async def _run_somewhere(self) -> None:
+        """At the first address where the collector is.  Raises what the first that answered said."""
+        trouble: EnrollmentError | None = None
+        for address in self._addresses():
+            if not await answers(address):
+                continue
+            try:
+                await self._run_process(address)
+            except ElsewhereError as error:
+                trouble = trouble or error
+            else:
+                return
+        raise trouble or EnrollmentError(
+            f"The collector {self.identity.enrollment_address} cannot be reached."
+        )
+
+    def _addresses(self) -> Sequence[str]:
+        """Where the collector may renew: where this machine enrolled, and at its other hosts."""
         enrolled_at = self.identity.enrollment_address
         _, port = split_address(enrolled_at)
-        hosts = [split_address(address)[0] for address in self.identity.agent_addresses]
-        for address in dict.fromkeys((enrolled_at, *(joined(host, port) for host in hosts))):
-            if await answers(address):
-                return address
-        raise EnrollmentError(f"The collector {enrolled_at} cannot be reached.")
+        others = (*self._collectors, *self.identity.agent_addresses)
+        hosts = [split_address(address)[0] for address in others]
+        return tuple(dict.fromkeys((enrolled_at, *(joined(host, port) for host in hosts))))
 
     async def _run_process(self, address: str) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -135,7 +151,8 @@ class Renewal:
                 process.kill()
         if process.returncode != ExitCode.DONE:
             lines = said.decode(errors="replace").strip().splitlines()
-            raise EnrollmentError(lines[-1] if lines else f"Renewing ended with {process.returncode}.")
+            failure = ElsewhereError if process.returncode == ExitCode.FAILED else EnrollmentError
+            raise failure(lines[-1] if lines else f"Renewing ended with {process.returncode}.")
 
     def _say(self, trouble: str) -> None:
         """The first time aloud; the same again only for those who look closely."""

@@ -2,7 +2,8 @@
 
 A process of its own, since cryptography would stay in the agent for good (12 MiB) and is needed once in three
 weeks. The identity is replaced as a whole, after the collector has answered: a crash at any moment leaves
-the former pair, which renews as well, or the next one. Ends with 0, else with one sentence on stderr.
+the former pair, which renews as well, or the next one. Ends with 0, else with one sentence on stderr; with
+ExitCode.FAILED where another address may be the collector's.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from llmenv.fleet.v1 import enrollment_service_pb2 as wire
 from llmenv.fleet.v1 import enrollment_service_pb2_grpc
 
 from llmenv_agent.enrollment import CALL_SECONDS, private_pem, signing_request
-from llmenv_agent.errors import AgentError, EnrollmentError, IdentityError
+from llmenv_agent.errors import AgentError, ElsewhereError, EnrollmentError, IdentityError
 from llmenv_agent.exit_codes import ExitCode
 from llmenv_agent.identity import Identity, load_identity, renewal_due, replace_identity
+
+NO_ANSWER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+"""Nobody there, a certificate that is not trusted, or somebody who speaks something else."""
 
 
 def main() -> int:
@@ -75,7 +79,8 @@ def _call(address: str, ca_pem: str, request: wire.RenewRequest) -> wire.RenewRe
         try:
             return stub.Renew(request, timeout=CALL_SECONDS)
         except grpc.RpcError as error:
-            raise EnrollmentError(
+            failure = ElsewhereError if error.code() in NO_ANSWER else EnrollmentError
+            raise failure(
                 f"The collector {address} gave no certificate ({error.code().name}): {error.details()}"
             ) from error
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from llmenv_agent import renewal
 from llmenv_agent.errors import IdentityError
 from llmenv_agent.identity import (
     FILE_NAME,
@@ -62,6 +63,30 @@ def test_another_host_of_the_collector_renews(enrolled: AgentFolder) -> None:
     save_identity(state_of(enrolled), moved)
     renewal = Renewal(state_of(enrolled), moved)
     assert asyncio.run(renewal.renew())
+    assert load_identity(state_of(enrolled)).certificate_pem != before.certificate_pem
+
+
+def test_a_configured_host_renews_where_something_else_answers_before(
+    enrolled: AgentFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What accepts a connection and is not the collector holds nothing up."""
+    before = load_identity(state_of(enrolled))
+    _, port = before.enrollment_address.rsplit(":", 1)
+    elsewhere = f"127.0.0.9:{port}"
+    moved = dataclasses.replace(before, enrollment_address=elsewhere, agent_addresses=(elsewhere,))
+    save_identity(state_of(enrolled), moved)
+    asked: list[str] = []
+
+    async def accepts(address: str) -> bool:
+        asked.append(address)
+        return True
+
+    monkeypatch.setattr(renewal, "answers", accepts)
+    without = Renewal(state_of(enrolled), moved)
+    assert asyncio.run(without.renew()) is False
+    configured = Renewal(state_of(enrolled), moved, collectors=before.agent_addresses)
+    assert asyncio.run(configured.renew())
+    assert asked[:2] == [elsewhere, elsewhere]
     assert load_identity(state_of(enrolled)).certificate_pem != before.certificate_pem
 
 
