@@ -14,7 +14,7 @@ from llmenv_cli.sql.answer import Answer
 from llmenv_cli.sql.output import write_bytes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from llmenv_cli.client import FleetClient
     from llmenv_cli.sql.views import View
@@ -44,9 +44,11 @@ class Export:
             left.unlink(missing_ok=True)
         for view in views:
             before = self.written
+            self._manifest.clear(view.name)
             parts = parts_of(self._client, view, span)
             for part in parts:
                 self._settle(view, part)
+            self._forget_others(view, span, months={part.month for part in parts})
             told = f"{self.written - before} written" if self.written > before else "up to date"
             say(f"{view.name}: {sum(part.rows for part in parts):,} rows, {told}")
 
@@ -107,4 +109,11 @@ class Export:
         files = self._manifest.files.values()
         former = [each.path for each in files if (each.view, each.month) == (part.view, part.month)]
         if surplus := [path for path in former if path not in keep]:
+            self._manifest.remove(surplus)
+
+    def _forget_others(self, view: View, span: Span, *, months: Collection[str]) -> None:
+        """Rows that got a time lie in another month's file now, those of a forgotten machine in none."""
+        files = self._manifest.files.values()
+        former = [each for each in files if each.view == view.name and span.covers(each.month)]
+        if surplus := [each.path for each in former if each.month not in months]:
             self._manifest.remove(surplus)

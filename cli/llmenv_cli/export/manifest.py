@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from llmenv_cli.errors import UsageError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 FILE_NAME, LOCK_NAME = "manifest.json", ".export.lock"
 VERSION = 1
 UNFINISHED = ".part"
+PIECE = re.compile(r"(?:all|undated|\d{4,5}-\d\d)(?:\.\d+-of-\d+)?")
+"""How an export calls a file."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,6 +106,12 @@ class Manifest:
         self.save()
         for path in paths:
             (self.folder / path).unlink(missing_ok=True)
+
+    def clear(self, view: str) -> None:
+        """What was killed may have left files that the manifest does not name yet, or no longer."""
+        for file in (self.folder / view).glob(f"*.{self.output_format}"):
+            if PIECE.fullmatch(file.stem) and f"{view}/{file.name}" not in self.files:
+                file.unlink(missing_ok=True)
 
     def save(self) -> None:
         content = {

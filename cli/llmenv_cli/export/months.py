@@ -46,6 +46,10 @@ class Span:
     first: str = NO_BEGIN
     last: str = NO_END
 
+    def covers(self, month: str) -> bool:
+        """What has no time belongs to each span."""
+        return month in {WHOLE, UNDATED} or self.first <= month <= self.last
+
 
 def parts_of(client: FleetClient, view: View, span: Span) -> list[Part]:
     """Those of the span; a view of what is has one part, and rows without a time are one."""
@@ -54,13 +58,16 @@ def parts_of(client: FleetClient, view: View, span: Span) -> list[Part]:
         " GROUP BY month ORDER BY month"
     )
     with contextlib.closing(client.query(statement, max_rows=0)) as parts:
-        found = [row for batch in Answer(parts).batches() for row in rows_of(batch)]
+        answer = Answer(parts)
+        found = [row for batch in answer.batches() for row in rows_of(batch)]
+    if answer.is_truncated:
+        raise UsageError(f"{view.name} has more months than an answer may have rows: {len(found):,}.")
     return [
         Part(
             view=view.name, month=row["month"], rows=row["rows"], fingerprint=f"{row['rows']}:{row['total']}"
         )
         for row in found
-        if row["month"] in {WHOLE, UNDATED} or span.first <= checked_month(row["month"]) <= span.last
+        if span.covers(checked_month(row["month"]))
     ]
 
 
@@ -100,7 +107,7 @@ def require_sound(view: View) -> None:
 
 
 def checked_month(month: str) -> str:
-    if not MONTH.fullmatch(month):
+    if month not in {WHOLE, UNDATED} and not MONTH.fullmatch(month):
         raise UsageError(f"The collector names a month {month!r}, which is none.")
     return month
 
