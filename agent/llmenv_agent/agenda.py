@@ -13,11 +13,12 @@ from llmenv_agent.clocks import SYSTEM_CLOCKS, Clocks
 from llmenv_agent.wait import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from llmenv.fleet.v1 import record_pb2, result_pb2
 
     from llmenv_agent.schedule import Due, Schedule
+    from llmenv_agent.schedule_settings import ScheduleSettings
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +54,10 @@ class Agenda:
             self.start(key)
         return key
 
-    def use(self, schedule: Schedule) -> None:
-        """Another schedule: what waits goes on waiting where it is due by this one too."""
-        self._schedule = schedule
-        still_due = {each.key: each for each in schedule.due()}
+    def use(self, settings: Iterable[ScheduleSettings]) -> None:
+        """Other settings: what waits goes on waiting where it is due by these too."""
+        self._schedule.use(settings)
+        still_due = {each.key: each for each in self._schedule.due()}
         for key in self._waits.keys() - still_due.keys():
             self._tell(self._waits.pop(key)[1].ended(is_given_up=True))
         self._waits = {key: (still_due[key], wait) for key, (_, wait) in self._waits.items()}

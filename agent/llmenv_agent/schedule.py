@@ -125,13 +125,28 @@ class Schedule:
         clocks: Clocks = SYSTEM_CLOCKS,
     ) -> None:
         self._path = path
+        self._machine_id = machine_id
         self._clocks = clocks
         self._started = self._read()
-        self._settings = {each.key: each for each in settings if not each.is_on_demand}
-        self._share = {key: splay_share(machine_id, each) for key, each in self._settings.items()}
-        self._rhythms = {key: self._rhythm(each) for key, each in self._settings.items()}
+        self._settings: dict[str, ScheduleSettings] = {}
+        self._share: dict[str, float] = {}
+        self._rhythms: dict[str, Rhythm] = {}
         self._due: dict[str, Due] = {}
         self._made_up_at: dict[str, float] = {}
+        self.use(settings)
+
+    def use(self, settings: Iterable[ScheduleSettings]) -> None:
+        """Other settings count: of what stays as it was, what is due or to be made up stays so."""
+        former = self._settings
+        self._settings = {each.key: each for each in settings if not each.is_on_demand}
+        stays = {key for key, each in self._settings.items() if each.is_as(former.get(key))}
+        self._share = {key: splay_share(self._machine_id, each) for key, each in self._settings.items()}
+        self._rhythms = {
+            key: self._rhythms[key] if key in stays else self._rhythm(each)
+            for key, each in self._settings.items()
+        }
+        self._due = {key: due for key, due in self._due.items() if key in stays}
+        self._made_up_at = {key: at for key, at in self._made_up_at.items() if key in stays}
 
     def due(self) -> list[Due]:
         """Schedules whose time has come and that have not started, the longest overdue first.

@@ -66,6 +66,10 @@ class Plan:
     planned: Mapping[str, Planned]
     standings: tuple[record_pb2.ScheduleChange, ...] = ()
 
+    @property
+    def settings(self) -> list[ScheduleSettings]:
+        return [each.settings for each in self.planned.values()]
+
 
 def plan(configuration: Configuration, repertoire: Repertoire, held: Iterable[HeldSchedule]) -> Plan:
     """Raises UsageError for a schedule of the configuration that cannot be run."""

@@ -59,6 +59,12 @@ class ScheduleSettings:
         """As records name it."""
         return self.name or self.suite
 
+    def is_as(self, former: ScheduleSettings | None) -> bool:
+        """Nothing was set anew since `former`."""
+        return former is not None and (
+            self == former or (bool(self.schedule_id) and self.schedule_id == former.schedule_id)
+        )
+
     @property
     def is_on_demand(self) -> bool:
         """It has no times: commands alone start it."""

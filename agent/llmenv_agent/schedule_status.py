@@ -29,7 +29,7 @@ def scheduled(configuration: Configuration, *, machine_id: str) -> list[dict[str
         configuration, read_repertoire(configuration.checks_folders, configuration.suites), told.held
     )
     schedule = Schedule(
-        [each.settings for each in planned.planned.values()],
+        planned.settings,
         path=directory / STARTS,
         machine_id=machine_id,
     )

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from llmenv.cron import parse_cron
 from llmenv.fleet.v1 import record_pb2, result_pb2
 from llmenv_agent.admission import Admission
 from llmenv_agent.agenda import Agenda
@@ -103,13 +104,58 @@ def test_a_new_schedule_keeps_what_waits(machine: Machine, tmp_path: Path) -> No
     machine.reason = "The machine is on battery."
     assert suites.next() is None
     machine.clocks.wait(600)
-    suites.use(Schedule([QUICK], path=tmp_path / "schedule.json", clocks=machine.clocks.clocks))
+    suites.use([QUICK])
     machine.reason = ""
     assert suites.next() == "quick"
     assert machine.waits() == [
         ("bench", 600, "The machine is on battery.", True),
         ("quick", 600, "The machine is on battery.", False),
     ]
+
+
+NIGHTLY = ScheduleSettings(suite="quick", at=parse_cron("0 3 * * *"), splay_seconds=1_800)
+TOLD = dataclasses.replace(NIGHTLY, name="nightly", schedule_id="1", known_since=0.0, times_since=0.0)
+AGAIN = dataclasses.replace(TOLD, known_since=1.0, times_since=1.0)
+
+
+@pytest.mark.parametrize("has_started", [True, False], ids=["started-before", "never-started"])
+@pytest.mark.parametrize(
+    ("waiting", "then"),
+    [(NIGHTLY, NIGHTLY), (TOLD, TOLD), (TOLD, AGAIN)],
+    ids=["file", "collector", "told-again"],
+)
+def test_what_waits_is_still_due_when_something_else_is_set_anew(
+    machine: Machine, tmp_path: Path, *, waiting: ScheduleSettings, then: ScheduleSettings, has_started: bool
+) -> None:
+    """Times of day too: neither lost until the next night nor missed, it starts once the machine is idle."""
+    suites = agenda(machine, tmp_path, waiting)
+    if has_started:
+        suites.start(waiting.key)
+    machine.clocks.wait(suites.seconds_to_next() + 1)
+    machine.reason = "The machine is on battery."
+    assert suites.next() is None
+    machine.clocks.wait(600)
+    suites.use([then, BENCH])
+    suites.use([then])
+    assert suites.next() is None
+    machine.reason = ""
+    assert suites.next() == waiting.key
+    assert machine.waits() == [("quick", 600, "The machine is on battery.", False)]
+    assert suites.next() is None
+
+
+def test_what_is_made_up_does_not_wait_its_share_again(machine: Machine, tmp_path: Path) -> None:
+    """However often something else is set anew meanwhile."""
+    suites = agenda(machine, tmp_path, TOLD)
+    suites.start(TOLD.key)
+    machine.clocks.sleep(48 * HOUR)
+    share = suites.seconds_to_next()
+    assert 0 < share < 1_800
+    for _ in range(2):
+        machine.clocks.wait(share / 2 + 1)
+        suites.use([TOLD, BENCH])
+        suites.use([TOLD])
+    assert suites.next() == TOLD.key
 
 
 SUBJECT = Subject(
