@@ -54,7 +54,7 @@ class AcknowledgementDesk:
         """Raises UsageError, or NotFoundError when the report has no such finding."""
         seconds = lifetime(request.expires_in_seconds)
         reason = require_reason(request.reason)
-        machine_ids = await self._machine_ids(request.machines)
+        machine_ids = await self._machine_ids(request.machines, by=by)
         meant = chosen(request, await self._findings(request.check_name, machine_ids))
         now = clock.now()
         note = Note(
@@ -101,11 +101,11 @@ class AcknowledgementDesk:
         )
         return listed
 
-    async def _machine_ids(self, names: Sequence[str]) -> list[str]:
+    async def _machine_ids(self, names: Sequence[str], *, by: Token) -> list[str]:
         """Raises NotFoundError for a machine that there is not."""
         if not names:
             return []
-        selected = await self._selector.select(fleet.MachineSelection(machines=names))
+        selected = await self._selector.select(fleet.MachineSelection(machines=names), person=by.token_id)
         return [one.machine_id for one in selected]
 
     async def _findings(self, check_name: str, machine_ids: Sequence[str]) -> list[FindingRow]:

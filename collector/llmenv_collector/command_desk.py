@@ -58,7 +58,7 @@ class CommandDesk:
                 f"Machines begin up to {request.run_checks.splay_seconds:g} s later, and after {seconds:g} s"
                 " nobody begins any more: let the command expire later."
             )
-        chosen = await self._selector.select(request.selection)
+        chosen = await self._selector.select(request.selection, person=by.token_id)
         if request.is_dry_run:
             return fleet.IssueCommandResponse(commands=self._would_issue(request.run_checks, chosen))
         now = clock.now()

@@ -56,7 +56,7 @@ class FleetWatches:
     ) -> AsyncIterator[messages.WatchFleetResponse]:
         """Raises UsageError, NotFoundError, or NoRoomError."""
         positions = positions_of(request)
-        question = await self._question(request)
+        question = await self._question(request, by=by)
         if self._open >= MOST_WATCHES:
             raise NoRoomError(f"{MOST_WATCHES} people or programs watch the fleet already: try again later.")
         watch = FleetWatch(
@@ -69,11 +69,11 @@ class FleetWatches:
         finally:
             self._open -= 1
 
-    async def _question(self, request: messages.WatchFleetRequest) -> Question:
+    async def _question(self, request: messages.WatchFleetRequest, *, by: Token) -> Question:
         machines: frozenset[str] | None = None
         if request.machines or request.where:
             chosen = await self._selector.select(
-                fleet.MachineSelection(machines=request.machines, where=request.where)
+                fleet.MachineSelection(machines=request.machines, where=request.where), person=by.token_id
             )
             machines = frozenset(one.machine_id for one in chosen)
         checks = tuple(sorted(set(request.checks)))

@@ -55,10 +55,13 @@ class Selector:
         self._statements = statements
         self._label_copy = label_copy
 
-    async def select(self, selection: MachineSelection) -> list[Candidate]:
-        """Sorted by hostname, never empty.  Raises UsageError or NotFoundError."""
+    async def select(self, selection: MachineSelection, *, person: str) -> list[Candidate]:
+        """Sorted by hostname, never empty.  Raises UsageError or NotFoundError.
+
+        A condition takes a turn of `person`, among those of people's SQL.
+        """
         candidates = await self.candidates()
-        chosen, _ = await self.among(candidates, by_ids(selection, candidates))
+        chosen, _ = await self.among(candidates, by_ids(selection, candidates), person=person)
         if not chosen:
             raise NotFoundError("No machine is selected: `llmenv fleet machines` lists those there are.")
         return chosen
@@ -68,7 +71,7 @@ class Selector:
         return await asyncio.to_thread(self._candidates)
 
     async def among(
-        self, candidates: Sequence[Candidate], selection: MachineSelection
+        self, candidates: Sequence[Candidate], selection: MachineSelection, *, person: str
     ) -> tuple[list[Candidate], int | None]:
         """Those of a selection that names machines by their ids, sorted by hostname.
 
@@ -79,21 +82,22 @@ class Selector:
             chosen = [one for one in chosen if one.machine_id in selection.machines]
         as_of = None
         if selection.where:
-            satisfying, as_of = await self.evaluated(selection.where)
+            satisfying, as_of = await self.evaluated(selection.where, person=person)
             chosen = [one for one in chosen if one.machine_id in satisfying]
         return sorted(chosen, key=lambda one: (one.hostname, one.machine_id)), as_of
 
-    async def satisfying(self, condition: str) -> Collection[str]:
+    async def satisfying(self, condition: str, *, person: str) -> Collection[str]:
         """Ids of the machines that satisfy a person's condition."""
-        satisfying, _ = await self.evaluated(condition)
+        satisfying, _ = await self.evaluated(condition, person=person)
         return satisfying
 
-    async def evaluated(self, condition: str) -> tuple[Collection[str], int | None]:
+    async def evaluated(self, condition: str, *, person: str) -> tuple[Collection[str], int | None]:
         """The same, and as of when: it is evaluated where people's SQL is."""
         await self._label_copy.refresh()
+        question = Question(condition, person=person, is_condition=True)
         stream, is_truncated, as_of = b"", False, None
         try:
-            async for part in self._statements.run(Question(condition, is_condition=True)):
+            async for part in self._statements.run(question):
                 stream += part.arrow_ipc
                 is_truncated = part.is_truncated
                 as_of = as_of or part.snapshot_at

@@ -12,6 +12,7 @@ from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceServicer
 from llmenv_collector import acknowledgement_store
 from llmenv_collector.fleet_report import compare, report, self_test, upgrade
 from llmenv_collector.fleet_report.question import period_of, question_of
+from llmenv_collector.gate import PERSON
 from llmenv_collector.pages import comparison_page, fleet_page, upgrade_page
 from llmenv_collector.pages.html import known_language, parts
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 # The stubs are those of the synchronous API; gRPC names the methods and their arguments.
 # ruff: noqa: N802, ARG002
 # mypy: disable-error-code="override"
+
+SCHEDULED = "the scheduled reports"
+"""Whose turns the conditions of those take that the collector makes by itself."""
 
 
 class ReportServicer(FleetServiceServicer):
@@ -103,11 +107,11 @@ class ReportServicer(FleetServiceServicer):
             yield messages.RenderUpgradeResponse(html=part, answer=None if number else found)
 
     async def live_page(
-        self, request: messages.GetFleetReportRequest, language: str, frame: Frame
+        self, request: messages.GetFleetReportRequest, language: str, frame: Frame, person: str
     ) -> LiveReport:
-        """As `/` shows it.  Raises UsageError or NotFoundError."""
+        """As `/` shows it to this person.  Raises UsageError or NotFoundError."""
         made: LiveReport = await self._look(
-            request, functools.partial(fleet_page.answer, language, frame=frame)
+            request, functools.partial(fleet_page.answer, language, frame=frame), person=person
         )
         return made
 
@@ -117,12 +121,16 @@ class ReportServicer(FleetServiceServicer):
         answer: Callable[..., Any],
         *,
         answers: Answers | None = None,
+        person: str = "",
     ) -> Any:
-        """What `answer` says of the period that was asked for, on a cursor of its own; or has said before."""
+        """What `answer` says of the period that was asked for, on a cursor of its own; or has said before.
+
+        A condition takes a turn of `person`, or else of who calls.
+        """
         question = question_of(request)
         machines: Collection[str] | None = None
         if request.where:
-            machines = await self._selector.satisfying(request.where)
+            machines = await self._selector.satisfying(request.where, person=person or caller())
         return await asyncio.to_thread(self._read_period, request, machines, question, answer, answers)
 
     def _read_period(
@@ -148,3 +156,9 @@ class ReportServicer(FleetServiceServicer):
             noted = acknowledgement_store.in_force(connection)
         asked = (request.SerializeToString(deterministic=True), period.machines, standing, noted)
         return answers.get(asked, lambda: self._store.commits, made)
+
+
+def caller() -> str:
+    """The id of the token of the call that is served; SCHEDULED where there is none."""
+    token = PERSON.get(None)
+    return token.token_id if token else SCHEDULED

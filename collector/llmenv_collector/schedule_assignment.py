@@ -36,6 +36,8 @@ SETTLE_SECONDS = 1.0
 """Many machines connect in one moment."""
 TRUE_FOR_SECONDS = 3_600.0
 TROUBLED_FOR_SECONDS = 600.0
+PERSON = "the schedules"
+"""Whose turns their conditions take: nobody's token has this id."""
 FACTS = "SELECT bit_xor(hash(facts)) FROM (SELECT * EXCLUDE (last_seen_at) FROM v1.machines) AS facts"
 
 
@@ -117,7 +119,7 @@ class ScheduleAssignment:
         whom, true_for = {}, TRUE_FOR_SECONDS
         for one in in_force:
             try:
-                chosen, as_of = await self._selector.among(candidates, one.selection)
+                chosen, as_of = await self._selector.among(candidates, one.selection, person=PERSON)
                 whom[one.name] = Whom(tuple(chosen))
                 # A condition is evaluated on a copy of the database, which may be older than what changed.
                 true_for = true_for if as_of is None or as_of >= began else min(true_for, LOOK_SECONDS)

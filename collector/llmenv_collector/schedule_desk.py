@@ -68,7 +68,7 @@ class ScheduleDesk:
         require_schedule(request.schedule)
         candidates = await self._selector.candidates()
         selection = by_ids(request.selection, candidates)
-        chosen, _ = await self._selector.among(candidates, selection)
+        chosen, _ = await self._selector.among(candidates, selection, person=by.token_id)
         stored = StoredSchedule(
             schedule=wire.Schedule(),
             selection=selection,

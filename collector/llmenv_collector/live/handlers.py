@@ -52,11 +52,11 @@ class Handlers:
         ]
 
     async def report(self, request: web.Request) -> web.Response:
-        await self._session(request)
-        return page((await reported(self._sources, request)).made.page)
+        session = await self._session(request)
+        return page((await reported(self._sources, request, session)).made.page)
 
     async def report_events(self, request: web.Request) -> web.StreamResponse:
-        return await self._watched(request, lambda: reported(self._sources, request))
+        return await self._watched(request, lambda session: reported(self._sources, request, session))
 
     async def run(self, request: web.Request) -> web.Response:
         return await self._live(request, self._sources.run)
@@ -123,10 +123,10 @@ class Handlers:
         self, request: web.Request, look: Callable[[str, str], Awaitable[Content]]
     ) -> web.StreamResponse:
         language, subject = language_of(request), request.match_info["id"]
-        return await self._watched(request, lambda: found(look(subject, language)))
+        return await self._watched(request, lambda _: found(look(subject, language)))
 
     async def _watched(
-        self, request: web.Request, look: Callable[[], Awaitable[watching.Watched]]
+        self, request: web.Request, look: Callable[[Session], Awaitable[watching.Watched]]
     ) -> web.StreamResponse:
         """Raises HTTPUnauthorized, HTTPServiceUnavailable when too many watch, and what `look` raises."""
         cookie = request.cookies.get(COOKIE, "")
@@ -134,26 +134,28 @@ class Handlers:
         async def is_welcome() -> bool:
             return await asyncio.to_thread(self._sources.sessions.find, cookie) is not None
 
-        if not await is_welcome():
+        session = await asyncio.to_thread(self._sources.sessions.find, cookie)
+        if session is None:
             raise web.HTTPUnauthorized
         if self._streams >= watching.MOST_STREAMS:
             raise web.HTTPServiceUnavailable(headers={"Retry-After": "30"})
-        await look()
+        await look(session)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         headers.add(response)
         self._streams += 1
         try:
             await response.prepare(request)
-            await watching.stream(self._sources, response, look, is_welcome)
+            await watching.stream(self._sources, response, lambda: look(session), is_welcome)
         finally:
             self._streams -= 1
         return response
 
 
-async def reported(sources: Sources, request: web.Request) -> Report:
+async def reported(sources: Sources, request: web.Request, session: Session) -> Report:
     """Raises HTTPBadRequest with the sentence of what cannot be asked."""
     try:
-        return await sources.report(ReportQuestion.of(list(request.query.items())), language_of(request))
+        question = ReportQuestion.of(list(request.query.items()))
+        return await sources.report(question, language_of(request), person=session.token_id)
     except (NotFoundError, UsageError) as error:
         raise web.HTTPBadRequest(text=str(error)) from error
 

@@ -71,13 +71,13 @@ class Sources:
     identity: Identity
     streams: Streams
     sessions: Sessions
-    report_page: Callable[[GetFleetReportRequest, str, Frame], Awaitable[LiveReport]]
-    """The fleet report in a language, in a frame."""
+    report_page: Callable[[GetFleetReportRequest, str, Frame, str], Awaitable[LiveReport]]
+    """The fleet report in a language, in a frame, for a person."""
     attempts: Attempts = field(default_factory=Attempts)
     _reports: dict[tuple[ReportQuestion, str], Report] = field(default_factory=dict)
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_REPORTS_AT_ONCE))
 
-    async def report(self, asked: ReportQuestion, language: str) -> Report:
+    async def report(self, asked: ReportQuestion, language: str, *, person: str) -> Report:
         """Made anew when something was committed, and not for each of many who look at once.
 
         Raises UsageError or NotFoundError.
@@ -90,7 +90,7 @@ class Sources:
                 return known
             began, commits = time.monotonic(), self.store.commits
             request = asked.request(now=dt.datetime.now(dt.UTC))
-            made = await self.report_page(request, language, frame_of(asked, language))
+            made = await self.report_page(request, language, frame_of(asked, language), person)
             now = time.monotonic()
             self._reports.pop(key, None)
             self._reports[key] = report = Report(made, commits, now, now - began)

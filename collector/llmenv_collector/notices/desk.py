@@ -83,7 +83,7 @@ class NoticeDesk:
         now = clock.now()
         mute = NewMute(
             mute_id=new_id(),
-            machine_ids=await self._machine_ids(request.machines),
+            machine_ids=await self._machine_ids(request.machines, by=by),
             check_name=request.check_name,
             kind=request.kind,
             reason=reason,
@@ -113,11 +113,11 @@ class NoticeDesk:
         listed: messages.ListMutesResponse = await self._read(query)
         return listed
 
-    async def _machine_ids(self, names: Sequence[str]) -> list[str]:
+    async def _machine_ids(self, names: Sequence[str], *, by: Token) -> list[str]:
         """Raises NotFoundError for a machine that there is not."""
         if not names:
             return []
-        selected = await self._selector.select(fleet.MachineSelection(machines=names))
+        selected = await self._selector.select(fleet.MachineSelection(machines=names), person=by.token_id)
         return [one.machine_id for one in selected]
 
     async def _read(self, query: Callable[..., Any], *arguments: object) -> Any:
