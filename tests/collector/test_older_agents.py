@@ -51,7 +51,8 @@ def admitted(collector: RunningCollector, machine_id: str) -> EnrolledMachine:
     )
     with Identity(folder.identity).changes() as connection:
         connection.execute(
-            "INSERT OR IGNORE INTO machine (machine_id, hostname, enrolled_at) VALUES (?, 'studio', 1)",
+            "INSERT OR IGNORE INTO machine (machine_id, hostname, enrolled_at, approved_at)"
+            " VALUES (?, 'studio', 1, 1)",
             (machine_id,),
         )
     return EnrolledMachine(collector, machine_id, key_pem(key), certificate.pem)

@@ -33,7 +33,7 @@ WHOLE_HISTORY = Period(since=0, as_of=10**15)
 ANALYSIS = Analysis()
 TEXTS = st.text(max_size=8)
 NUMBERS = st.floats(allow_nan=False)
-IDS = {"run_id", "result_id"}
+IDS = {"run_id", "result_id", "schedule_id"}
 
 
 class Agent:
