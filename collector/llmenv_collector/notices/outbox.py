@@ -1,8 +1,8 @@
-"""Sends what waits until it arrives: at least once, the oldest first, again after a while that doubles.
+"""Sends what waits until it arrives: at least once, the least tried first, again after a while that doubles.
 
 An attempt that arrived is audited before it is written down in the store, and the audit is not in the
-database: what was told before the collector went back to a backup is not sent again.  A collector that ends
-between the receiver's answer and the audit sends once more, with the same id.
+database: what was told before the collector went back to a backup is not sent again.  While an attempt cannot
+be written down, it is not repeated; a collector that ends before the audit sends once more, with the same id.
 """
 
 from __future__ import annotations
@@ -47,6 +47,17 @@ class Outcome:
     is_attempt: bool = True
 
 
+@dataclass(kw_only=True)
+class Sent:
+    """What came of a delivery, until it is written down.  `at`: microseconds since 1970."""
+
+    due: Due
+    change_ids: Sequence[str]
+    outcome: Outcome
+    at: int
+    is_audited: bool
+
+
 class Outbox:
     """Lives in the event loop."""
 
@@ -56,6 +67,7 @@ class Outbox:
         self._webhooks = {one.name: one for one in webhooks}
         self._sender = sender
         self._woken = asyncio.Event()
+        self._sent: dict[str, Sent] = {}
 
     def wake(self) -> None:
         """Something new waits."""
@@ -76,50 +88,76 @@ class Outbox:
     async def round(self) -> float:
         """Each webhook's deliveries that are due; returns the seconds until the next one is."""
         due = await asyncio.to_thread(self._due)
-        await asyncio.gather(
+        # All of them to their end: one that went on by itself would send what the next round sends too.
+        ended = await asyncio.gather(
             *(
                 self._send_all(webhook, [one for one in due if one.webhook == name])
                 for name, webhook in self._webhooks.items()
-            )
+            ),
+            return_exceptions=True,
         )
+        for error in ended:
+            if error is not None:
+                raise error
         return await asyncio.to_thread(self._rest_seconds)
 
     async def _send_all(self, webhook: Webhook, due: Sequence[Due]) -> None:
-        """One after the other; after a failure the others wait for the next round."""
+        """One after the other; after a failure the others wait as long as what failed."""
+        if webhook.name in self._sent:
+            # It is among those that were due before; what else is due comes with the next round, at once.
+            await self._write_down(self._sent[webhook.name])
+            return
         for one in due:
-            outcome = await self._deliver(webhook, one)
-            await asyncio.wrap_future(
-                self._store.request(delivery_store.writing_down(one, outcome, now=clock.now()))
-            )
-            if outcome.state == delivery_store.WAITING:
+            sent = self._sent[webhook.name] = await self._deliver(webhook, one)
+            await self._write_down(sent)
+            if sent.outcome.state == delivery_store.WAITING:
                 return
 
-    async def _deliver(self, webhook: Webhook, due: Due) -> Outcome:
+    async def _write_down(self, sent: Sent) -> None:
+        """Raises CollectorError; the webhook then gets nothing more until it is done."""
+        if not sent.is_audited:
+            await asyncio.to_thread(self._audit, sent.due, sent.change_ids, sent.outcome)
+            sent.is_audited = True
+        await asyncio.wrap_future(
+            self._store.request(delivery_store.writing_down(sent.due, sent.outcome, now=sent.at))
+        )
+        del self._sent[sent.due.webhook]
+
+    async def _deliver(self, webhook: Webhook, due: Due) -> Sent:
         notice = await asyncio.to_thread(self._content, due.notice_id)
         change_ids = [one.change_id for one in notice.changes]
         if await asyncio.to_thread(self._was_told, change_ids, webhook.name):
-            return Outcome(
+            outcome = Outcome(
                 state=delivery_store.TOLD_BEFORE,
                 outcome="it was told before the database was restored",
                 next_attempt_at=clock.now(),
                 is_attempt=False,
             )
+        else:
+            outcome = await self._attempt(webhook, due, notice)
+        return Sent(
+            due=due,
+            change_ids=change_ids,
+            outcome=outcome,
+            at=clock.now(),
+            is_audited=outcome.state not in {delivery_store.DELIVERED, delivery_store.GIVEN_UP},
+        )
+
+    async def _attempt(self, webhook: Webhook, due: Due, notice: payload.Content) -> Outcome:
         body = payload.body_of(notice, body=webhook.body, language=webhook.language)
         attempt = await self._sender.send(webhook, body, notice_id=due.notice_id)
         outcome = outcome_of(webhook, due, attempt, now=clock.now())
         metrics.NOTICE_ATTEMPTS.labels(outcome.state).inc()
-        if outcome.state != delivery_store.WAITING:
-            await asyncio.to_thread(self._audit, due, change_ids, outcome)
-        else:
+        if outcome.state == delivery_store.WAITING:
             logger.warning("webhook %s: %s; it is sent again", webhook.name, attempt.outcome)
+        elif outcome.state == delivery_store.GIVEN_UP:
+            logger.error("webhook %s: given up: %s", webhook.name, attempt.outcome)
         return outcome
 
     def _audit(self, due: Due, change_ids: Sequence[str], outcome: Outcome) -> None:
         """A row a change, so that each is known again in whatever notice it comes."""
         action = TOLD if outcome.state == delivery_store.DELIVERED else GIVEN_UP
         detail = f"{due.webhook} {outcome.outcome}, notice {due.notice_id}"
-        if action == GIVEN_UP:
-            logger.error("webhook %s: given up: %s", due.webhook, outcome.outcome)
         with self._identity.changes() as connection:
             for subject in [due.notice_id, *change_ids]:
                 audit(connection, action, subject, detail)
