@@ -65,7 +65,7 @@ TABLE_FUNCTIONS = CATALOG_TABLES | {
     "unnest",
 }
 CATALOG_PREFIXES = ("duckdb_", "pg_", "pragma_", "sqlite_")
-REVEALING_FUNCTIONS = {"current_setting", "getenv", "getvariable", "write_log"}
+REVEALING_FUNCTIONS = {"current_setting", "getenv", "getvariable", "json_serialize_plan", "write_log"}
 
 
 class RefusedError(Exception):

@@ -218,6 +218,7 @@ SELECT (SELECT max(bin) FROM histogram_values(duckdb_databases, path))
 SELECT * FROM summary((FROM duckdb_tables))
 SELECT * FROM pragma_table_info('store.record')
 SELECT * FROM pg_settings
+SELECT json_serialize_plan('SELECT key FROM store.machine_label WHERE key > ''m''', optimize := true)
 SELECT setting FROM pg_catalog.pg_settings
 SELECT setting FROM "PG_CATALOG"."PG_SETTINGS"
 SELECT * FROM pg_prepared_statements
