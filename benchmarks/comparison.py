@@ -36,7 +36,7 @@ from llmenv_agent.simulation.noise import QUIET, Noise
 from llmenv_collector.fleet_report.cells import Cells
 from llmenv_collector.fleet_report.change_search import SeriesOfHistory, search
 from llmenv_collector.fleet_report.sides import Sides, compare
-from llmenv_collector.statistics.change_points import change_points
+from llmenv_collector.statistics.change_points import ChangePoint, change_points
 from llmenv_collector.statistics.estimate import Estimate
 from llmenv_collector.statistics.judgement import Judgement, judge
 from llmenv_collector.statistics.multiple import benjamini_hochberg
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 FITTED = Noise()
 SEEDS, QUICK_SEEDS = 200, 20
 RUNS, TRIALS = 60, 10
+LONG = 360
+"""Runs of a history of years."""
 RATE = 0.05
 MEASUREMENTS, CHANGED_SERIES, OUTLYING_SERIES = 20, 5, 10
 PLANTED = {0: 0.95, 1: 0.92, 2: 1.06, 3: 0.90}
@@ -273,7 +275,7 @@ def is_called_worse(seed: int, noise: Noise, factor: float, *, machines: int, ru
 
 
 def changes(seeds: Sequence[int]) -> Iterator[Row]:
-    """A change between the 20th and the 40th of sixty runs."""
+    """A change between the 20th and the 40th of sixty runs, one at the end of a long history, and none."""
     for factor, within in ((0.9, 1), (0.95, 3)):
         hits = 0
         for seed in seeds:
@@ -284,17 +286,36 @@ def changes(seeds: Sequence[int]) -> Iterator[Row]:
             hits += any(abs(each.index - at) <= within for each in change_points(values, rng=rng))
         name = f"change of {1 - factor:.0%} found within {within} runs, fitted noise"
         yield share(name, hits, len(seeds), least=0.95)
-    calm = [
-        change_points(
-            run_series(FITTED, random.Random(f"calm/{seed}"), is_portable=seed % 2 == 0),
-            rng=np.random.default_rng(seed),
-        )
-        for seed in seeds
-    ]
-    alarms = sum(bool(found) for found in calm)
-    yield share("series of 60 runs in which a change is found where none is", alarms, len(seeds), most=RATE)
-    large = sum(any(abs(math.log(one.after / one.before)) >= LEAST for one in found) for found in calm)
-    yield share("series of 60 runs in which one of 3 % or more is", large, len(seeds), most=RATE)
+    for noise, words, after in (
+        (QUIET, "Gaussian 2 %", 10),
+        (FITTED, "fitted noise", 10),
+        (FITTED, "fitted noise", 12),
+    ):
+        hits = sum(is_confirmed(seed, noise, after) for seed in seeds)
+        name = f"drop of 10 % after {LONG} runs, confirmed {after} later, {words}"
+        yield share(name, hits, len(seeds), least=0.95 if noise == QUIET else None)
+    for runs in (RUNS, LONG):
+        calm = [calm_changes(seed, runs) for seed in seeds]
+        alarms = sum(bool(found) for found in calm)
+        name = f"series of {runs} runs in which a change is found where none is"
+        yield share(name, alarms, len(seeds), most=RATE)
+        large = sum(any(abs(math.log(one.after / one.before)) >= LEAST for one in found) for found in calm)
+        yield share(f"series of {runs} runs in which one of 3 % or more is", large, len(seeds), most=RATE)
+
+
+def is_confirmed(seed: int, noise: Noise, after: int) -> bool:
+    """Within one run, the newest change of a long history."""
+    draw = random.Random(f"long/{seed}")
+    values = run_series(noise, draw, is_portable=seed % 2 == 0, runs=LONG + after)
+    values = [*values[:LONG], *(0.9 * each for each in values[LONG:])]
+    found = change_points(values, rng=np.random.default_rng(seed))
+    return any(abs(each.index - LONG) <= 1 for each in found)
+
+
+def calm_changes(seed: int, runs: int) -> list[ChangePoint]:
+    """Those found in a series in which nothing changed."""
+    values = run_series(FITTED, random.Random(f"calm/{seed}"), is_portable=seed % 2 == 0, runs=runs)
+    return change_points(values, rng=np.random.default_rng(seed))
 
 
 def cohorts(seeds: Sequence[int]) -> Iterator[Row]:

@@ -11,6 +11,14 @@ sum of the first t ranks less their mean,
 For long series its distribution does not depend on how neighbours depend on one another; for
 short ones it does a little, so the draws that it is held against are autoregressive with
 the correlation that the series has.
+
+G has little power where one side is short beside the other, as the newest values of a long
+history are: the sum beneath grows with the square of the long side.  There S_k is held
+against how the long side sways over pieces of itself,
+
+    H = n S_k^2 / (k (n - k) v),  v the mean over pieces of length p of 6 sum(S^2) / (p^2 - 1)
+
+with S the sums of a piece's ranks less their mean: v estimates the long-run variance.
 """
 
 from __future__ import annotations
@@ -28,6 +36,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 AT_ONCE = 40
+SHORT_SIDE = 6
+"""A side is short where the series is more than so many times as long."""
+PIECE = 40
+"""Shorter ones say less of a slow part beneath what each run adds."""
+FEWEST_PIECES = 2
+"""Of a long side."""
+WEIGHT = 5.0
+"""Of H beside G: of 4 % of white series of 120 or 372 values the largest G is above 44, H above 12."""
 LEAST = 1e-9
 """Where neither side sways at all: what rounding leaves is no less."""
 
@@ -51,6 +67,30 @@ def self_normalised(ranks: NDArray[np.float64], points: NDArray[np.int64]) -> ND
     return statistic
 
 
+def beside_long(ranks: NDArray[np.float64], points: NDArray[np.int64]) -> NDArray[np.float64]:
+    """H at each of `points`, before which the long side lies; shapes as for `self_normalised`."""
+    length = ranks.shape[-1]
+    sums = np.cumsum(ranks - ranks.mean(axis=-1, keepdims=True), axis=-1)[..., points - 1]
+    pieces = ranks[..., : length // PIECE * PIECE].reshape(*ranks.shape[:-1], -1, PIECE)
+    within = np.cumsum(pieces - pieces.mean(axis=-1, keepdims=True), axis=-1)
+    swaying = np.cumsum((within**2).sum(axis=-1) * 6 / (PIECE**2 - 1), axis=-1)
+    whole = points // PIECE
+    variance = np.maximum(swaying[..., whole - 1] / whole, LEAST)
+    statistic: NDArray[np.float64] = length * sums**2 / (points * (length - points) * variance)
+    return statistic
+
+
+def largest_change(ranks: NDArray[np.float64], points: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The largest G over `points`, or weighted H over those with a short side; (..., n) to (...)."""
+    length = ranks.shape[-1]
+    largest: NDArray[np.float64] = self_normalised(ranks, points).max(axis=-1)
+    for side, ends in ((ranks, points), (ranks[..., ::-1], length - points)):
+        is_beside_long = (SHORT_SIDE * (length - ends) < length) & (ends >= FEWEST_PIECES * PIECE)
+        if is_beside_long.any():
+            largest = np.maximum(largest, WEIGHT * beside_long(side, ends[is_beside_long]).max(axis=-1))
+    return largest
+
+
 def level_change_p(
     series: NDArray[np.float64],
     points: NDArray[np.int64],
@@ -59,13 +99,12 @@ def level_change_p(
     rng: Generator,
     draws: int,
 ) -> float:
-    """P of the largest G over `points` in a series (n,) whose level stays, its neighbours so much alike."""
+    """P of `largest_change` of a series (n,) whose level stays, its neighbours so much alike."""
 
     def draw(count: int) -> NDArray[np.float64]:
         drawn = autoregressive(rng.standard_normal((count, len(series))), correlation)
         ranks = np.argsort(np.argsort(drawn, axis=1), axis=1).astype(np.float64)
-        largest: NDArray[np.float64] = self_normalised(ranks, points).max(axis=1)
-        return largest
+        return largest_change(ranks, points)
 
-    observed = float(self_normalised(average_ranks(series), points).max())
+    observed = float(largest_change(average_ranks(series), points))
     return sequential_p(draw, observed=observed, draws=draws, at_once=AT_ONCE)

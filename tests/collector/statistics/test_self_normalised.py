@@ -10,7 +10,14 @@ from llmenv_collector.statistics.correlation import (
     innovations,
     neighbour_correlation,
 )
-from llmenv_collector.statistics.self_normalised import level_change_p, self_normalised
+from llmenv_collector.statistics.self_normalised import (
+    PIECE,
+    WEIGHT,
+    beside_long,
+    largest_change,
+    level_change_p,
+    self_normalised,
+)
 
 
 def drawn(rng: np.random.Generator, length: int, correlation: float) -> np.ndarray:
@@ -28,13 +35,37 @@ def test_the_statistic_is_what_its_definition_says() -> None:
         assert found == pytest.approx(n * sums[k - 1] ** 2 / (before + after))
 
 
+def test_the_statistic_beside_a_long_side_is_what_its_definition_says() -> None:
+    """Term by term, of the pieces that lie before the change; the same from the other end."""
+    ranks, n = np.random.default_rng(7).permutation(150) + 1.0, 150
+    sums = np.cumsum(ranks - ranks.mean())
+    for k in (126, 139, 140):
+        swaying = []
+        for start in range(0, k - PIECE + 1, PIECE):
+            piece = ranks[start : start + PIECE]
+            within = np.cumsum(piece - piece.mean())
+            swaying.append(6 * np.sum(within**2) / (PIECE**2 - 1))
+        (found,) = beside_long(ranks, np.array([k]))
+        assert found == pytest.approx(n * sums[k - 1] ** 2 / (k * (n - k) * np.mean(swaying)))
+        late = max(WEIGHT * found, float(self_normalised(ranks, np.array([k]))[0]))
+        assert largest_change(ranks, np.array([k])) == pytest.approx(late)
+        assert largest_change(ranks[::-1], np.array([n - k])) == pytest.approx(late)
+
+
+def test_sides_of_a_short_series_are_held_against_their_own_sway_alone() -> None:
+    """Sixty values have no side that is short beside the other, and too few pieces."""
+    ranks, points = np.random.default_rng(8).permutation(60) + 1.0, np.arange(10, 51)
+    assert largest_change(ranks, points) == self_normalised(ranks, points).max()
+
+
+@pytest.mark.parametrize("length", [60, 200])
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 0.6])
-def test_a_level_that_stays_is_seldom_called_changed(correlation: float) -> None:
+def test_a_level_that_stays_is_seldom_called_changed(correlation: float, length: int) -> None:
     """In about a twentieth of series, also where the correlation has to be estimated from them."""
-    rng, points = np.random.default_rng(2), np.arange(10, 51)
+    rng, points = np.random.default_rng(2), np.arange(10, length - 9)
     called = 0
     for _ in range(200):
-        series = drawn(rng, 60, correlation)
+        series = drawn(rng, length, correlation)
         found = neighbour_correlation(series, [int(np.argmax(self_normalised(series, points))) + 10])
         called += level_change_p(series, points, correlation=found, rng=rng, draws=199) <= 0.05
     assert called / 200 <= 0.08
