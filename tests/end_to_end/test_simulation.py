@@ -54,4 +54,4 @@ def test_what_a_simulation_lacks_is_said(fleet: Fleet) -> None:
     ended = fleet.call(
         "llmenv-collector", "token", "create", "--count", "2", "--role", "viewer", codes=(USAGE,)
     )
-    assert "--count is of machines that enrol" in ended.stderr
+    assert "--count, --uses and --machine-label are of machines that enrol" in ended.stderr
