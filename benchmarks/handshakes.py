@@ -35,8 +35,8 @@ from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceStub
 from llmenv.ids import new_id
 from llmenv_agent.connection import client_context
 from llmenv_agent.enrollment import enroll
-from llmenv_collector.data_folder import DataFolder
-from llmenv_collector.identity import Identity as IdentityFile
+from llmenv_collector.identity.identity_file import Identity as IdentityFile
+from llmenv_collector.storage.data_folder import DataFolder
 
 if TYPE_CHECKING:
     from llmenv_agent.identity import Identity

@@ -25,7 +25,7 @@ from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.analysis import PROCESSES, Analysis
 from llmenv_collector.fleet_report.answers import Answers
 from llmenv_collector.fleet_report.question import period_of, question_of
-from llmenv_collector.store import Store
+from llmenv_collector.storage.store import Store
 from processes import big_fleet
 
 SIZES, QUICK_SIZES = (10, 100, 1_000), (10, 20)

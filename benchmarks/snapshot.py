@@ -21,9 +21,9 @@ from pathlib import Path
 import duckdb
 from llmenv.fleet.v1 import record_pb2
 from llmenv.ids import new_id
-from llmenv_collector.ingest import Arrival
-from llmenv_collector.snapshot import Snapshots
-from llmenv_collector.store import Store
+from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.snapshots.snapshot import Snapshots
+from llmenv_collector.storage.store import Store
 
 TARGET_SECONDS = 0.1
 BLOB_BYTES = 32_000

@@ -189,7 +189,7 @@ def column_list() -> str:
 @contextlib.contextmanager
 def _views() -> Iterator[duckdb.DuckDBPyConnection]:
     """A database made by the collector's own migrations."""
-    from llmenv_collector import migrate
+    from llmenv_collector.storage import migrate
 
     connection = migrate.connect(Path(":memory:"))
     migrate.migrate(connection)
@@ -201,7 +201,7 @@ def _views() -> Iterator[duckdb.DuckDBPyConnection]:
 
 def view_examples() -> dict[str, Example]:
     """By view: the comment at the end of its file, a line `-- Example: QUESTION` and then the statement."""
-    from llmenv_collector import migrate
+    from llmenv_collector.storage import migrate
 
     found = {}
     for file, text in migrate.view_files():

@@ -11,9 +11,9 @@ import os
 import sys
 from typing import Any
 
-from llmenv_collector import sql_worker
-from llmenv_collector.arrow_frames import HEADER, Kind
-from llmenv_collector.sql_process import death
+from llmenv_collector.sql import worker as sql_worker
+from llmenv_collector.sql.arrow_frames import HEADER, Kind
+from llmenv_collector.sql.process import death
 
 
 def main() -> None:

@@ -8,11 +8,11 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from llmenv_collector import server
 from llmenv_collector.errors import NoRoomError, StatementError
 from llmenv_collector.flight.answers import Answers
 from llmenv_collector.flight.asked import Asked
-from llmenv_collector.sql_process import Workers
+from llmenv_collector.serving import server
+from llmenv_collector.sql.process import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -11,10 +11,10 @@ import pytest
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
-from llmenv_collector import audit_copy
-from llmenv_collector.identity import Identity, audit
-from llmenv_collector.peer_limits import REFUSED
-from llmenv_collector.store import Store
+from llmenv_collector.identity import audit_copy
+from llmenv_collector.identity.identity_file import Identity, audit
+from llmenv_collector.serving.peer_limits import REFUSED
+from llmenv_collector.storage.store import Store
 
 from .conftest import RunningCollector, run_command
 

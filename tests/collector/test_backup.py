@@ -15,8 +15,8 @@ import pytest
 from llmenv.fleet.v1.collector_service_pb2 import TakeSnapshotRequest
 from llmenv.fleet.v1.collector_service_pb2_grpc import CollectorServiceStub
 from llmenv.ids import new_id
-from llmenv_collector import migrate
 from llmenv_collector.exit_codes import ExitCode
+from llmenv_collector.storage import migrate
 
 from .conftest import PATIENCE_SECONDS, RunningCollector, run_command
 

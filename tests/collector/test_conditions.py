@@ -9,8 +9,8 @@ import pytest
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
-from llmenv_collector.snapshot import NAME
-from llmenv_collector.store import Store
+from llmenv_collector.snapshots.snapshot import NAME
+from llmenv_collector.storage.store import Store
 
 from .test_hostile_sql import outcomes
 

@@ -13,14 +13,14 @@ import pytest
 from llmenv.fleet.v1 import record_pb2
 from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
 from llmenv.ids import new_id
-from llmenv_collector.agent_servicer import AgentServicer
+from llmenv_collector.delivery.room import Room
+from llmenv_collector.delivery.servicer import AgentServicer
+from llmenv_collector.delivery.session import House
+from llmenv_collector.delivery.sightings import Sightings
+from llmenv_collector.delivery.streams import Streams
 from llmenv_collector.errors import SupersededError
-from llmenv_collector.gate import MACHINE, translated
-from llmenv_collector.room import Room
-from llmenv_collector.session import House
-from llmenv_collector.sightings import Sightings
-from llmenv_collector.store import Store
-from llmenv_collector.streams import Streams
+from llmenv_collector.serving.gate import MACHINE, translated
+from llmenv_collector.storage.store import Store
 
 from .conftest import PATIENCE_SECONDS, run_command
 

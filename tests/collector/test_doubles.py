@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 from llmenv.ids import new_id
-from llmenv_collector.doubles import MOST_FORMER, QUIET_SECONDS, Doubles
+from llmenv_collector.delivery.doubles import MOST_FORMER, QUIET_SECONDS, Doubles
 
 from .conftest import PATIENCE_SECONDS, RunningCollector, wait_until
 

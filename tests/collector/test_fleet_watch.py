@@ -9,9 +9,9 @@ import pytest
 from llmenv.fleet.v1 import fleet_watch_pb2 as messages
 from llmenv.fleet.v1 import result_pb2
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
-from llmenv_collector import watched_fleet
-from llmenv_collector.fleet_watch import turned
-from llmenv_collector.watched_fleet import Arrived
+from llmenv_collector.fleet_watch import watched_fleet
+from llmenv_collector.fleet_watch.watched_fleet import Arrived
+from llmenv_collector.fleet_watch.watches import turned
 
 from .conftest import PATIENCE_SECONDS, RunningCollector, run_command, wait_until
 from .live_run import LiveRun

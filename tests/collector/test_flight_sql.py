@@ -20,9 +20,9 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from llmenv.arrow_flight import flight_service_pb2 as flight
 from llmenv.arrow_flight import flight_sql_pb2 as sql
 from llmenv.arrow_flight.flight_service_pb2_grpc import FlightServiceStub
-from llmenv_collector import migrate
 from llmenv_collector.errors import UsageError
 from llmenv_collector.flight.servicer import limited
+from llmenv_collector.storage import migrate
 
 from .conftest import wait_until
 from .test_sql import workers_of

@@ -15,9 +15,9 @@ from llmenv.arrow_flight.flight_service_pb2 import FlightDescriptor
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
-from llmenv_collector.snapshot import NAME
-from llmenv_collector.statements import MAX_STATEMENT_BYTES
-from llmenv_collector.store import Store
+from llmenv_collector.snapshots.snapshot import NAME
+from llmenv_collector.sql.statements import MAX_STATEMENT_BYTES
+from llmenv_collector.storage.store import Store
 
 from . import hostile_statements
 from .conftest import wait_until

@@ -24,7 +24,8 @@ from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceStub
 from llmenv.fleet.v1.enrollment_service_pb2 import EnrollRequest
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
-from llmenv_collector import authority, server, server_certificate
+from llmenv_collector.identity import authority, server_certificate
+from llmenv_collector.serving import server
 
 from .conftest import run_command, signing_request
 
@@ -215,7 +216,7 @@ def test_health_and_reflection_answer_anyone(collector: RunningCollector) -> Non
 
 def test_the_server_certificate_keeps_its_names(tmp_path: Any) -> None:
     """Names given once stay when others are added."""
-    from llmenv_collector.data_folder import DataFolder
+    from llmenv_collector.storage.data_folder import DataFolder
 
     folder = DataFolder(tmp_path)
     shown = server_certificate.ServerCertificate(folder, authority.Authority.create(folder))

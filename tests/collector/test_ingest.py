@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llmenv.fleet.v1 import record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
-from llmenv_collector import ingest, migrate
-from llmenv_collector.columns import Tables
-from llmenv_collector.ingest import Arrival
+from llmenv_collector.delivery import ingest
+from llmenv_collector.delivery.columns import Tables
+from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.storage import migrate
 
 if TYPE_CHECKING:
     from pathlib import Path

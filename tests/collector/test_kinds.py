@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmenv.fleet.v1.record_pb2 import Record
-from llmenv_collector import rows
+from llmenv_collector.delivery import rows
 
 
 def test_every_kind_of_record_has_its_rows() -> None:

@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from llmenv_collector import settings
-from llmenv_collector.data_folder import Serving
 from llmenv_collector.errors import DataFolderError, UsageError
-from llmenv_collector.lab_certificate import LabCertificate
 from llmenv_collector.live import server as live_server
 from llmenv_collector.live.server import LivePages
-from llmenv_collector.server import agent_addresses
+from llmenv_collector.serving.lab_certificate import LabCertificate
+from llmenv_collector.serving.server import agent_addresses
 from llmenv_collector.settings import Address, Settings
+from llmenv_collector.storage.data_folder import Serving
 
 from .conftest import PATIENCE_SECONDS
 

@@ -9,11 +9,11 @@ from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1 import record_pb2
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
-from llmenv_collector.delivery import get_delivery
+from llmenv_collector.delivery.group import Sighting
+from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.ledger import get_delivery
 from llmenv_collector.errors import NotFoundError
-from llmenv_collector.group import Sighting
-from llmenv_collector.ingest import Arrival
-from llmenv_collector.store import Store
+from llmenv_collector.storage.store import Store
 
 from .conftest import wait_until
 

@@ -11,16 +11,16 @@ import pytest
 from aiohttp import web
 from llmenv.ids import new_id
 from llmenv.printed_token import PrintedToken
-from llmenv_collector.authority import Authority
-from llmenv_collector.data_folder import DataFolder
 from llmenv_collector.errors import UsageError
+from llmenv_collector.identity.authority import Authority
 from llmenv_collector.live import server as live_server
 from llmenv_collector.live.attempts import MOST_FAILURES, WITHIN_SECONDS, Attempts
 from llmenv_collector.live.door import Door
 from llmenv_collector.live.handlers import place_of
 from llmenv_collector.live.server import LivePages
-from llmenv_collector.server_certificate import ServerCertificate
+from llmenv_collector.serving.server_certificate import ServerCertificate
 from llmenv_collector.settings import Address, load
+from llmenv_collector.storage.data_folder import DataFolder
 
 from .conftest import RunningCollector, run_command
 from .visitor import Visitor

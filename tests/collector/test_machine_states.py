@@ -16,14 +16,15 @@ from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
-from llmenv_collector import forgetting, machine_register, migrate
+from llmenv_collector.delivery.streams import Streams
 from llmenv_collector.errors import ForbiddenError
-from llmenv_collector.identity import Identity, enter
-from llmenv_collector.identity_schema import FIRST
-from llmenv_collector.identity_watch import IdentityWatch
-from llmenv_collector.open_calls import OpenCalls
-from llmenv_collector.standing import State
-from llmenv_collector.streams import Streams
+from llmenv_collector.identity import forgetting, machine_register
+from llmenv_collector.identity.identity_file import Identity, enter
+from llmenv_collector.identity.identity_schema import FIRST
+from llmenv_collector.identity.identity_watch import IdentityWatch
+from llmenv_collector.identity.standing import State
+from llmenv_collector.serving.open_calls import OpenCalls
+from llmenv_collector.storage import migrate
 
 from .conftest import (
     AgentStream,

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from llmenv_collector import measurement_file
 from llmenv_collector.errors import UsageError
-from llmenv_collector.measurement_file import FileRows, read_file
+from llmenv_collector.imports import measurement_file
+from llmenv_collector.imports.measurement_file import FileRows, read_file
 
 NOW = 1_771_000_000_000_000
 HEADER = "machine,chip,gpu_cores,memory_gb,macos,benchmark,case,measurement,unit,value,better,measured_at"

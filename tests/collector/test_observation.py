@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from llmenv.ids import new_id
-from llmenv_collector import metrics
+from llmenv_collector.serving import metrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from .conftest import PATIENCE_SECONDS, RunningCollector, wait_until

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf import proto
 from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest
 from llmenv.fleet.v1.record_pb2 import Record
-from llmenv_collector.authority import Authority
-from llmenv_collector.data_folder import DataFolder
-from llmenv_collector.identity import Identity
+from llmenv_collector.identity.authority import Authority
+from llmenv_collector.identity.identity_file import Identity
+from llmenv_collector.storage.data_folder import DataFolder
 
 from .conftest import (
     PATIENCE_SECONDS,

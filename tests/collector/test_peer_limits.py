@@ -23,10 +23,11 @@ from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
 from llmenv.printed_token import PREFIX
-from llmenv_collector import gate, peer_limits, tokens
 from llmenv_collector.errors import NoRoomError, SilentError, UnauthenticatedError
-from llmenv_collector.identity import Identity
-from llmenv_collector.peer_limits import Allowance, Peer, PeerLimits
+from llmenv_collector.identity import tokens
+from llmenv_collector.identity.identity_file import Identity
+from llmenv_collector.serving import gate, peer_limits
+from llmenv_collector.serving.peer_limits import Allowance, Peer, PeerLimits
 
 from .conftest import AgentStream, RunningCollector, wait_until
 from .test_policy import Peer as Call

@@ -15,12 +15,13 @@ import pytest
 from google.protobuf.descriptor_pool import Default
 from grpc_reflection.v1alpha import reflection
 from llmenv.ids import new_id
-from llmenv_collector import policy, server, tokens
-from llmenv_collector.acting import Actor
 from llmenv_collector.errors import ForbiddenError
-from llmenv_collector.gate import Gate, origin_of
-from llmenv_collector.identity import Identity
-from llmenv_collector.policy import ANYONE, MACHINES, POLICY
+from llmenv_collector.identity import tokens
+from llmenv_collector.identity.acting import Actor
+from llmenv_collector.identity.identity_file import Identity
+from llmenv_collector.serving import policy, server
+from llmenv_collector.serving.gate import Gate, origin_of
+from llmenv_collector.serving.policy import ANYONE, MACHINES, POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

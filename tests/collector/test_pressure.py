@@ -16,14 +16,14 @@ from grpc_status import rpc_status
 from llmenv.fleet.v1 import agent_service_pb2, fleet_service_pb2
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
+from llmenv_collector.delivery.group import Sighting
+from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.room import Room
+from llmenv_collector.delivery.session import House, Session
+from llmenv_collector.delivery.sightings import Sightings
+from llmenv_collector.delivery.streams import Streams
 from llmenv_collector.errors import FullStoreError, SilentError
-from llmenv_collector.group import Sighting
-from llmenv_collector.ingest import Arrival
-from llmenv_collector.room import Room
-from llmenv_collector.session import House, Session
-from llmenv_collector.sightings import Sightings
-from llmenv_collector.store import Store
-from llmenv_collector.streams import Streams
+from llmenv_collector.storage.store import Store
 
 from .conftest import PATIENCE_SECONDS, RunningCollector, wait_until
 

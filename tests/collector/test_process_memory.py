@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from llmenv_collector import process_memory
+from llmenv_collector.sql import process_memory
 
 STATUS = "Name:\tpython3.11\nVmPeak:\t  611000 kB\nVmHWM:\t    8800 kB\nVmRSS:\t    8000 kB\n"
 
@@ -18,7 +18,7 @@ def test_a_small_process_of_a_large_one_is_small() -> None:
     """A child of a process with 400 MB has taken a few of its own."""
     script = (
         "import subprocess, sys; much = b'x' * 400_000_000\n"
-        "code = 'from llmenv_collector.process_memory import peak_bytes; print(peak_bytes())'\n"
+        "code = 'from llmenv_collector.sql.process_memory import peak_bytes; print(peak_bytes())'\n"
         "print(subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -27,7 +27,7 @@ def test_a_small_process_of_a_large_one_is_small() -> None:
 
 def test_a_process_that_takes_too_much_is_ended() -> None:
     script = (
-        "import time\nfrom llmenv_collector.process_memory import end_above\n"
+        "import time\nfrom llmenv_collector.sql.process_memory import end_above\n"
         "end_above(100_000_000, exit_code=3); much = b'x' * 200_000_000; time.sleep(30)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -11,17 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
-from llmenv_collector import queries
+from llmenv_collector.delivery.group import Sighting
+from llmenv_collector.delivery.ingest import Arrival
 from llmenv_collector.errors import NotFoundError, UsageError
+from llmenv_collector.fleet import queries
+from llmenv_collector.fleet.queries import Presence
 from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.analysis import Analysis
 from llmenv_collector.fleet_report.period import Period
 from llmenv_collector.fleet_report.question import Question
-from llmenv_collector.group import Sighting
-from llmenv_collector.ingest import Arrival
-from llmenv_collector.queries import Presence
-from llmenv_collector.standing import Standing
-from llmenv_collector.store import Store
+from llmenv_collector.identity.standing import Standing
+from llmenv_collector.storage.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,11 +21,12 @@ from llmenv.addresses import split_address
 from llmenv.fleet.v1.enrollment_service_pb2 import EnrollRequest, RenewRequest, RenewResponse
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from llmenv.ids import new_id
-from llmenv_collector import authority, server
-from llmenv_collector.authority import Authority
-from llmenv_collector.data_folder import DataFolder
-from llmenv_collector.renewal import allowance
-from llmenv_collector.server_certificate import ServerCertificate, stored_certificate
+from llmenv_collector.identity import authority
+from llmenv_collector.identity.authority import Authority
+from llmenv_collector.identity.renewal import allowance
+from llmenv_collector.serving import server
+from llmenv_collector.serving.server_certificate import ServerCertificate, stored_certificate
+from llmenv_collector.storage.data_folder import DataFolder
 
 from .conftest import (
     PATIENCE_SECONDS,

@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from llmenv_collector.delivery.room import NOTHING, SHARE, Room, Size
 from llmenv_collector.errors import NoRoomError
-from llmenv_collector.room import NOTHING, SHARE, Room, Size
 
 SMALL = Size(records=1, size=100)
 BOUND = Size(records=64, size=6_400)

@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from llmenv.ids import new_id
 from llmenv_agent.trust import trusted_pins
-from llmenv_collector import rotation
-from llmenv_collector.authority import Authority
-from llmenv_collector.backup_folder import write_identity
-from llmenv_collector.data_folder import DataFolder
+from llmenv_collector.backups.backup_folder import write_identity
 from llmenv_collector.errors import DataFolderError, UnauthenticatedError, UsageError
-from llmenv_collector.identity import Identity
-from llmenv_collector.server_certificate import ServerCertificate
+from llmenv_collector.identity import rotation
+from llmenv_collector.identity.authority import Authority
+from llmenv_collector.identity.identity_file import Identity
+from llmenv_collector.serving.server_certificate import ServerCertificate
+from llmenv_collector.storage.data_folder import DataFolder
 
 from .conftest import signing_request
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from llmenv_collector import migrate
-from llmenv_collector.migrate import Migration
-from llmenv_collector.store import Store
+from llmenv_collector.storage import migrate
+from llmenv_collector.storage.migrate import Migration
+from llmenv_collector.storage.store import Store
 
 from .conftest import run_command
 

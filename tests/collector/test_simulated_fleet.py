@@ -10,9 +10,9 @@ from llmenv.ids import new_id
 from llmenv_agent.simulation.effects import Outlier, Regression
 from llmenv_agent.simulation.fleet import Fleet
 from llmenv_agent.simulation.plan import Plan
-from llmenv_collector.group import Sighting
-from llmenv_collector.ingest import Arrival
-from llmenv_collector.store import Store
+from llmenv_collector.delivery.group import Sighting
+from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.storage.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 from llmenv.ids import new_id
-from llmenv_collector import file_copy, migrate, snapshot
-from llmenv_collector.snapshot import Snapshots
-from llmenv_collector.store import Store
+from llmenv_collector.snapshots import file_copy, snapshot
+from llmenv_collector.snapshots.snapshot import Snapshots
+from llmenv_collector.storage import migrate
+from llmenv_collector.storage.store import Store
 
 from .conftest import wait_until
 from .test_store import spooled

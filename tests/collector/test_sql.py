@@ -15,7 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
-from llmenv_collector import migrate
+from llmenv_collector.storage import migrate
 
 from .conftest import RunningCollector, wait_until
 

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llmenv.fleet.v1 import record_pb2
 from llmenv.ids import new_id
-from llmenv_collector import migrate, reingest
+from llmenv_collector.delivery import reingest
+from llmenv_collector.delivery.group import GroupWriter, TooManyRowsError, sieve
+from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.watermark import read_watermarks
 from llmenv_collector.errors import StoreError
-from llmenv_collector.group import GroupWriter, TooManyRowsError, sieve
-from llmenv_collector.ingest import Arrival
-from llmenv_collector.migrate import Migration
-from llmenv_collector.store import Store
-from llmenv_collector.watermark import read_watermarks
+from llmenv_collector.storage import migrate
+from llmenv_collector.storage.migrate import Migration
+from llmenv_collector.storage.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +97,7 @@ def test_raw_records_are_ingested_after_the_upgrade(tmp_path: Path, monkeypatch:
     assert store.deliver(newer).result().watermark == 2
     assert rows(store, "SELECT count(*) FROM store.record_raw") == [(2,)]
     store.close()
-    monkeypatch.setattr("llmenv_collector.ingest.PROTOCOL_REVISION", 2)
+    monkeypatch.setattr("llmenv_collector.delivery.ingest.PROTOCOL_REVISION", 2)
     upgraded = Store(path)
     assert upgraded.reingested == 1
     assert rows(upgraded, "SELECT sequence FROM store.record_raw") == [(2,)]
@@ -111,7 +112,7 @@ def test_many_raw_records_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: 
     store = Store(path)
     store.request(lambda connection: connection.execute(RAW_ROWS, [MACHINE, records, size])).result()
     store.close()
-    monkeypatch.setattr("llmenv_collector.migrate.MEMORY_LIMIT", "64MiB")
+    monkeypatch.setattr("llmenv_collector.storage.migrate.MEMORY_LIMIT", "64MiB")
     connection = migrate.connect(path)
     connection.execute("SET threads = 1")  # each takes memory, and machines have any number
     groups = []
@@ -139,7 +140,7 @@ def test_a_copied_record_id_touches_no_other_machines_rows(
     for one in (theirs, copied):
         assert store.deliver([one]).result().rejections == ()
     store.close()
-    monkeypatch.setattr("llmenv_collector.ingest.PROTOCOL_REVISION", 2)
+    monkeypatch.setattr("llmenv_collector.delivery.ingest.PROTOCOL_REVISION", 2)
     upgraded = Store(path)
     assert upgraded.reingested == 1
     assert {(MACHINE,), (other,)} == set(rows(upgraded, "SELECT machine_id::VARCHAR FROM store.check_start"))
@@ -171,7 +172,7 @@ def test_the_copied_spool_may_come_after_the_one_that_continues_it(store: Store)
 
 def test_a_group_of_many_rows_is_stored_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its memory is bounded, and every record is stored and acknowledged all the same."""
-    monkeypatch.setattr("llmenv_collector.group.MAX_GROUP_ROWS", 10)
+    monkeypatch.setattr("llmenv_collector.delivery.group.MAX_GROUP_ROWS", 10)
     spool_id = new_id()
     group = [spooled(spool_id, number) for number in range(1, 24)]
     with pytest.raises(TooManyRowsError):
@@ -185,7 +186,7 @@ def test_welcome_repeats_as_many_rejections_as_a_message_holds(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest first; the others when those are confirmed.  Else an agent could never be welcomed again."""
-    monkeypatch.setattr("llmenv_collector.store.MAX_REPEATED", 2)
+    monkeypatch.setattr("llmenv_collector.storage.store.MAX_REPEATED", 2)
     spool_id = new_id()
     store.deliver([dataclasses.replace(spooled(spool_id, n), record=b"") for n in range(1, 5)]).result()
     assert [one.sequence for one in store.spool_state(spool_id).result().rejections] == [1, 2]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from llmenv_collector import turns
 from llmenv_collector.errors import NoRoomError
-from llmenv_collector.turns import Turns
+from llmenv_collector.sql import turns
+from llmenv_collector.sql.turns import Turns
 
 PATIENCE_SECONDS = 60.0
 

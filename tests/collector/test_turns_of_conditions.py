@@ -11,27 +11,29 @@ from llmenv.fleet.v1 import agent_service_pb2 as wire
 from llmenv.fleet.v1 import fleet_report_pb2 as reports
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1 import fleet_watch_pb2 as watches
-from llmenv_collector import gate, report_servicer, schedule_assignment
-from llmenv_collector.command_desk import CommandDesk
+from llmenv_collector.delivery.streams import Streams
 from llmenv_collector.errors import StatementLimitError
-from llmenv_collector.fleet_servicer import FleetServicer
-from llmenv_collector.identity import Identity
-from llmenv_collector.labels import LabelCopy
+from llmenv_collector.fleet.machine_selection import Selector
+from llmenv_collector.fleet.servicer import FleetServicer
+from llmenv_collector.fleet_commands.desk import CommandDesk
+from llmenv_collector.fleet_report import servicer as report_servicer
+from llmenv_collector.identity.identity_file import Identity
+from llmenv_collector.identity.labels import LabelCopy
+from llmenv_collector.identity.tokens import Token
 from llmenv_collector.live.handlers import Handlers
 from llmenv_collector.live.sessions import Session
-from llmenv_collector.machine_selection import Selector
-from llmenv_collector.made_report import ReportMaker
-from llmenv_collector.schedule_book import ScheduleBook
-from llmenv_collector.schedule_copy import StoredSchedule
-from llmenv_collector.store import Store
-from llmenv_collector.streams import Streams
-from llmenv_collector.tokens import Token
+from llmenv_collector.scheduled.made_report import ReportMaker
+from llmenv_collector.schedules import assignment as schedule_assignment
+from llmenv_collector.schedules.book import ScheduleBook
+from llmenv_collector.schedules.copy import StoredSchedule
+from llmenv_collector.serving import gate
+from llmenv_collector.storage.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from llmenv_collector.statements import Question
+    from llmenv_collector.sql.statements import Question
 
 WHERE = "chip = 'x'"
 REPORT = reports.GetFleetReportRequest(where=WHERE)

@@ -11,17 +11,15 @@ import pytest
 from google.protobuf import json_format
 from llmenv.fleet.v1 import agent_service_pb2, fleet_service_pb2, record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
-from llmenv_collector import (
-    acknowledgement_store,
-    clock,
-    command_store,
-    import_store,
-    measurement_file,
-    schedule_copy,
-)
-from llmenv_collector.group import Sighting
-from llmenv_collector.ingest import Arrival
-from llmenv_collector.store import Store
+from llmenv_collector import clock
+from llmenv_collector.acknowledgements import store as acknowledgement_store
+from llmenv_collector.delivery.group import Sighting
+from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.fleet_commands import store as command_store
+from llmenv_collector.imports import measurement_file
+from llmenv_collector.imports import store as import_store
+from llmenv_collector.schedules import copy as schedule_copy
+from llmenv_collector.storage.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

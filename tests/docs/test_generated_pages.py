@@ -15,8 +15,8 @@ from llmenv_agent.main import cli as agent
 from llmenv_cli import exit_codes as cli_codes
 from llmenv_cli.main import llmenv
 from llmenv_collector import exit_codes as collector_codes
-from llmenv_collector import migrate
 from llmenv_collector.main import cli as collector
+from llmenv_collector.storage import migrate
 
 if TYPE_CHECKING:
     from enum import IntEnum

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmenv_collector.migrate import view_files
+from llmenv_collector.storage.migrate import view_files
 
 from ..collector.conftest import RunningCollector  # noqa: TID252 (tests are no installed package)
 

@@ -20,11 +20,11 @@ from llmenv_agent.simulation.effects import (
 )
 from llmenv_agent.simulation.fleet import Fleet
 from llmenv_agent.simulation.plan import Plan
-from llmenv_collector import people_duckdb
-from llmenv_collector.group import Sighting
-from llmenv_collector.ingest import Arrival
-from llmenv_collector.statement_rules import only_select
-from llmenv_collector.store import Store
+from llmenv_collector.delivery.group import Sighting
+from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.sql import people_duckdb
+from llmenv_collector.sql.statement_rules import only_select
+from llmenv_collector.storage.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

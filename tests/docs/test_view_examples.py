@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from llmenv_collector import migrate, people_duckdb, statement_rules
+from llmenv_collector.sql import people_duckdb, statement_rules
+from llmenv_collector.storage import migrate
 
 if TYPE_CHECKING:
     from pathlib import Path

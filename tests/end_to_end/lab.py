@@ -6,9 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from llmenv.ids import new_id
-from llmenv_collector.group import Sighting
-from llmenv_collector.ingest import Arrival
-from llmenv_collector.store import Store
+from llmenv_collector.delivery.group import Sighting
+from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.storage.store import Store
 
 from .conftest import Fleet
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 from llmenv_agent.simulation.fleet import Fleet as SimulatedFleet
-from llmenv_collector.store import Store
+from llmenv_collector.storage.store import Store
 
 from .conftest import BIN
 from .lab import database_of, deliver, lab

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from llmenv.fleet.v1 import record_pb2
 from llmenv.ids import new_id
-from llmenv_collector import ingest, migrate
-from llmenv_collector.ingest import Arrival
-from llmenv_collector.store import Store
+from llmenv_collector.delivery import ingest
+from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.storage import migrate
+from llmenv_collector.storage.store import Store
 
 from . import random_messages
 from .rpc_fuzz import resident_bytes

@@ -7,7 +7,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["llmenv_collector"]):
-    from llmenv_collector import ingest
+    from llmenv_collector.delivery import ingest
 
 MACHINE = "019c6120-0000-7000-8000-0000000000aa"
 # Fields 1 and 4 of a Record: without its id and its machine nothing else is looked at.

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llmenv.fleet.v1 import record_pb2
 from llmenv.ids import new_id
-from llmenv_collector import ingest
+from llmenv_collector.delivery import ingest
 
 from ..collector.conftest import RunningCollector  # noqa: TID252 (tests are no installed package)
 from . import ingest_fuzz, random_messages, rpc_fuzz

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator
 
-    from llmenv_collector.data_folder import DataFolder
+    from llmenv_collector.storage.data_folder import DataFolder
 
 
 @click.command("backup")
@@ -34,7 +34,8 @@ def command(folder: DataFolder, destination: Path, *, with_identity: bool) -> No
     """
     import importlib.metadata
 
-    from llmenv_collector import backup_folder, backup_history
+    from llmenv_collector.backups import backup_folder
+    from llmenv_collector.backups import history as backup_history
 
     folder.require_initialised()
     with sound_copy(folder) as (database, taken_at, is_serving):
@@ -65,8 +66,9 @@ def sound_copy(folder: DataFolder) -> Iterator[tuple[Path, dt.datetime, bool]]:
     import contextlib
     import datetime as dt
 
-    from llmenv_collector import migrate, quarantine, serving_collector
     from llmenv_collector.errors import DataFolderError
+    from llmenv_collector.serving import serving_collector
+    from llmenv_collector.storage import migrate, quarantine
 
     with contextlib.ExitStack() as stack:
         try:

@@ -9,7 +9,7 @@ import click
 from llmenv_collector.commands.options import data_option, table
 
 if TYPE_CHECKING:
-    from llmenv_collector.data_folder import DataFolder
+    from llmenv_collector.storage.data_folder import DataFolder
 
 
 @click.group("ca")
@@ -21,8 +21,8 @@ def command() -> None:
 @data_option
 def status(folder: DataFolder) -> None:
     """Say which authority signs, until when, and during a rotation which machines lag behind."""
-    from llmenv_collector import machine_register, rotation
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity import machine_register, rotation
+    from llmenv_collector.identity.identity_file import Identity
 
     folder.require_initialised()
     authority = rotation.load(folder)
@@ -49,8 +49,8 @@ def rotate(folder: DataFolder) -> None:
     A collector that serves goes on with the new one at once.  Machines learn it over their stream and renew
     under it by themselves; tokens made before, and people who have logged in, go on as well.
     """
-    from llmenv_collector import rotation
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity import rotation
+    from llmenv_collector.identity.identity_file import Identity
 
     folder.require_initialised()
     made = rotation.rotate(folder, Identity(folder.identity))
@@ -67,9 +67,9 @@ def retire(folder: DataFolder, *, is_now: bool) -> None:
     Refused while a machine has no certificate of the new one, or was not told of it.  People who logged in
     before the rotation log in again, with a new token.
     """
-    from llmenv_collector import machine_register, rotation
     from llmenv_collector.errors import UsageError
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity import machine_register, rotation
+    from llmenv_collector.identity.identity_file import Identity
 
     folder.require_initialised()
     identity = Identity(folder.identity)

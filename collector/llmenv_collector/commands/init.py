@@ -9,7 +9,7 @@ import click
 from llmenv_collector.commands.options import data_option
 
 if TYPE_CHECKING:
-    from llmenv_collector.data_folder import DataFolder
+    from llmenv_collector.storage.data_folder import DataFolder
 
 
 @click.command("init")
@@ -28,8 +28,8 @@ def command(folder: DataFolder, hosts: tuple[str, ...]) -> None:
     folder then says so, and is yours to change.  Run again, it changes nothing but the names of the
     certificate, when --host gives new ones.
     """
-    from llmenv_collector.authority import Authority
-    from llmenv_collector.server_certificate import ServerCertificate
+    from llmenv_collector.identity.authority import Authority
+    from llmenv_collector.serving.server_certificate import ServerCertificate
 
     if folder.is_initialised():
         ServerCertificate(folder, Authority.load(folder)).with_names(hosts)
@@ -44,10 +44,12 @@ def create(folder: DataFolder, *, hosts: tuple[str, ...]) -> str:
     """The admin token.  The identity file comes last: it makes the folder count as initialised."""
     from llmenv.printed_token import PrintedToken
 
-    from llmenv_collector import migrate, settings, tokens
-    from llmenv_collector.authority import Authority
-    from llmenv_collector.identity import Identity
-    from llmenv_collector.server_certificate import ServerCertificate
+    from llmenv_collector import settings
+    from llmenv_collector.identity import tokens
+    from llmenv_collector.identity.authority import Authority
+    from llmenv_collector.identity.identity_file import Identity
+    from llmenv_collector.serving.server_certificate import ServerCertificate
+    from llmenv_collector.storage import migrate
 
     folder.create()
     connection = migrate.connect(folder.database)

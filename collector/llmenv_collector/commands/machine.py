@@ -10,7 +10,7 @@ from llmenv_collector.commands.options import data_option, table
 from llmenv_collector.commands.token import moment
 
 if TYPE_CHECKING:
-    from llmenv_collector.data_folder import DataFolder
+    from llmenv_collector.storage.data_folder import DataFolder
 
 
 @click.group("machine")
@@ -22,8 +22,8 @@ def command() -> None:
 @data_option
 def list_(folder: DataFolder) -> None:
     """List enrolled machines, oldest first."""
-    from llmenv_collector import labels
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity import labels
+    from llmenv_collector.identity.identity_file import Identity
 
     folder.require_initialised()
     identity = Identity(folder.identity)
@@ -51,9 +51,9 @@ def approve(folder: DataFolder, machines: tuple[str, ...], label: str, *, all_: 
 
     MACHINE is an id or hostname.  A machine that is connected begins to deliver within seconds.
     """
-    from llmenv_collector import machine_register
     from llmenv_collector.errors import UsageError
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity import machine_register
+    from llmenv_collector.identity.identity_file import Identity
 
     if sum(map(bool, (machines, label, all_))) != 1:
         raise UsageError("Name the machines, or give --label or --all.")
@@ -73,8 +73,8 @@ def approve(folder: DataFolder, machines: tuple[str, ...], label: str, *, all_: 
 @click.argument("name")
 def rename(folder: DataFolder, machine: str, name: str) -> None:
     """Call a machine NAME in reports and listings, in place of the hostname that it says."""
-    from llmenv_collector import machine_register
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity import machine_register
+    from llmenv_collector.identity.identity_file import Identity
 
     folder.require_initialised()
     renamed = machine_register.rename(Identity(folder.identity), machine, name)
@@ -89,8 +89,8 @@ def retire(folder: DataFolder, machine: str) -> None:
 
     What it delivered stays in reports, unlike that of a revoked one.  `machine approve` takes it back.
     """
-    from llmenv_collector import machine_register
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity import machine_register
+    from llmenv_collector.identity.identity_file import Identity
 
     folder.require_initialised()
     retired = machine_register.retire(Identity(folder.identity), machine)
@@ -107,9 +107,9 @@ def forget(folder: DataFolder, machine: str, *, yes: bool) -> None:
     Its id alone is kept, so that its certificate is refused.  Backups made before still hold its results,
     which are removed again when one is restored.
     """
-    from llmenv_collector import machine_register
-    from llmenv_collector.forgetting import forget_now
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity import machine_register
+    from llmenv_collector.identity.forgetting import forget_now
+    from llmenv_collector.identity.identity_file import Identity
 
     folder.require_initialised()
     identity = Identity(folder.identity)
@@ -134,8 +134,8 @@ def label(folder: DataFolder, machine: str, changes: tuple[str, ...]) -> None:
 
     MACHINE is an id or hostname.  Labels select machines: `llmenv fleet run --label room=b12`.
     """
-    from llmenv_collector import labels
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity import labels
+    from llmenv_collector.identity.identity_file import Identity
 
     folder.require_initialised()
     identity = Identity(folder.identity)
@@ -152,7 +152,7 @@ def revoke(folder: DataFolder, machine: str) -> None:
 
     An open stream ends within seconds.  What it delivered is kept, and left out of reports.
     """
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity.identity_file import Identity
 
     folder.require_initialised()
     revoked = Identity(folder.identity).revoke_machine(machine)

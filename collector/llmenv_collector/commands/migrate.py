@@ -9,7 +9,7 @@ import click
 from llmenv_collector.commands.options import data_option
 
 if TYPE_CHECKING:
-    from llmenv_collector.data_folder import DataFolder
+    from llmenv_collector.storage.data_folder import DataFolder
 
 
 @click.command("migrate")
@@ -19,7 +19,7 @@ def command(folder: DataFolder) -> None:
 
     `serve` does the same when it starts; this is for doing it beforehand.
     """
-    from llmenv_collector import migrate, quarantine
+    from llmenv_collector.storage import migrate, quarantine
 
     folder.require_initialised()
     with folder.lock():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from llmenv.harmless import harmless_line
 
-from llmenv_collector.data_folder import DataFolder, default_path
+from llmenv_collector.storage.data_folder import DataFolder, default_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

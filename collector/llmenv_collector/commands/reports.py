@@ -10,7 +10,7 @@ import click
 from llmenv_collector.commands.options import data_option, table
 
 if TYPE_CHECKING:
-    from llmenv_collector.data_folder import DataFolder
+    from llmenv_collector.storage.data_folder import DataFolder
 
 
 @click.command("reports")

@@ -10,8 +10,8 @@ import click
 from llmenv_collector.commands.options import data_option
 
 if TYPE_CHECKING:
-    from llmenv_collector.data_folder import DataFolder
-    from llmenv_collector.restoring import Restored
+    from llmenv_collector.backups.restoring import Restored
+    from llmenv_collector.storage.data_folder import DataFolder
 
 
 @click.command("restore")
@@ -27,8 +27,8 @@ def command(folder: DataFolder, source: Path | None, *, with_identity: bool, emp
     deliver what is missing by themselves, as far as they still hold it.  Machines, tokens and the CA stay
     as they are now.
     """
-    from llmenv_collector import restoring
-    from llmenv_collector.backup_folder import BackupFolder
+    from llmenv_collector.backups import restoring
+    from llmenv_collector.backups.backup_folder import BackupFolder
     from llmenv_collector.errors import UsageError
 
     if empty == (source is not None):

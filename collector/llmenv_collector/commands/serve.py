@@ -11,7 +11,7 @@ import click
 from llmenv_collector.commands.options import data_option
 
 if TYPE_CHECKING:
-    from llmenv_collector.data_folder import DataFolder
+    from llmenv_collector.storage.data_folder import DataFolder
 
 
 @click.command("serve")
@@ -69,7 +69,7 @@ def command(folder: DataFolder, *, read_only: bool, snapshot: Path | None, **fla
     from llmenv_collector.errors import UsageError
     from llmenv_collector.notices.webhook import webhooks_of
     from llmenv_collector.scheduled.scheduled_report import reports_of
-    from llmenv_collector.server import serve
+    from llmenv_collector.serving.server import serve
 
     chosen = settings.load(folder.configuration, flags=flags)
     webhooks = webhooks_of(settings.read_tables(folder.configuration, "webhook"))
@@ -83,7 +83,7 @@ def command(folder: DataFolder, *, read_only: bool, snapshot: Path | None, **fla
     if read_only != (snapshot is not None):
         raise UsageError("--read-only and --snapshot go together.")
     if snapshot is not None:
-        from llmenv_collector.offline import serve_snapshot
+        from llmenv_collector.serving.offline import serve_snapshot
 
         serve_snapshot(folder, chosen, snapshot)
         return

@@ -10,8 +10,8 @@ import click
 from llmenv_collector.commands.options import data_option, table
 
 if TYPE_CHECKING:
-    from llmenv_collector.data_folder import DataFolder
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity.identity_file import Identity
+    from llmenv_collector.storage.data_folder import DataFolder
 
 
 @click.group("token")
@@ -80,10 +80,11 @@ def create(
     """
     from llmenv.printed_token import PrintedToken
 
-    from llmenv_collector import labels, settings, tokens
-    from llmenv_collector.authority import Authority
+    from llmenv_collector import settings
     from llmenv_collector.errors import UsageError
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity import labels, tokens
+    from llmenv_collector.identity.authority import Authority
+    from llmenv_collector.identity.identity_file import Identity
 
     if (count > 1 or uses > 1 or machine_labels) and (role or machine):
         raise UsageError(
@@ -116,7 +117,7 @@ def create(
 def continued(identity: Identity, machine: str, role: str | None) -> str:
     """Id of the machine that a token is for."""
     from llmenv_collector.errors import UsageError
-    from llmenv_collector.standing import State
+    from llmenv_collector.identity.standing import State
 
     if role:
         raise UsageError("--for is of a machine and --role of a person: give one of them.")
@@ -147,8 +148,9 @@ def people_address(folder: DataFolder) -> str:
 @data_option
 def list_(folder: DataFolder) -> None:
     """List tokens and when each was last used; their secrets are kept nowhere."""
-    from llmenv_collector import clock, tokens
-    from llmenv_collector.identity import Identity
+    from llmenv_collector import clock
+    from llmenv_collector.identity import tokens
+    from llmenv_collector.identity.identity_file import Identity
 
     folder.require_initialised()
     now = clock.now()
@@ -172,8 +174,8 @@ def list_(folder: DataFolder) -> None:
 @click.argument("token_id")
 def revoke(folder: DataFolder, token_id: str) -> None:
     """End a token by its id."""
-    from llmenv_collector import tokens
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity import tokens
+    from llmenv_collector.identity.identity_file import Identity
 
     folder.require_initialised()
     tokens.revoke(Identity(folder.identity), token_id)

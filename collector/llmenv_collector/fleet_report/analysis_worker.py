@@ -14,9 +14,9 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
-from llmenv_collector import process_memory
 from llmenv_collector.errors import CollectorError
 from llmenv_collector.fleet_report.analysis import MEMORY_EXIT, Failure
+from llmenv_collector.sql import process_memory
 
 
 def main() -> int:

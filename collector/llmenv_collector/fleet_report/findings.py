@@ -11,7 +11,7 @@ from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv.fleet.v1 import result_pb2
 
 from llmenv_collector import clock
-from llmenv_collector.queries import status_of
+from llmenv_collector.fleet.queries import status_of
 
 if TYPE_CHECKING:
     import duckdb

@@ -9,8 +9,8 @@ from llmenv.catalog.status import core_checks
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
 from llmenv_collector import clock
+from llmenv_collector.fleet.queries import readiness, status_of
 from llmenv_collector.fleet_report.period import RECEIVED
-from llmenv_collector.queries import readiness, status_of
 
 if TYPE_CHECKING:
     import duckdb

@@ -12,7 +12,7 @@ from llmenv_collector import clock
 from llmenv_collector.errors import UsageError
 from llmenv_collector.fleet_report.period import DAY_MICROSECONDS, DEFAULT_DAYS, Period
 from llmenv_collector.fleet_report.specifier import SpecifierError, clauses_of
-from llmenv_collector.standing import EVERYBODY_ENROLLED, Standing
+from llmenv_collector.identity.standing import EVERYBODY_ENROLLED, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
 from llmenv_collector import clock
+from llmenv_collector.fleet.queries import status_of
 from llmenv_collector.fleet_report.causes import Changed, causes
-from llmenv_collector.queries import status_of
 
 if TYPE_CHECKING:
     import duckdb

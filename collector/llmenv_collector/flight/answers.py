@@ -11,7 +11,6 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from llmenv_collector.arrow_frames import Form, Kind
 from llmenv_collector.errors import (
     CancelledStatementError,
     CollectorError,
@@ -19,12 +18,13 @@ from llmenv_collector.errors import (
     StatementLimitError,
     UsageError,
 )
+from llmenv_collector.sql.arrow_frames import Form, Kind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from llmenv_collector.flight.asked import Asked
-    from llmenv_collector.statements import Part, Statements
+    from llmenv_collector.sql.statements import Part, Statements
 
 logger = logging.getLogger(__name__)
 

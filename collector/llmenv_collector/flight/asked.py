@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from llmenv.ids import new_id
 
 from llmenv_collector.errors import UsageError
-from llmenv_collector.statements import Question
+from llmenv_collector.sql.statements import Question
 
 MAX_ROWS_HEADER = "llmenv-max-rows"
 """Of a call: rows at most, as its caller wants them; then an answer that is cut is no error."""

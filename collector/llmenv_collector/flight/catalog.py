@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from llmenv.arrow_flight import flight_sql_pb2 as sql
 
-from llmenv_collector.arrow_frames import plain_schema
 from llmenv_collector.flight.types import TYPES, XDBC_SCHEMA
-from llmenv_collector.statement_rules import CATALOG, SCHEMA
+from llmenv_collector.sql.arrow_frames import plain_schema
+from llmenv_collector.sql.statement_rules import CATALOG, SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmenv.arrow_flight import flight_service_pb2 as flight
 
-from llmenv_collector.arrow_frames import END_OF_STREAM, PREFIX_BYTES, flight_data
+from llmenv_collector.sql.arrow_frames import END_OF_STREAM, PREFIX_BYTES, flight_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

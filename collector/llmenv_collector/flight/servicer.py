@@ -18,23 +18,24 @@ from google.protobuf.message import DecodeError
 from llmenv.arrow_flight import flight_service_pb2 as flight
 from llmenv.arrow_flight import flight_sql_pb2 as sql
 
-from llmenv_collector import policy, tokens
 from llmenv_collector.errors import ForbiddenError, UnauthenticatedError, UsageError
 from llmenv_collector.flight import catalog, messages
 from llmenv_collector.flight.answers import Answers
 from llmenv_collector.flight.asked import MAX_ROWS_HEADER, Asked, max_rows_of
 from llmenv_collector.flight.commands import READ_ONLY, pack, unanswered, unpack
 from llmenv_collector.flight.prepared import PreparedStatements
-from llmenv_collector.gate import PERSON, secret_of
-from llmenv_collector.statements import MAX_STATEMENT_BYTES, Question
+from llmenv_collector.identity import tokens
+from llmenv_collector.serving import policy
+from llmenv_collector.serving.gate import PERSON, secret_of
+from llmenv_collector.sql.statements import MAX_STATEMENT_BYTES, Question
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from llmenv_collector.identity import Identity
-    from llmenv_collector.labels import LabelCopy
-    from llmenv_collector.statements import Statements
-    from llmenv_collector.store import Store
+    from llmenv_collector.identity.identity_file import Identity
+    from llmenv_collector.identity.labels import LabelCopy
+    from llmenv_collector.sql.statements import Statements
+    from llmenv_collector.storage.store import Store
 
     Context = grpc.aio.ServicerContext[Any, Any]
 

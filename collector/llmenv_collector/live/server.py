@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from llmenv_collector.authority import ServerIdentity
+    from llmenv_collector.identity.authority import ServerIdentity
     from llmenv_collector.live.sources import Sources
     from llmenv_collector.settings import Address
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from llmenv.printed_token import PREFIX, PrintedToken
 
-from llmenv_collector import clock, tokens
+from llmenv_collector import clock
 from llmenv_collector.errors import ForbiddenError, UnauthenticatedError
-from llmenv_collector.policy import VIEWERS
+from llmenv_collector.identity import tokens
+from llmenv_collector.serving.policy import VIEWERS
 
 if TYPE_CHECKING:
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity.identity_file import Identity
 
 MOST_SESSIONS = 1_000
 """The oldest goes for one more: a session costs nobody but its owner."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from llmenv.catalog.texts import LANGUAGES
 
-from llmenv_collector import queries
 from llmenv_collector.errors import NotFoundError
+from llmenv_collector.fleet import queries
 from llmenv_collector.live.attempts import Attempts
 from llmenv_collector.pages import machine_page, run_page
 from llmenv_collector.pages.report_file import Frame
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from llmenv.fleet.v1.fleet_service_pb2 import FleetMachine
     from llmenv.fleet.v1.run_pb2 import Run
 
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.delivery.streams import Streams
+    from llmenv_collector.identity.identity_file import Identity
     from llmenv_collector.live.report_question import ReportQuestion
     from llmenv_collector.live.sessions import Sessions
     from llmenv_collector.pages.live_page import Content
     from llmenv_collector.pages.report_file import LiveReport
-    from llmenv_collector.store import Store
-    from llmenv_collector.streams import Streams
+    from llmenv_collector.storage.store import Store
 
 SAME_REPORT_SECONDS = 5.0
 """A report that is this young is shown again, however much was committed since."""

@@ -19,7 +19,7 @@ from llmenv.ids import new_id
 from llmenv_collector import clock
 from llmenv_collector.errors import NotFoundError, UsageError
 from llmenv_collector.fleet_report import coverage
-from llmenv_collector.identity import audit
+from llmenv_collector.identity.identity_file import audit
 from llmenv_collector.notices import listing, mute_store, payload
 from llmenv_collector.notices.mute_store import NewMute
 from llmenv_collector.notices.state_change import Kind
@@ -28,11 +28,11 @@ from llmenv_collector.pages.html import known_language
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from llmenv_collector.identity import Identity
-    from llmenv_collector.machine_selection import Selector
+    from llmenv_collector.fleet.machine_selection import Selector
+    from llmenv_collector.identity.identity_file import Identity
+    from llmenv_collector.identity.tokens import Token
     from llmenv_collector.notices.work import NoticeWork
-    from llmenv_collector.store import Store
-    from llmenv_collector.tokens import Token
+    from llmenv_collector.storage.store import Store
 
 LONGEST_DAYS = 366
 DAY_SECONDS = 86_400

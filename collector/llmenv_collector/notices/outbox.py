@@ -14,20 +14,21 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmenv_collector import clock, metrics
+from llmenv_collector import clock
 from llmenv_collector.errors import CollectorError
-from llmenv_collector.identity import audit
+from llmenv_collector.identity.identity_file import audit
 from llmenv_collector.notices import delivery_store, payload
+from llmenv_collector.serving import metrics
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity.identity_file import Identity
     from llmenv_collector.notices.delivery_store import Due
     from llmenv_collector.notices.sender import Attempt, Sender
     from llmenv_collector.notices.webhook import Webhook
-    from llmenv_collector.store import Store
+    from llmenv_collector.storage.store import Store
 
 logger = logging.getLogger(__name__)
 

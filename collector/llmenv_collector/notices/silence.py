@@ -11,7 +11,7 @@ from llmenv_collector.notices.state_change import Kind, StateChange, Subject
 if TYPE_CHECKING:
     import duckdb
 
-    from llmenv_collector.standing import Standing
+    from llmenv_collector.identity.standing import Standing
 
 # Silent as of now, and the first run after it, NULL for none.  A machine that returns with one run and falls
 # silent again did both with that run, and its silence is the later one.

@@ -11,18 +11,19 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmenv_collector import clock, metrics
+from llmenv_collector import clock
 from llmenv_collector.errors import CollectorError
 from llmenv_collector.notices import check_changes, notice_store, regressions, silence, state_change, telling
 from llmenv_collector.notices.state_change import Fate
+from llmenv_collector.serving import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity.identity_file import Identity
     from llmenv_collector.notices.state_change import StateChange
     from llmenv_collector.notices.webhook import Webhook
-    from llmenv_collector.store import Store
+    from llmenv_collector.storage.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from llmenv_collector.notices.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity.identity_file import Identity
     from llmenv_collector.notices.outbox import Outbox
     from llmenv_collector.notices.sender import Sender
     from llmenv_collector.notices.webhook import Webhook
     from llmenv_collector.settings import Settings
-    from llmenv_collector.store import Store
+    from llmenv_collector.storage.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import datetime as dt
 import re
 from typing import TYPE_CHECKING
 
-from llmenv_collector.backup_folder import flush
-from llmenv_collector.data_folder import write_whole
+from llmenv_collector.backups.backup_folder import flush
+from llmenv_collector.storage.data_folder import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,15 +13,16 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmenv_collector import clock, metrics
+from llmenv_collector import clock
 from llmenv_collector.errors import CollectorError, UsageError
-from llmenv_collector.identity import audit
+from llmenv_collector.identity.identity_file import audit
 from llmenv_collector.notices import notice_store
 from llmenv_collector.notices.notice_store import Notice
 from llmenv_collector.notices.state_change import whole
 from llmenv_collector.notices.webhook import REPORT
 from llmenv_collector.scheduled import report_folder, report_times
 from llmenv_collector.scheduled.report_times import Ended
+from llmenv_collector.serving import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     import duckdb
     from llmenv.fleet.v1.fleet_report_pb2 import GetFleetReportRequest
 
-    from llmenv_collector.identity import Identity
+    from llmenv_collector.identity.identity_file import Identity
     from llmenv_collector.notices.work import NoticeWork
     from llmenv_collector.scheduled.scheduled_report import ScheduledReport
-    from llmenv_collector.store import Store
+    from llmenv_collector.storage.store import Store
 
     Make = Callable[[GetFleetReportRequest, str, str], Awaitable[bytes]]
 

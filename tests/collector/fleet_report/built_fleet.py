@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
+from llmenv_collector.delivery.group import Sighting
+from llmenv_collector.delivery.ingest import Arrival
 from llmenv_collector.fleet_report.analysis import Analysis
 from llmenv_collector.fleet_report.period import DAY_MICROSECONDS, Period
 from llmenv_collector.fleet_report.question import Question
-from llmenv_collector.group import Sighting
-from llmenv_collector.ingest import Arrival
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llmenv_collector.store import Store
+    from llmenv_collector.storage.store import Store
 
 DAY_SECONDS = 86_400
 FIRST_DAY = 20_000

@@ -9,14 +9,15 @@ from llmenv.fleet.v1 import fleet_service_pb2 as fleet_messages
 from llmenv.fleet.v1 import result_pb2
 from llmenv.fleet.v1.fleet_report_pb2 import FindingRow
 from llmenv.ids import new_id
-from llmenv_collector import acknowledgement_desk, acknowledgement_store
+from llmenv_collector.acknowledgements import desk as acknowledgement_desk
+from llmenv_collector.acknowledgements import store as acknowledgement_store
 from llmenv_collector.errors import NotFoundError, UsageError
 from llmenv_collector.fleet_report.period import Period
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmenv_collector.store import Store
+    from llmenv_collector.storage.store import Store
 
 DAY = 86_400_000_000
 NOW = Period(since=0, as_of=40 * DAY)

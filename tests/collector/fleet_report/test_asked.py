@@ -13,7 +13,7 @@ from llmenv_collector.errors import AnalysisLimitError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmenv_collector.store import Store
+    from llmenv_collector.storage.store import Store
 
 
 @pytest.fixture(scope="module")

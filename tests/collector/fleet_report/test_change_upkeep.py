@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from llmenv_collector import clock
-from llmenv_collector.change_upkeep import ChangeUpkeep
+from llmenv_collector.changes.upkeep import ChangeUpkeep
 from llmenv_collector.fleet_report.change_search import SeriesOfHistory, search
 
 from .built_fleet import FIRST_DAY, BuiltFleet, Here

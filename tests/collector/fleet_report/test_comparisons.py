@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
-from llmenv_collector.change_upkeep import ChangeUpkeep
+from llmenv_collector.changes.upkeep import ChangeUpkeep
 from llmenv_collector.errors import NotFoundError
 from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.hypotheses import settle

@@ -14,13 +14,13 @@ import pytest
 from llmenv.catalog.status import WORDS
 from llmenv.ids import new_id
 from llmenv_agent.simulation.fleet import Fleet
-from llmenv_collector.arrow_frames import END_OF_STREAM, HEADER, Form
+from llmenv_collector.delivery.group import Sighting
+from llmenv_collector.delivery.ingest import Arrival
 from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.period import Period
 from llmenv_collector.fleet_report.question import Pin, Question
-from llmenv_collector.group import Sighting
-from llmenv_collector.ingest import Arrival
-from llmenv_collector.store import Store
+from llmenv_collector.sql.arrow_frames import END_OF_STREAM, HEADER, Form
+from llmenv_collector.storage.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ def rows_of(snapshot: Path, sql: str) -> list[dict[str, Any]]:
         "seconds": 200,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "llmenv_collector.sql_worker"],
+        [sys.executable, "-m", "llmenv_collector.sql.worker"],
         input=json.dumps(request).encode(),
         capture_output=True,
         check=False,

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from llmenv.ids import new_id
-from llmenv_collector import import_store, measurement_file
 from llmenv_collector.errors import NotFoundError
 from llmenv_collector.fleet_report.period import Period
+from llmenv_collector.imports import measurement_file
+from llmenv_collector.imports import store as import_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmenv_collector.store import Store
+    from llmenv_collector.storage.store import Store
 
 DAY = 86_400_000_000
 NOW = 40 * DAY

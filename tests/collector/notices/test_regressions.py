@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from llmenv_collector import clock
-from llmenv_collector.change_upkeep import ChangeUpkeep
+from llmenv_collector.changes.upkeep import ChangeUpkeep
 from llmenv_collector.fleet_report.analysis import Analysis
 
 from .lab import DAY, Lab, Mac

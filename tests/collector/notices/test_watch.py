@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from llmenv.fleet.v1 import result_pb2
 from llmenv.ids import new_id
-from llmenv_collector import acknowledgement_store, clock
-from llmenv_collector.acknowledgement_store import Note
+from llmenv_collector import clock
+from llmenv_collector.acknowledgements import store as acknowledgement_store
+from llmenv_collector.acknowledgements.store import Note
 from llmenv_collector.notices import notice_store, silence, state_change, watch
 
 from .lab import DAY, Lab, Mac

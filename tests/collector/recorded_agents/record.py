@@ -24,7 +24,7 @@ CHECKS = ("packages", "settings")
 KEEPING = """
 import sys
 from google.protobuf import proto
-from llmenv_collector import session
+from llmenv_collector.delivery import session
 
 class Keeping(session.Session):
     async def serve(self, requests):
@@ -35,7 +35,7 @@ class Keeping(session.Session):
                 yield request
         await super().serve(kept())
 
-from llmenv_collector import agent_servicer
+from llmenv_collector.delivery import servicer as agent_servicer
 agent_servicer.Session = Keeping
 from llmenv_collector.main import main
 main(sys.argv[1:-1])

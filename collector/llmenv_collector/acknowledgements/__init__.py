@@ -1,0 +1,1 @@
+"""Acknowledgements of findings: taken from people, kept, and served."""

@@ -1,0 +1,1 @@
+"""Backups of the database, their history, and the way back."""

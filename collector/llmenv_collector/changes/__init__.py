@@ -1,0 +1,1 @@
+"""Change points of every series, kept up to date in the background."""

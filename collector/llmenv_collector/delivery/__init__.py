@@ -1,0 +1,1 @@
+"""The way of a record: an agent's stream, room to wait in, typed rows, one transaction for many."""

@@ -1,0 +1,1 @@
+"""Commands that people give to machines: issued, stored, delivered and watched."""

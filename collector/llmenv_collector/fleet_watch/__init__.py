@@ -1,0 +1,1 @@
+"""The fleet as it is, for somebody who looks on."""

@@ -1,0 +1,1 @@
+"""Files of measurements made elsewhere: read, judged and stored."""

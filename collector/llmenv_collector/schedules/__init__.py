@@ -1,0 +1,1 @@
+"""Schedules that people set and agents keep."""

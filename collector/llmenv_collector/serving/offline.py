@@ -1,0 +1,164 @@
+"""A snapshot served while its collector is down: the same views, roles and clients, on loopback alone.
+
+The file is copied and never written to.  The copy is brought to this program's schema, and nothing else of a
+collector is at work: no port for agents, no search for changes, no notices, no schedules.  What would change
+something is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+
+from llmenv_collector.delivery.sightings import Sightings
+from llmenv_collector.delivery.streams import Streams
+from llmenv_collector.errors import ReadOnlyError, UsageError
+from llmenv_collector.fleet_report.analysis import Analysis
+from llmenv_collector.identity.identity_file import Identity
+from llmenv_collector.identity.labels import LabelCopy
+from llmenv_collector.notices.work import NoticeWork
+from llmenv_collector.serving import open_files, policy, server
+from llmenv_collector.serving.gate import Gate
+from llmenv_collector.serving.health import Health
+from llmenv_collector.settings import Address, Settings, parse_address
+from llmenv_collector.snapshots.parquet import lay_over
+from llmenv_collector.snapshots.snapshot import Snapshots
+from llmenv_collector.snapshots.source import is_export, taken_from
+from llmenv_collector.sql.statements import Limits, Statements
+from llmenv_collector.storage.data_folder import Serving
+from llmenv_collector.storage.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmenv_collector.serving.peer_limits import Peer
+    from llmenv_collector.snapshots.snapshot import Snapshot
+    from llmenv_collector.storage.data_folder import DataFolder
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+GET_RUN = policy.FLEET + "GetRun"
+ENROLMENT = "/llmenv.fleet.v1.EnrollmentService/"
+
+
+def serve_snapshot(folder: DataFolder, settings: Settings, source: Path) -> None:
+    """Returns after an orderly end.  `folder` has the tokens and the certificates of those who ask."""
+    folder.require_initialised()
+    if parse_address(settings.listen, where="--listen").host not in LOOPBACK:
+        raise UsageError(f"A snapshot is served on loopback alone, not on {settings.listen}.")
+    with folder.lock():
+        scratch = folder.path / "offline"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(mode=0o700)
+        try:
+            _serve_copy(folder, settings, source, scratch)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _serve_copy(folder: DataFolder, settings: Settings, source: Path, scratch: Path) -> None:
+    database = scratch / folder.database.name
+    taken_at = taken_from(source, database)
+    has_runs = not is_export(source)
+    store, analysis = Store(database), Analysis()
+    try:
+        # A store lays the views over its own tables when it is opened.
+        store.request(lay_over).result()
+        identity = Identity(folder.identity)
+        snapshots = FixedSnapshots(store, folder.snapshots, taken_at=taken_at)
+        collector = server.Collector(
+            folder=folder,
+            settings=settings,
+            identity=identity,
+            store=store,
+            streams=Streams(),
+            label_copy=SnapshotLabels(identity, store),
+            snapshots=snapshots,
+            statements=Statements(snapshots, Limits.of(settings)),
+            sightings=Sightings(store),
+            analysis=analysis,
+            notices=NoticeWork(store, identity, (), settings),
+            reports=(),
+        )
+        gate = ReadOnlyGate(
+            identity, as_of=dt.datetime.fromtimestamp(taken_at / 1e6, dt.UTC), has_runs=has_runs
+        )
+        asyncio.run(run(collector, gate))
+    finally:
+        analysis.close()
+        store.close()
+
+
+async def run(collector: server.Collector, gate: ReadOnlyGate) -> None:
+    most = ("grpc.max_allowed_incoming_connections", open_files.most_connections(ports=1))
+    at: Any = grpc.aio.server(interceptors=[gate], options=(*server.OPTIONS, most))
+    listen = parse_address(collector.settings.listen, where="--listen")
+    certificate = server.server_certificate(collector)
+    port = server.bind(at, listen, certificate.credentials())
+    fleet = server.fleet_servicer(collector)
+    health = server.add_services(at, collector, fleet, certificate=certificate, agent_addresses=[])
+    await at.start()
+    watch = asyncio.create_task(Health(health, collector.store).watch())
+    serving = Serving(people_address=str(Address(listen.host, port)), agents_address="", pid=os.getpid())
+    with collector.folder.announce(serving):
+        told = (
+            f"ready: people at {serving.people_address}, read-only, as of {gate.as_of:%Y-%m-%d %H:%M:%S} UTC"
+        )
+        print(told, file=sys.stderr, flush=True)  # noqa: T201 (whoever starts it waits)
+        await server.stop_signal().wait()
+    watch.cancel()
+    await health.enter_graceful_shutdown()
+    await at.stop(server.GRACE_SECONDS)
+    collector.analysis.close()
+    await collector.statements.close()
+
+
+class ReadOnlyGate(Gate):
+    """Lets through what only reads."""
+
+    def __init__(self, identity: Identity, *, as_of: dt.datetime, has_runs: bool) -> None:
+        super().__init__(identity)
+        self.as_of = as_of
+        self._has_runs = has_runs
+
+    async def admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Peer:
+        if method.startswith(ENROLMENT):
+            raise self._refusal()
+        peer = await super().admit(method, context)
+        if policy.allowed(method) in (policy.ADMINS, policy.MACHINES):
+            raise self._refusal()
+        if method == GET_RUN and not self._has_runs:
+            raise ReadOnlyError(
+                "An export has the rows of a run and not all of it: ask `llmenv sql`, or serve a backup."
+            )
+        return peer
+
+    def _refusal(self) -> ReadOnlyError:
+        return ReadOnlyError(
+            f"This is a snapshot of {self.as_of:%Y-%m-%d %H:%M} UTC, served read-only: nothing can be"
+            " changed here; ask the collector itself."
+        )
+
+
+class FixedSnapshots(Snapshots):
+    """Every answer is as of the snapshot, whenever it is given."""
+
+    def __init__(self, store: Store, folder: Path, *, taken_at: int) -> None:
+        super().__init__(store, folder)
+        self._taken_at = taken_at
+
+    async def _take(self) -> Snapshot:
+        return dataclasses.replace(await super()._take(), taken_at=self._taken_at)
+
+
+class SnapshotLabels(LabelCopy):
+    """Labels are those of the snapshot, not of the folder with the tokens."""
+
+    async def refresh(self) -> None:
+        return None

@@ -1,0 +1,106 @@
+"""The open DuckDB file: the one connection that may write, and cursors for whoever reads.
+
+After a fatal error, such as a checkpoint on a full disk, DuckDB refuses everything
+until the file is opened anew, in the same process: the writer does so between two
+groups, when the readers that were under way have ended.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import duckdb
+from llmenv import failpoints
+
+from llmenv_collector.delivery import reingest
+from llmenv_collector.delivery.group import GroupWriter, first_line
+from llmenv_collector.errors import AnalysisLimitError, StoreError
+from llmenv_collector.serving import metrics
+from llmenv_collector.storage import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CHECKPOINT_LOG_BYTES = 64 << 20
+
+
+class Database:
+    """`connection`, `writer` and `reopen` belong to one thread; `reader` to any."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file_version = 0
+        """Another one whenever the file may have changed; what is committed changes the log alone."""
+        self.connection = migrate.connect(path)
+        try:
+            migrate.migrate(self.connection)
+            self.writer = GroupWriter(self.connection)
+            self.reingested = reingest.reingest(self.connection, self.writer)
+        except (StoreError, duckdb.Error):
+            self.connection.close()
+            raise
+        self._readers = self.connection.cursor()
+        self._free = threading.Condition()
+        self._reading = 0
+        self._is_reopening = False
+
+    @contextmanager
+    def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for one thread, for reading; one state of the database throughout."""
+        with self._free:
+            self._free.wait_for(lambda: not self._is_reopening)
+            self._reading += 1
+        try:
+            cursor = self._readers.cursor()
+            try:
+                cursor.execute("BEGIN TRANSACTION READ ONLY")
+                yield cursor
+            finally:
+                cursor.close()
+        except duckdb.OutOfMemoryException as error:
+            raise AnalysisLimitError(
+                f"The answer needs more than the {migrate.MEMORY_LIMIT} of memory that reading may take:"
+                " ask for a shorter period, or for fewer machines or checks."
+            ) from error
+        except duckdb.Error as error:
+            raise StoreError(f"The database could not be read: {first_line(error)}") from error
+        finally:
+            with self._free:
+                self._reading -= 1
+                self._free.notify_all()
+
+    def reopen(self) -> None:
+        """Raises StoreError when it cannot be opened any more."""
+        with self._free:
+            self._is_reopening = True
+            # As long as one cursor is open, DuckDB gives back the database that it has given up.
+            self._free.wait_for(lambda: self._reading == 0)
+            self.file_version += 1
+            try:
+                self.close()
+                self.connection = migrate.connect(self.path)
+                self.writer = GroupWriter(self.connection)
+                self._readers = self.connection.cursor()
+            finally:
+                self._is_reopening = False
+                self._free.notify_all()
+
+    def checkpoint(self) -> None:
+        """Moves what the log holds into the file."""
+        self.file_version += 1
+        failpoints.reach("collector.checkpoint.before", error=duckdb.IOException)
+        with metrics.CHECKPOINT_SECONDS.time():
+            self.connection.execute("CHECKPOINT")
+        failpoints.reach("collector.checkpoint.after", error=duckdb.IOException)
+
+    def log_bytes(self) -> int:
+        """What is committed and not in the file yet."""
+        log = migrate.log_of(self.path)
+        return log.stat().st_size if log.exists() else 0
+
+    def close(self) -> None:
+        self._readers.close()
+        self.connection.close()

@@ -1,0 +1,285 @@
+"""The store: one DuckDB file, one writer thread that owns the only write connection.
+
+What is asked of the writer waits in a queue.  While one group commits, the next
+one gathers: an idle store commits at once, a busy one in large groups.  A future
+is done only after COMMIT, so whoever waits for it may acknowledge.
+Readers use cursors of their own and never wait for the writer.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import duckdb
+
+from llmenv_collector import clock
+from llmenv_collector.delivery.group import REFUSALS_OF_VALUES, Outcome, Rejection, Sighting, first_line
+from llmenv_collector.delivery.waiting import Delivered, Delivery, Item, Request, Seen, Waiting
+from llmenv_collector.delivery.watermark import Watermark, read_watermarks
+from llmenv_collector.errors import FullStoreError, StoreError
+from llmenv_collector.serving import metrics
+from llmenv_collector.storage.database import CHECKPOINT_LOG_BYTES, Database
+from llmenv_collector.storage.disk_space import DiskSpace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from llmenv_collector.delivery.ingest import Arrival
+
+T = TypeVar("T")
+MAX_REPEATED = 1_000
+FATAL = (duckdb.FatalException, duckdb.InternalException)
+
+
+@dataclass(frozen=True)
+class SpoolState:
+    """What a returning agent is told."""
+
+    watermark: Watermark | None
+    rejections: tuple[Rejection, ...]
+    """The oldest MAX_REPEATED that it has not confirmed; when it has, the next ones follow."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """The state that a file is left in: the file, and the first bytes of its log."""
+
+    at: int
+    """Microseconds since 1970: everything committed by then is in it."""
+    commits: int
+    log_bytes: int
+    file_version: int
+
+
+class Store:
+    """Open from creation to close().  Every method may be called from any thread."""
+
+    def __init__(self, path: Path, *, reserve_bytes: int = 0) -> None:
+        """`reserve_bytes` of the disk stay free: deliveries are refused before."""
+        self._database = Database(path)
+        self._space = DiskSpace(path.parent, reserve_bytes)
+        self._waiting = Waiting()
+        self._trouble = ""
+        self._holds = 0
+        self._commits = 0
+        self.ended: Future[None] = Future()
+        """Done when the writer has ended, also when it failed."""
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def deliver(self, arrivals: Sequence[Arrival]) -> Future[Delivered]:
+        """Records of one spool, oldest first."""
+        done: Future[Delivered] = Future()
+        self._waiting.put(Delivery(arrivals, done))
+        return done
+
+    def see(self, *sightings: Sighting) -> Future[None]:
+        done: Future[None] = Future()
+        self._waiting.put(Seen(sightings, done))
+        return done
+
+    def spool_state(self, spool_id: str) -> Future[SpoolState]:
+        """After everything that was delivered before this call."""
+        return self.request(lambda connection: read_spool_state(connection, spool_id), is_change=False)
+
+    def confirm_rejection(self, spool_id: str, sequence: int) -> Future[None]:
+        return self.request(lambda connection: confirm_rejection(connection, spool_id, sequence))
+
+    def request(self, act: Callable[[duckdb.DuckDBPyConnection], T], *, is_change: bool = True) -> Future[T]:
+        """Has the writer do something between two groups.
+
+        `act` raises nothing but duckdb.Error and FullStoreError.
+        """
+        done: Future[T] = Future()
+        self._waiting.put(Request(act, done, is_change=is_change))
+        return done
+
+    def name(self, names: Mapping[str, str]) -> Future[None]:
+        """What people call machines, in place of the hostnames that they say; by id."""
+        return self.request(lambda _connection: self._database.writer.name(names))
+
+    def hold(self) -> Future[Held]:
+        """Leaves the file alone until release(): what is committed meanwhile goes to the end of its log."""
+        return self.request(self._hold, is_change=False)
+
+    def release(self) -> Future[None]:
+        return self.request(self._release, is_change=False)
+
+    def try_again(self) -> Future[None]:
+        """After a failure: writes what is committed into the file, which shows whether it can be written."""
+        return self.request(self._try_again, is_change=False)
+
+    def obstacle(self) -> str:
+        """Why nothing can be stored now, one sentence; empty when it can."""
+        return self._space.shortage() or self._trouble
+
+    @property
+    def commits(self) -> int:
+        """Groups and changes since it was opened, a count: unchanged means that nothing is new."""
+        return self._commits
+
+    @property
+    def path(self) -> Path:
+        return self._database.path
+
+    @property
+    def reingested(self) -> int:
+        """Records kept raw that were understood when it was opened, a count."""
+        return self._database.reingested
+
+    @property
+    def file_version(self) -> int:
+        """Another one whenever the file, apart from its log, may have changed."""
+        return self._database.file_version
+
+    def log_bytes(self) -> int:
+        """Committed, and not in the file yet."""
+        return self._database.log_bytes()
+
+    def free_bytes(self) -> int:
+        """On its disk."""
+        return self._space.free_bytes()
+
+    def oldest_waiting_seconds(self) -> float:
+        """How long the writer has let the next item wait."""
+        return self._waiting.oldest_seconds()
+
+    @contextmanager
+    def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for one thread, for reading; one state of the database throughout."""
+        with self._database.reader() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Commits what waits, checkpoints, and closes the file."""
+        self._waiting.close()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while items := self._waiting.take():
+                # A caller that is gone gets nothing stored: its agent sends again.
+                wanted = [item for item in items if item.done.set_running_or_notify_cancel()]
+                requests = [item for item in wanted if isinstance(item, Request)]
+                for request in requests:
+                    self._act(request)
+                group = [item for item in wanted if not isinstance(item, Request)]
+                if group:
+                    self._commit(group)
+                    self._checkpoint_when_due()
+        finally:
+            # Also after a failure: nobody may wait for an acknowledgement that cannot come.
+            self._end()
+
+    def _commit(self, group: Sequence[Delivery | Seen]) -> None:
+        arrivals = [arrival for item in group if isinstance(item, Delivery) for arrival in item.arrivals]
+        sightings = [sighting for item in group if isinstance(item, Seen) for sighting in item.sightings]
+        try:
+            if arrivals:
+                self._space.require()
+            with metrics.COMMIT_SECONDS.time():
+                outcome = self._database.writer.commit(arrivals, sightings)
+        except (*REFUSALS_OF_VALUES, duckdb.Error, FullStoreError) as error:
+            self._fail(group, error)
+            return
+        self._commits += 1
+        self._trouble = ""
+        for item in group:
+            if isinstance(item, Seen):
+                item.done.set_result(None)
+            else:
+                item.done.set_result(delivered(item.arrivals, outcome))
+
+    def _act(self, request: Request) -> None:
+        try:
+            result = request.act(self._database.connection)
+        except (duckdb.Error, FullStoreError) as error:
+            self._fail([request], error)
+            return
+        self._commits += request.is_change
+        request.done.set_result(result)
+
+    def _fail(self, items: Sequence[Item], error: Exception) -> None:
+        """Nothing is acknowledged; what was committed stays."""
+        failure = failure_of(error)
+        for item in items:
+            item.done.set_exception(failure)
+        if not isinstance(error, FullStoreError):
+            self._trouble = str(failure)
+        if isinstance(error, FATAL):
+            self._database.reopen()
+
+    def _checkpoint_when_due(self) -> None:
+        """Not on a disk that has no room for it: the log is as durable as the file."""
+        size = self._database.log_bytes()
+        if self._holds or size < CHECKPOINT_LOG_BYTES or self._space.free_bytes() < 2 * size:
+            return
+        try:
+            self._database.checkpoint()
+        except duckdb.Error as error:
+            self._fail([], error)
+
+    def _try_again(self, _connection: duckdb.DuckDBPyConnection) -> None:
+        self._space.require()
+        if self._holds == 0:
+            self._database.checkpoint()
+        self._trouble = ""
+
+    def _hold(self, _connection: duckdb.DuckDBPyConnection) -> Held:
+        self._holds += 1
+        return Held(clock.now(), self._commits, self._database.log_bytes(), self._database.file_version)
+
+    def _release(self, _connection: duckdb.DuckDBPyConnection) -> None:
+        self._holds -= 1
+
+    def _end(self) -> None:
+        for item in self._waiting.close():
+            if item.done.set_running_or_notify_cancel():
+                item.done.set_exception(StoreError("The store is closed."))
+        self._database.close()
+        self.ended.set_result(None)
+
+
+def failure_of(error: Exception) -> StoreError:
+    """In the words of whoever reads it at an agent."""
+    if isinstance(error, StoreError):
+        return error
+    sentence = f"The store could not commit: {first_line(error)}"
+    return FullStoreError(sentence) if "No space left on device" in str(error) else StoreError(sentence)
+
+
+def delivered(arrivals: Sequence[Arrival], outcome: Outcome) -> Delivered:
+    """The part of a group's outcome that one delivery is about."""
+    spool_id = arrivals[0].spool_id
+    sequences = {arrival.sequence for arrival in arrivals}
+    rejections = outcome.rejections.get(spool_id, [])
+    return Delivered(
+        watermark=outcome.watermarks[spool_id],
+        rejections=tuple(one for one in rejections if one.sequence in sequences),
+        jump=outcome.jumps.get(spool_id, ""),
+    )
+
+
+def read_spool_state(connection: duckdb.DuckDBPyConnection, spool_id: str) -> SpoolState:
+    query = """
+        SELECT sequence, record_id, reason FROM store.rejection
+        WHERE spool_id = ? AND confirmed_at IS NULL ORDER BY sequence LIMIT ?
+    """
+    rejections = connection.execute(query, [spool_id, MAX_REPEATED]).fetchall()
+    return SpoolState(
+        watermark=read_watermarks(connection, [spool_id]).get(spool_id),
+        rejections=tuple(Rejection(*row) for row in rejections),
+    )
+
+
+def confirm_rejection(connection: duckdb.DuckDBPyConnection, spool_id: str, sequence: int) -> None:
+    connection.execute(
+        "UPDATE store.rejection SET confirmed_at = now()"
+        " WHERE spool_id = ? AND sequence = ? AND confirmed_at IS NULL",
+        [spool_id, sequence],
+    )
