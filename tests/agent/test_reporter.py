@@ -29,7 +29,8 @@ from llmenv_agent.identity import Identity
 from llmenv_agent.renewal import Renewal
 from llmenv_agent.reporter import Reporter
 from llmenv_agent.spool import GENESIS, Spool
-from llmenv_collector.identity.authority import Authority, key_pem
+from llmenv_collector.identity.authority import Authority
+from llmenv_collector.identity.certificates import key_pem
 from llmenv_collector.serving.server_certificate import ServerCertificate
 from llmenv_collector.storage.data_folder import DataFolder
 

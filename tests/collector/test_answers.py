@@ -11,7 +11,7 @@ import pytest
 from llmenv_collector.errors import NoRoomError, StatementError
 from llmenv_collector.flight.answers import Answers
 from llmenv_collector.flight.asked import Asked
-from llmenv_collector.serving import server
+from llmenv_collector.serving import upkeep
 from llmenv_collector.sql.process import Workers
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def test_work_that_ends_by_a_fault_is_in_the_log(caplog: pytest.LogCaptureFixtur
     async def watched() -> None:
         tasks = [asyncio.create_task(fail()), asyncio.create_task(go_on())]
         for task in tasks:
-            task.add_done_callback(server.say_end)
+            task.add_done_callback(upkeep.say_end)
         await asyncio.wait(tasks[:1])
         tasks[1].cancel()
         await asyncio.wait(tasks[1:])

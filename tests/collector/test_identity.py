@@ -24,8 +24,8 @@ from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceStub
 from llmenv.fleet.v1.enrollment_service_pb2 import EnrollRequest
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
-from llmenv_collector.identity import authority, server_certificate
-from llmenv_collector.serving import server
+from llmenv_collector.identity import authority
+from llmenv_collector.serving import server_certificate, services
 
 from .conftest import run_command, signing_request
 
@@ -211,7 +211,7 @@ def test_health_and_reflection_answer_anyone(collector: RunningCollector) -> Non
         watched.cancel()
         question = reflection_pb2.ServerReflectionRequest(list_services="")
         (answer,) = ServerReflectionStub(channel).ServerReflectionInfo(iter([question]))
-    assert set(server.SERVICES) <= {service.name for service in answer.list_services_response.service}
+    assert set(services.SERVICES) <= {service.name for service in answer.list_services_response.service}
 
 
 def test_the_server_certificate_keeps_its_names(tmp_path: Any) -> None:

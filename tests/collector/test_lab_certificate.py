@@ -17,7 +17,7 @@ from llmenv_collector.errors import DataFolderError, UsageError
 from llmenv_collector.live import server as live_server
 from llmenv_collector.live.server import LivePages
 from llmenv_collector.serving.lab_certificate import LabCertificate
-from llmenv_collector.serving.server import agent_addresses
+from llmenv_collector.serving.ports import agent_addresses
 from llmenv_collector.settings import Address, Settings
 from llmenv_collector.storage.data_folder import Serving
 

@@ -19,7 +19,7 @@ from llmenv_collector.errors import ForbiddenError
 from llmenv_collector.identity import tokens
 from llmenv_collector.identity.acting import Actor
 from llmenv_collector.identity.identity_file import Identity
-from llmenv_collector.serving import policy, server
+from llmenv_collector.serving import policy, services
 from llmenv_collector.serving.gate import Gate, origin_of
 from llmenv_collector.serving.policy import ANYONE, MACHINES, POLICY
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 METHODS: dict[str, MethodDescriptor] = {
     f"/{service.full_name}/{method.name}": method
-    for service in map(Default().FindServiceByName, (*server.SERVICES, reflection.SERVICE_NAME))
+    for service in map(Default().FindServiceByName, (*services.SERVICES, reflection.SERVICE_NAME))
     for method in service.methods
 }
 REFUSALS = {"UNAUTHENTICATED", "PERMISSION_DENIED"}

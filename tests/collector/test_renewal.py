@@ -21,10 +21,10 @@ from llmenv.addresses import split_address
 from llmenv.fleet.v1.enrollment_service_pb2 import EnrollRequest, RenewRequest, RenewResponse
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from llmenv.ids import new_id
-from llmenv_collector.identity import authority
+from llmenv_collector.identity import certificates
 from llmenv_collector.identity.authority import Authority
 from llmenv_collector.identity.renewal import allowance
-from llmenv_collector.serving import server
+from llmenv_collector.serving import ports
 from llmenv_collector.serving.server_certificate import ServerCertificate, stored_certificate
 from llmenv_collector.storage.data_folder import DataFolder
 
@@ -287,11 +287,11 @@ def test_the_end_of_the_authority_is_said_a_year_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not on its last day, when no machine can be told any more."""
-    server.warn_of_end(Authority.create(DataFolder(tmp_path)))
+    ports.warn_of_end(Authority.create(DataFolder(tmp_path)))
     assert caplog.text == ""
-    monkeypatch.setattr(authority, "CA_LIFETIME", dt.timedelta(days=364))
+    monkeypatch.setattr(certificates, "CA_LIFETIME", dt.timedelta(days=364))
     ending = Authority.create(DataFolder(tmp_path))
-    server.warn_of_end(ending)
+    ports.warn_of_end(ending)
     assert f"ends on {ending.ends.date()}" in caplog.text
 
 

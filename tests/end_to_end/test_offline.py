@@ -184,3 +184,10 @@ def test_what_cannot_be_served(tmp_path: Path, flags: list[str], words: str) -> 
     fleet.call("llmenv-collector", "init")
     refused = fleet.call("llmenv-collector", "serve", *flags, codes=(1, 2, 3, 4, 5))
     assert words in refused.stderr
+
+
+def test_a_snapshot_that_is_not_there_is_named_first(tmp_path: Path) -> None:
+    """Also where there is no data folder yet, which whoever mistyped has no need of."""
+    flags = ("--read-only", "--snapshot", str(tmp_path / "none"), "--data", str(tmp_path / "nothing"))
+    refused = Fleet(tmp_path).call("llmenv-collector", "serve", *flags, codes=(2,))
+    assert "There is no snapshot" in refused.stderr

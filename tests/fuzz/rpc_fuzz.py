@@ -16,7 +16,7 @@ from llmenv.arrow_flight import flight_sql_pb2
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv_collector.serving.policy import MACHINES, POLICY
-from llmenv_collector.serving.server import SERVICES
+from llmenv_collector.serving.services import SERVICES
 
 from . import random_messages
 

@@ -15,28 +15,27 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
-import grpc.aio
-
-from llmenv_collector.delivery.sightings import Sightings
-from llmenv_collector.delivery.streams import Streams
+from llmenv_collector import clock
 from llmenv_collector.errors import ReadOnlyError, UsageError
 from llmenv_collector.fleet_report.analysis import Analysis
 from llmenv_collector.identity.identity_file import Identity
 from llmenv_collector.identity.labels import LabelCopy
-from llmenv_collector.notices.work import NoticeWork
-from llmenv_collector.serving import open_files, policy, server
+from llmenv_collector.serving import policy, ports, server
+from llmenv_collector.serving.collector import Collector
 from llmenv_collector.serving.gate import Gate
 from llmenv_collector.serving.health import Health
+from llmenv_collector.serving.services import add_services, fleet_servicer
 from llmenv_collector.settings import Address, Settings, parse_address
 from llmenv_collector.snapshots.parquet import lay_over
 from llmenv_collector.snapshots.snapshot import Snapshots
-from llmenv_collector.snapshots.source import is_export, taken_from
-from llmenv_collector.sql.statements import Limits, Statements
+from llmenv_collector.snapshots.source import is_export, require_there, taken_from
 from llmenv_collector.storage.data_folder import Serving
 from llmenv_collector.storage.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import grpc.aio
 
     from llmenv_collector.serving.peer_limits import Peer
     from llmenv_collector.snapshots.snapshot import Snapshot
@@ -49,9 +48,10 @@ ENROLMENT = "/llmenv.fleet.v1.EnrollmentService/"
 
 def serve_snapshot(folder: DataFolder, settings: Settings, source: Path) -> None:
     """Returns after an orderly end.  `folder` has the tokens and the certificates of those who ask."""
-    folder.require_initialised()
     if parse_address(settings.listen, where="--listen").host not in LOOPBACK:
         raise UsageError(f"A snapshot is served on loopback alone, not on {settings.listen}.")
+    require_there(source)
+    folder.require_initialised()
     with folder.lock():
         scratch = folder.path / "offline"
         shutil.rmtree(scratch, ignore_errors=True)
@@ -65,29 +65,21 @@ def serve_snapshot(folder: DataFolder, settings: Settings, source: Path) -> None
 def _serve_copy(folder: DataFolder, settings: Settings, source: Path, scratch: Path) -> None:
     database = scratch / folder.database.name
     taken_at = taken_from(source, database)
-    has_runs = not is_export(source)
+    identity = Identity(folder.identity)
+    as_of = dt.datetime.fromtimestamp(taken_at / clock.MICROSECONDS, dt.UTC)
+    gate = ReadOnlyGate(identity, as_of=as_of, has_runs=not is_export(source))
     store, analysis = Store(database), Analysis()
     try:
         # A store lays the views over its own tables when it is opened.
         store.request(lay_over).result()
-        identity = Identity(folder.identity)
-        snapshots = FixedSnapshots(store, folder.snapshots, taken_at=taken_at)
-        collector = server.Collector(
-            folder=folder,
-            settings=settings,
+        collector = Collector.of(
+            folder,
+            settings,
             identity=identity,
             store=store,
-            streams=Streams(),
-            label_copy=SnapshotLabels(identity, store),
-            snapshots=snapshots,
-            statements=Statements(snapshots, Limits.of(settings)),
-            sightings=Sightings(store),
             analysis=analysis,
-            notices=NoticeWork(store, identity, (), settings),
-            reports=(),
-        )
-        gate = ReadOnlyGate(
-            identity, as_of=dt.datetime.fromtimestamp(taken_at / 1e6, dt.UTC), has_runs=has_runs
+            snapshots=FixedSnapshots(store, folder.snapshots, taken_at=taken_at),
+            label_copy=SnapshotLabels(identity, store),
         )
         asyncio.run(run(collector, gate))
     finally:
@@ -95,14 +87,13 @@ def _serve_copy(folder: DataFolder, settings: Settings, source: Path, scratch: P
         store.close()
 
 
-async def run(collector: server.Collector, gate: ReadOnlyGate) -> None:
-    most = ("grpc.max_allowed_incoming_connections", open_files.most_connections(ports=1))
-    at: Any = grpc.aio.server(interceptors=[gate], options=(*server.OPTIONS, most))
+async def run(collector: Collector, gate: ReadOnlyGate) -> None:
+    at = ports.new_server(gate, ports=1)
     listen = parse_address(collector.settings.listen, where="--listen")
-    certificate = server.server_certificate(collector)
-    port = server.bind(at, listen, certificate.credentials())
-    fleet = server.fleet_servicer(collector)
-    health = server.add_services(at, collector, fleet, certificate=certificate, agent_addresses=[])
+    certificate = ports.server_certificate(collector.folder, collector.settings)
+    port = ports.bind(at, listen, certificate.credentials())
+    fleet = fleet_servicer(collector)
+    health = add_services(at, collector, fleet, authority=certificate.authority, agent_addresses=[])
     await at.start()
     watch = asyncio.create_task(Health(health, collector.store).watch())
     serving = Serving(people_address=str(Address(listen.host, port)), agents_address="", pid=os.getpid())
@@ -114,9 +105,7 @@ async def run(collector: server.Collector, gate: ReadOnlyGate) -> None:
         await server.stop_signal().wait()
     watch.cancel()
     await health.enter_graceful_shutdown()
-    await at.stop(server.GRACE_SECONDS)
-    collector.analysis.close()
-    await collector.statements.close()
+    await server.end(collector, at)
 
 
 class ReadOnlyGate(Gate):

@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 
 def taken_from(source: Path, database: Path) -> int:
     """Makes `database`; returns as of when it is, microseconds since 1970.  Raises CollectorError."""
+    require_there(source)
     if source.is_dir():
         return _from_folder(source, database)
+    return _from_file(source, database)
+
+
+def require_there(source: Path) -> None:
+    """Raises UsageError."""
     if not source.exists():
         raise UsageError(f"There is no snapshot {source}.")
-    return _from_file(source, database)
 
 
 def _from_folder(source: Path, database: Path) -> int:
