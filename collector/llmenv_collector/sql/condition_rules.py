@@ -42,8 +42,7 @@ HAVING bool_or(function_type IN ('scalar', 'macro'))
 AND NOT bool_or(coalesce(macro_definition ILIKE '%select%', false))
 """
 """Those of values; some macros look up tables."""
-NOT_OF_VALUES = {"currval", "json_serialize_plan", "nextval", "pg_sleep", "setval", "sleep_ms"}
-"""A plan is made for any text of SQL, and tells what is in its tables."""
+NOT_OF_VALUES = {"currval", "nextval", "pg_sleep", "setval", "sleep_ms"}
 NOT_ONE = "One expression is wanted, such as \"chip = 'Apple M2 Ultra'\"."
 FAILED = (
     "It cannot be computed for every machine: a value is not of the kind that it is taken for"
