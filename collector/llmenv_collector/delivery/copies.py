@@ -23,17 +23,12 @@ Identities = frozenset[str]
 ALWAYS_KEPT = frozenset({"record", "record_raw"})
 
 
-def copied(connection: duckdb.DuckDBPyConnection, marks: Iterable[Watermark]) -> Identities:
-    """Ids of spools that were copied and of machines that have such.
+def copied(stored: Iterable[tuple[str, str]], marks: Iterable[Watermark]) -> Identities:
+    """Ids of spools that were copied and of machines that have such, in the store and in what arrives.
 
     The copied spool itself counts too: a collector that went back to a backup
     may hear from the one that continues it first.
     """
-    query = """
-        SELECT machine_id::VARCHAR, previous_spool_id::VARCHAR FROM store.watermark
-        WHERE previous_spool_id IS NOT NULL
-    """
-    stored = connection.execute(query).fetchall()
     arriving = [(mark.machine_id, mark.previous_spool_id) for mark in marks if mark.previous_spool_id]
     return frozenset(identity for pair in (*stored, *arriving) for identity in pair)
 

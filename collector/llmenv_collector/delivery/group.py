@@ -18,8 +18,9 @@ from llmenv import failpoints
 
 from llmenv_collector import clock
 from llmenv_collector.delivery import copies, ingest, naming
-from llmenv_collector.delivery.columns import Tables, by_table
-from llmenv_collector.delivery.watermark import Watermark, read_watermarks
+from llmenv_collector.delivery.columns import by_table
+from llmenv_collector.delivery.transaction import FileTransactions
+from llmenv_collector.delivery.watermark import Watermark
 from llmenv_collector.serving import metrics
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from llmenv_collector.delivery.ingest import Arrival, Reading
+    from llmenv_collector.delivery.transaction import Transactions
 
 # What DuckDB and Arrow raise for a value that they cannot take.  Everything
 # else (a full disk, no memory) is a failure of the store and rejects nothing.
@@ -101,9 +103,13 @@ class Sieved:
 class GroupWriter:
     """Commits groups on the one connection that may write."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, transactions: Transactions | None = None
+    ) -> None:
+        """`transactions` are those of a file unless others are given."""
         self._connection = connection
-        self._tables = Tables(connection)
+        self._transactions = transactions or FileTransactions(connection)
+        self._tables = self._transactions.tables
         self._names: Mapping[str, str] = naming.read(connection)
 
     def commit(self, arrivals: Sequence[Arrival], sightings: Sequence[Sighting] = ()) -> Outcome:
@@ -145,17 +151,12 @@ class GroupWriter:
     def _transact(
         self, arrivals: Sequence[Arrival], sightings: Sequence[Sighting], *, refusal: str = ""
     ) -> Outcome:
-        self._connection.execute("BEGIN")
-        try:
-            sieved = sieve(arrivals, read_watermarks(self._connection, spools_of(arrivals)), refusal=refusal)
+        with self._transactions.begun(spools_of(arrivals)) as known:
+            sieved = sieve(arrivals, known, refusal=refusal)
             self._write(sieved)
             self._write_sightings(sightings)
             if sieved.readings:
                 failpoints.reach("collector.commit.before", error=duckdb.IOException)
-        except (*REFUSALS_OF_VALUES, TooManyRowsError, duckdb.Error):
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
         count(sieved, arrivals=len(arrivals))
         if sieved.readings:
             failpoints.reach("collector.commit.after", error=duckdb.IOException)
@@ -165,9 +166,8 @@ class GroupWriter:
         if not sieved.readings:
             return
         marks = sieved.watermarks
-        new = copies.unseen(
-            self._connection, sieved.readings, copies.copied(self._connection, marks.values())
-        )
+        identities = copies.copied(self._transactions.copied(), marks.values())
+        new = copies.unseen(self._connection, sieved.readings, identities)
         self._insert_rows(new)
         for spool_id, repeated in copies.repeats(sieved.readings, new).items():
             marks[spool_id] = replace(marks[spool_id], repeated=marks[spool_id].repeated + repeated)
@@ -176,7 +176,7 @@ class GroupWriter:
             failpoints.reach("collector.reject", error=duckdb.IOException)
             self._tables.insert("rejection", rejections)
         self._count_day(sieved)
-        self._tables.merge("watermark", (mark.row() for mark in marks.values()), key="spool_id")
+        self._transactions.advance(sieved.before, marks.values())
 
     def _count_day(self, sieved: Sieved) -> None:
         """Totals by machine and day, kept when rows are not."""
@@ -215,8 +215,9 @@ class GroupWriter:
         )
 
 
-def spools_of(arrivals: Sequence[Arrival]) -> set[str]:
-    return {arrival.spool_id for arrival in arrivals}
+def spools_of(arrivals: Sequence[Arrival]) -> dict[str, str]:
+    """The machine that delivers each."""
+    return {arrival.spool_id: arrival.machine_id for arrival in arrivals}
 
 
 def sieve(arrivals: Sequence[Arrival], known: dict[str, Watermark], *, refusal: str = "") -> Sieved:
