@@ -334,11 +334,18 @@ def field_comments() -> dict[tuple[str, str], str]:
     return comments
 
 
+def scale_page() -> str:
+    """Its tables follow from what was measured and from the programs' limits; the words are a person's."""
+    sys.path.insert(0, str(FOLDER))
+    return str(importlib.import_module("scale_arithmetic").page(FOLDER / "scale.md"))
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "views.md": views_page,
     "checks.md": checks_page,
     "collected.md": collected_page,
+    "scale.md": scale_page,
     COLUMN_LIST: column_list,
 }
 
