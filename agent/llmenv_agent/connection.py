@@ -11,12 +11,16 @@ import socket
 import ssl
 import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import grpc
+from google.rpc import error_details_pb2  # type: ignore[import-untyped] # no stubs are published
+from grpc_status import rpc_status
 from llmenv.addresses import split_address
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from llmenv_agent.identity import Identity
 
 MAX_MESSAGE_BYTES = 4 << 20
@@ -82,6 +86,19 @@ def open_channel(address: str, identity: Identity) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(address, credentials, options=OPTIONS)
 
 
+class Line:
+    """How the collector is reached: the network as it is."""
+
+    def open(self, address: str, identity: Identity) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+        return open_channel(address, identity)
+
+    def explain(self, address: str, identity: Identity, error: grpc.aio.AioRpcError) -> Diagnosis:
+        return explain(address, identity, error)
+
+
+LINE = Line()
+
+
 def explain(address: str, identity: Identity, error: grpc.aio.AioRpcError) -> Diagnosis:
     """What a failed stream means; may block for some seconds to find out."""
     details = error.details() or error.code().name
@@ -101,6 +118,14 @@ def explain(address: str, identity: Identity, error: grpc.aio.AioRpcError) -> Di
         case code:
             trouble, words = Trouble.BROKEN, f"ended the stream with {code.name}"
     return Diagnosis(trouble=trouble, sentence=f"The collector {address} {words}: {details}")
+
+
+def retry_seconds(error: grpc.aio.AioRpcError) -> float:
+    """The delay that the server asks for (google.rpc.RetryInfo), or 0."""
+    status = rpc_status.from_call(cast("grpc.Call", error))  # which has all that is read here
+    retry = error_details_pb2.RetryInfo()
+    found = [detail for detail in (status.details if status else ()) if detail.Unpack(retry)]
+    return float(retry.retry_delay.ToTimedelta().total_seconds()) if found else 0.0
 
 
 def diagnose(address: str, identity: Identity, *, details: str) -> Diagnosis:

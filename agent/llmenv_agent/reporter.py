@@ -6,15 +6,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import grpc
-from google.rpc import error_details_pb2  # type: ignore[import-untyped] # no stubs are published
-from grpc_status import rpc_status
 from llmenv.fleet.v1 import agent_service_pb2_grpc
 from llmenv.ids import new_id
 
-from llmenv_agent.connection import Diagnosis, Trouble, explain, open_channel
+from llmenv_agent.connection import LINE, Diagnosis, Trouble, retry_seconds
 from llmenv_agent.described import Described
 from llmenv_agent.errors import DeliveryError, ProtocolError
 from llmenv_agent.reconnect import LONGEST_SECONDS, Reconnect
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
 
     from llmenv.fleet.v1 import agent_service_pb2, machine_pb2
 
+    from llmenv_agent.connection import Line
     from llmenv_agent.renewal import Renewal
     from llmenv_agent.spool import Spool
 
@@ -53,6 +52,7 @@ class Reporter:
 
     `addresses` take the place of those that the collector told.
     Without `on_schedules` the collector is not told that this agent runs at set times by its word.
+    `line` is how the collector is reached.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Reporter:
         is_running: Callable[[], bool] = lambda: False,
         described: Described | None = None,
         addresses: Sequence[str] = (),
+        line: Line = LINE,
     ) -> None:
         self._spool = spool
         self._renewal = renewal
@@ -80,6 +81,7 @@ class Reporter:
         self._is_running = is_running
         self._described = described or Described(spool)
         self._addresses = addresses
+        self._line = line
         self.tally = Tally()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -109,7 +111,7 @@ class Reporter:
         identity = self._renewal.identity
         addresses = self._addresses or identity.agent_addresses
         address = self._address(addresses)
-        async with open_channel(address, identity) as channel:
+        async with self._line.open(address, identity) as channel:
             while identity is self._renewal.identity and not self._stopping.is_set():
                 delay = await self._run_session(channel, address)
                 await self._sleep(delay)
@@ -177,8 +179,8 @@ class Reporter:
         except ProtocolError as error:
             self._note_trouble(Diagnosis(trouble=Trouble.BROKEN, sentence=str(error)))
         except grpc.aio.AioRpcError as error:
-            asked_seconds = _retry_seconds(error)
-            diagnosis = await asyncio.to_thread(explain, address, self._renewal.identity, error)
+            asked_seconds = retry_seconds(error)
+            diagnosis = await asyncio.to_thread(self._line.explain, address, self._renewal.identity, error)
             # It may have ended, by this clock or by the collector's.
             if diagnosis.trouble is Trouble.REFUSED_BY_TLS and await self._renew():
                 return 0.0
@@ -212,14 +214,6 @@ class Reporter:
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
-
-
-def _retry_seconds(error: grpc.aio.AioRpcError) -> float:
-    """The delay that the server asks for (google.rpc.RetryInfo), or 0."""
-    status = rpc_status.from_call(cast("grpc.Call", error))  # which has all that is read here
-    retry = error_details_pb2.RetryInfo()
-    found = [detail for detail in (status.details if status else ()) if detail.Unpack(retry)]
-    return float(retry.retry_delay.ToTimedelta().total_seconds()) if found else 0.0
 
 
 def _wake_from_any_thread(loop: asyncio.AbstractEventLoop, wake: asyncio.Event) -> None:

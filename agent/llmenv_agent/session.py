@@ -109,7 +109,7 @@ class Session:
             # Also where this task is cancelled: nothing of a stream outlives it.
             call.cancel()
             writer.cancel()
-            self._tally.is_connected = False
+            self._tally.ended()
             outcomes = await asyncio.gather(reader, writer, return_exceptions=True)
         return self._conclude(*outcomes)
 
@@ -204,15 +204,16 @@ class Session:
         self._on_doubled(welcome.is_doubled)
         self._on_waiting("")
         self.welcomed_at = time.monotonic()
-        self._tally.is_connected = True
+        self._tally.welcomed()
+        self._tally.was_acknowledged(welcome.watermark)
         log.info("connected; the collector has %d of %d records", welcome.watermark, hello.last_sequence)
         self._progress()
 
     async def _be_acknowledged(self, watermark: int) -> None:
         failpoints.reach("agent.acknowledged.received")
+        self._tally.was_acknowledged(watermark)
         await asyncio.to_thread(self._spool.acknowledge, watermark)
         self._acknowledged = max(self._acknowledged, watermark)
-        self._tally.was_acknowledged(watermark)
         self._progress()
 
     async def _be_rejected(self, rejected: wire.Rejected) -> None:

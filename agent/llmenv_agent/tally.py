@@ -26,10 +26,17 @@ class Tally:
         self.streams += 1
         self._under_way.clear()
 
+    def welcomed(self) -> None:
+        self.is_connected = True
+
+    def ended(self) -> None:
+        self.is_connected = False
+
     def sent(self, last_sequence: int) -> None:
         self._under_way.append((last_sequence, time.monotonic()))
 
     def was_acknowledged(self, watermark: int) -> None:
+        """As soon as the collector's word arrives, in an acknowledgement or in Welcome."""
         while self._under_way and self._under_way[0][0] <= watermark:
             _, since = self._under_way.popleft()
             self.acknowledged += 1

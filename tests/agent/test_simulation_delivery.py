@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from llmenv.fleet.v1 import record_pb2
+from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceStub
 from llmenv.ids import new_id
+from llmenv_agent.enrollment import private_pem
 from llmenv_agent.errors import RecordTooLargeError, UsageError
+from llmenv_agent.identity import Identity
+from llmenv_agent.simulation.cuttable_line import CUT_OFF, CuttableLine
 from llmenv_agent.simulation.enrolling import enrol_machines
 from llmenv_agent.simulation.fleet import Fleet
-from llmenv_agent.simulation.virtual_agent import TimedTally
+from llmenv_agent.simulation.plan import Plan
+from llmenv_agent.simulation.runwise_spool import RunwiseSpool
+from llmenv_agent.simulation.timed_tally import Content, TimedTally
 from llmenv_agent.spool import MAX_RECORD_BYTES, Spool
+from llmenv_agent.spool_bounds import Bounds
 from llmenv_agent.spool_file import IN_MEMORY
 
 if TYPE_CHECKING:
@@ -72,17 +85,101 @@ def test_a_history_is_spooled_as_it_is(spool: Spool) -> None:
     assert {record.machine_id for record in kept} == {spool.marks().machine_id}
 
 
-def test_each_acknowledgement_is_timed_once() -> None:
-    """Cumulative: one may be for several batches."""
+def test_each_record_and_each_batch_is_timed_once() -> None:
+    """Cumulative: one may be for several batches, and for a part of what was spooled at once."""
     tally = TimedTally()
     tally.begin()
+    tally.spooled(15, Content(runs=1))
+    tally.spooled(30, Content(runs=2))
     for last_sequence in (10, 20, 30):
         tally.sent(last_sequence)
     tally.was_acknowledged(20)
-    assert (len(tally.seconds), tally.watermark) == (2, 20)
+    assert (tally.acknowledgement.count, tally.round_trip.count, tally.watermark) == (20, 2, 20)
+    assert tally.content.runs == 1
     tally.was_acknowledged(20)
     tally.was_acknowledged(30)
-    assert (len(tally.seconds), tally.acknowledged) == (3, 3)
+    assert (tally.acknowledgement.count, tally.round_trip.count, tally.acknowledged) == (30, 3, 3)
+    assert tally.content.runs == 3
+
+
+def test_a_lost_stream_is_timed_until_the_next_and_until_all_is_delivered() -> None:
+    """The first connection is no reconnect; a stream that never was welcome is not lost."""
+    tally = TimedTally()
+    tally.begin()
+    tally.ended()
+    tally.begin()
+    tally.welcomed()
+    tally.was_acknowledged(0)
+    assert (tally.reconnects.lost, tally.first_connected.count) == (0, 1)
+    tally.ended()
+    tally.spooled(10)
+    tally.begin()
+    tally.welcomed()
+    tally.was_acknowledged(9)
+    assert (tally.reconnects.lost, tally.reconnects.connected.count) == (1, 1)
+    assert tally.reconnects.drained.count == 0
+    tally.was_acknowledged(10)
+    tally.was_acknowledged(10)
+    assert tally.reconnects.drained.count == tally.first_connected.count == 1
+    assert tally.reconnects.drained.longest >= tally.reconnects.connected.longest
+
+
+def test_a_message_holds_a_run_at_most() -> None:
+    """Where several wait, each goes by itself; what comes before the first goes with it."""
+    fleet = Fleet(seed=1, machines=1, days=3, plan=Plan(upgrades=False, absent_share=0.0))
+    history = list(fleet.records(fleet.machines[0]))
+    spool = RunwiseSpool(IN_MEMORY, machine_id=new_id(), bounds=Bounds())
+    spool.extend(history)
+    batches, sequence = [], 0
+    while batch := spool.offer_after(sequence):
+        sequence = batch[-1].sequence
+        batches.append([record_pb2.Record.FromString(each.record).WhichOneof("kind") for each in batch])
+    spool.close()
+    assert [len(batch) for batch in batches] == [27, 26, 26]
+    assert {batch[-1] for batch in batches} == {"run_finished"}
+
+
+def test_a_line_that_is_cut_lets_nobody_through_until_it_is_mended() -> None:
+    """What fails meanwhile is counted as the simulation's own doing."""
+    line, identity = CuttableLine(), an_identity()
+
+    async def streams() -> list[str]:
+        seen = []
+        async with line.open("127.0.0.1:1", identity) as channel:
+            stub = AgentServiceStub(channel)
+            seen.append(type(stub).__name__)
+            await line.cut()
+            try:
+                AgentServiceStub(channel)
+            except grpc.aio.AioRpcError as error:
+                seen.append(line.explain("127.0.0.1:1", identity, error).sentence)
+            line.mend()
+            seen.append(type(AgentServiceStub(channel)).__name__)
+        return seen
+
+    assert asyncio.run(streams()) == ["AgentServiceStub", CUT_OFF, "AgentServiceStub"]
+    assert (line.failures, line.refusals) == ({CUT_OFF: 1}, 0)
+
+
+def an_identity() -> Identity:
+    """Certificates that nobody signed: a channel reads them when it is made."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
+    certificate = builder.sign(key, hashes.SHA256())
+    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    return Identity(
+        machine_id=new_id(),
+        key_pem=private_pem(key),
+        certificate_pem=pem,
+        ca_pem=pem,
+        enrollment_address="127.0.0.1:1",
+        agent_addresses=("127.0.0.1:1",),
+        not_after=now.isoformat(),
+        renew_at=now.isoformat(),
+    )
 
 
 def test_too_few_tokens_are_said_before_anybody_enrols(tmp_path: Path) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from llmenv_agent.simulation.measured_delivery import quantile
-from llmenv_agent.simulation.pace import Pace, beginning, parse_rate
+from llmenv_agent.simulation.histogram import Histogram
+from llmenv_agent.simulation.outages import Outage, parse_outage
+from llmenv_agent.simulation.pace import Pace, beginning, days_of, parse_rate
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 def test_a_rate_is_fast_or_a_factor() -> None:
-    """Anything else is refused in words."""
-    assert [parse_rate(text) for text in ("fast", "1x", "3600x", "0.5x")] == [None, 1.0, 3600.0, 0.5]
-    for text in ("", "0x", "-1x", "10", "slow"):
+    """Or runs a second, which a fleet has to hurry for. Anything else is refused in words."""
+    rates = [parse_rate(text, runs_per_day=1) for text in ("fast", "1x", "3600x", "0.5x")]
+    assert rates == [None, 1.0, 3600.0, 0.5]
+    assert parse_rate("2/s", runs_per_day=86_400) == 2.0
+    for text in ("", "0x", "0/s", "-1x", "10", "slow"):
         with pytest.raises(ValueError, match="is no rate"):
-            parse_rate(text)
+            parse_rate(text, runs_per_day=1)
 
 
 def test_a_pace_waits_for_the_history_clock() -> None:
@@ -33,8 +36,51 @@ def test_a_history_ends_now_or_begins_now() -> None:
     assert abs(beginning(None, days=30) - now + dt.timedelta(days=30)) < dt.timedelta(seconds=5)
 
 
-def test_quantiles_are_values_that_were_measured() -> None:
-    """Nearest rank; 0 where nothing was."""
-    values = [float(each) for each in range(1, 101)]
-    assert [quantile(values, share) for share in (0.5, 0.99, 1.0)] == [50.0, 99.0, 100.0]
-    assert (quantile([], 0.5), quantile([7.0], 0.5)) == (0.0, 7.0)
+def test_a_history_that_is_hurried_ends_with_its_play() -> None:
+    """A minute at 3600x is sixty hours, which end in a minute."""
+    now = dt.datetime.now(dt.UTC)
+    assert days_of(3600.0, 60.0) == 3
+    begins = beginning(3600.0, days=3, duration=60.0)
+    assert abs(now + dt.timedelta(minutes=1) - begins - dt.timedelta(hours=60)) < dt.timedelta(seconds=5)
+    assert Pace(3600.0, begins, duration=60.0).seconds_left() == pytest.approx(60.0, abs=1.0)
+    assert Pace(None, NOW).seconds_left() == float("inf")
+
+
+def test_quantiles_are_within_a_hundredth_of_what_was_measured() -> None:
+    """Also of several histograms together; the longest is exact, and of none there is nothing."""
+    low, high = Histogram(), Histogram()
+    for value in range(1, 51):
+        low.add(float(value))
+    for value in range(51, 101):
+        high.add(float(value))
+    both = low + high
+    assert [both.quantile(share) for share in (0.5, 0.99)] == pytest.approx([50.0, 99.0], rel=0.01)
+    assert (both.quantile(1.0), both.longest, both.count) == (100.0, 100.0, 100)
+    assert (Histogram().quantile(0.5), Histogram().count) == (0.0, 0)
+
+
+def test_many_of_one_duration_are_counted_as_many() -> None:
+    """None is below the shortest that is told apart."""
+    histogram = Histogram()
+    histogram.add(0.0, times=98)
+    histogram.add(2.0, times=2)
+    assert histogram.quantile(0.98) == pytest.approx(1e-6, rel=0.02)
+    assert histogram.quantile(0.99) == 2.0
+
+
+def test_an_outage_is_after_which_time_how_long_and_for_whom() -> None:
+    """Anything else is refused with the form that it should have."""
+    assert parse_outage("10m:30s") == Outage(begins_after=600, lasts=30, share=1.0)
+    assert parse_outage("0s:30s:25%") == Outage(begins_after=0, lasts=30, share=0.25)
+    for text in ("", "10m", "10m:30s:0.5", "10m:0s", "1m:1s:0%", "1m:1s:200%", "1m:1s:x%"):
+        with pytest.raises(ValueError, match="write it like 10m:30s"):
+            parse_outage(text)
+
+
+def test_an_outage_is_for_its_share_of_the_machines_and_the_same_for_all_processes() -> None:
+    """One at least; another outage is for others."""
+    half = Outage(begins_after=1, lasts=1, share=0.5)
+    assert len(half.cut_off(40, seed=1)) == 20
+    assert half.cut_off(40, seed=1) == half.cut_off(40, seed=1)
+    assert half.cut_off(40, seed=1) != Outage(begins_after=2, lasts=1, share=0.5).cut_off(40, seed=1)
+    assert len(Outage(begins_after=1, lasts=1, share=0.001).cut_off(40, seed=1)) == 1

@@ -44,6 +44,25 @@ def test_a_simulated_fleet_is_delivered_whole_and_once(fleet: Fleet) -> None:
     assert fleet.stored("SELECT count(*) FROM store.rejection") == [(0,)]
 
 
+def test_an_outage_is_got_over_by_every_machine_in_every_process(fleet: Fleet) -> None:
+    """Nobody connects before it ends; then all is delivered and timed, by two processes."""
+    tokens = fleet.folder / "tokens"
+    tokens.write_text(fleet.token("--count", "3") + "\n")
+    ended = fleet.call(
+        "llmenv-agent",
+        *("simulate", "--machines", "3", "--days", "3", "--tokens", str(tokens), "--processes", "2"),
+        *("--state-dir", str(fleet.folder / "machines"), "--outage", "0s:1s", "--a-run-a-message"),
+        *("--backlog", "--format", "json"),
+    )
+    found = json.loads(ended.stdout)
+    assert (found["machines"], found["processes"], found["ledger_is_whole"]) == (3, 2, True)
+    assert found["ledger"]["stored"] == found["ledger"]["minted"] == found["records"]
+    assert found["batches"] == found["runs"]
+    assert found["errors"]["cut off by --outage"] >= 3
+    assert found["connect_max_s"] >= 1.0
+    assert found["acknowledgement_max_ms"] >= found["round_trip_max_ms"] > 0
+
+
 def test_what_a_simulation_lacks_is_said(fleet: Fleet) -> None:
     """Too few tokens, and a rate that is none, before anything is delivered."""
     folder = ("--state-dir", str(fleet.folder / "machines"))
@@ -51,6 +70,13 @@ def test_what_a_simulation_lacks_is_said(fleet: Fleet) -> None:
     assert "llmenv-collector token create --count 2" in ended.stderr
     ended = fleet.call("llmenv-agent", "simulate", "--rate", "soon", *folder, codes=(USAGE,))
     assert "'soon' is no rate" in ended.stderr
+    ended = fleet.call("llmenv-agent", "simulate", "--outage", "soon", *folder, codes=(USAGE,))
+    assert "'soon' is no outage" in ended.stderr
+    late = ("--duration", "5s", "--outage", "5s:1s")
+    ended = fleet.call("llmenv-agent", "simulate", *late, *folder, codes=(USAGE,))
+    assert "after the end by --duration 5s" in ended.stderr
+    ended = fleet.call("llmenv-agent", "simulate", "--backlog", "--rate", "1x", *folder, codes=(USAGE,))
+    assert "--backlog spools all before anybody connects" in ended.stderr
     ended = fleet.call(
         "llmenv-collector", "token", "create", "--count", "2", "--role", "viewer", codes=(USAGE,)
     )

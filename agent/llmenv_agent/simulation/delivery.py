@@ -1,71 +1,133 @@
-"""Plays the history of a fleet: many virtual agents in one event loop, each with its own stream."""
+"""Plays a slice of a fleet's history: many virtual agents in one event loop, each with its own stream."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmenv_agent.errors import DeliveryError
-from llmenv_agent.simulation.measured_delivery import measure
+from llmenv_agent.simulation.enrolling import enrolled
+from llmenv_agent.simulation.histogram import Histogram
 from llmenv_agent.simulation.pace import Pace
+from llmenv_agent.simulation.slice_report import SliceReport, report_of
 from llmenv_agent.simulation.virtual_agent import VirtualAgent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from llmenv_agent.simulation.enrolling import Enrolled
-    from llmenv_agent.simulation.fleet import Fleet
-    from llmenv_agent.simulation.measured_delivery import MeasuredDelivery
+    from llmenv_agent.simulation.outages import Outage
+    from llmenv_agent.simulation.play import Play
 
 _PRODUCERS = 2
 """Threads that make records at once: the others are the agents' own, for their spools."""
 _PROGRESS_SECONDS = 5.0
+_LAG_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
+class Slice:
+    """Every so many of a fleet's machines, from the one with index `first` on."""
+
+    first: int = 0
+    step: int = 1
+
+
+@dataclass(kw_only=True)
 class Delivery:
-    """`rate` as `pace.parse_rate` gives it; `deliver_within` seconds are for what waits at the end."""
+    """`begin` returns when the slices of all processes are ready."""
 
-    fleet: Fleet
-    enrolled: Sequence[Enrolled]
-    on_disk: bool
-    rate: float | None
-    deliver_within: float
-    on_progress: Callable[[str], None] = lambda _: None
+    play: Play
+    part: Slice = dataclasses.field(default_factory=Slice)
+    begin: Callable[[], object] = lambda: None
+    on_progress: Callable[[int, int], None] = lambda _spooled, _delivered: None
+    """Records spooled and delivered so far, of this slice."""
 
-    async def play(self) -> MeasuredDelivery:
+    async def run(self) -> SliceReport:
         """Everything that happened, delivered or not."""
-        since, cpu_since = time.monotonic(), time.process_time()
-        agents = [
-            VirtualAgent(each, self.fleet.records(each.machine), on_disk=self.on_disk)
-            for each in self.enrolled
-        ]
-        telling = asyncio.create_task(self._tell(agents))
+        agents = self._agents()
         try:
-            pace, turn = Pace(self.rate, self.fleet.begins_at), asyncio.Semaphore(_PRODUCERS)
-            await asyncio.gather(*(agent.play(pace, turn) for agent in agents))
-            await asyncio.gather(*(self._deliver(agent) for agent in agents))
-            return measure(
+            if self.play.is_backlog:
+                await asyncio.gather(*(asyncio.to_thread(agent.fill) for agent in agents))
+            await asyncio.to_thread(self.begin)
+            return await self._timed(agents)
+        finally:
+            await asyncio.gather(*(agent.close() for agent in agents), return_exceptions=True)
+
+    def _agents(self) -> list[VirtualAgent]:
+        fleet = self.play.fleet()
+        found = [enrolled(each, self.play.state_dir) for each in fleet.machines]
+        fleet = fleet.under_ids([each.machine for each in found])
+        own = found[self.part.first :: self.part.step]
+        return [VirtualAgent(each, fleet.records(each.machine), self.play) for each in own]
+
+    async def _timed(self, agents: Sequence[VirtualAgent]) -> SliceReport:
+        began_at, cpu_since, lag = time.monotonic(), time.process_time(), Histogram()
+        beside = [
+            asyncio.create_task(each)
+            for each in (
+                self._tell(agents),
+                _feel_lag(lag),
+                *(self._cut(agents, o) for o in self.play.outages),
+            )
+        ]
+        try:
+            await self._play(agents)
+            return report_of(
                 agents,
-                seconds=time.monotonic() - since,
+                began_at=began_at,
+                ended_at=time.monotonic(),
                 cpu_seconds=time.process_time() - cpu_since,
+                lag=lag,
             )
         finally:
-            telling.cancel()
-            await asyncio.gather(telling, *(agent.close() for agent in agents), return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _play(self, agents: Sequence[VirtualAgent]) -> None:
+        pace, turn = (
+            Pace(self.play.rate, self.play.begins_at, self.play.duration),
+            asyncio.Semaphore(_PRODUCERS),
+        )
+        connecting = asyncio.create_task(self._connect(agents))
+        await asyncio.gather(connecting, *(agent.play(pace, turn) for agent in agents))
+        await asyncio.gather(*(self._deliver(agent) for agent in agents))
+
+    async def _connect(self, agents: Sequence[VirtualAgent]) -> None:
+        since = time.monotonic()
+        for place, agent in enumerate(agents):
+            wait = since + self.play.connects_over * place / len(agents) - time.monotonic()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            agent.connect()
 
     async def _deliver(self, agent: VirtualAgent) -> None:
         """What was not delivered is counted in the end."""
         with contextlib.suppress(DeliveryError):
-            await agent.deliver(self.deliver_within)
+            await agent.deliver(self.play.deliver_within)
+
+    async def _cut(self, agents: Sequence[VirtualAgent], outage: Outage) -> None:
+        await asyncio.sleep(outage.begins_after)
+        cut_off = outage.cut_off(self.play.machines, seed=self.play.seed)
+        lines = [each.line for each in agents if each.index in cut_off]
+        await asyncio.gather(*(line.cut() for line in lines))
+        await asyncio.sleep(outage.lasts)
+        for line in lines:
+            line.mend()
 
     async def _tell(self, agents: Sequence[VirtualAgent]) -> None:
         while True:
             await asyncio.sleep(_PROGRESS_SECONDS)
-            spooled, delivered = (
-                sum(each) for each in zip(*((a.appended, a.delivered) for a in agents), strict=True)
-            )
-            self.on_progress(f"{spooled:,} records spooled, {delivered:,} delivered")
+            self.on_progress(sum(a.appended for a in agents), sum(a.delivered for a in agents))
+
+
+async def _feel_lag(lag: Histogram) -> None:
+    """How late this process's event loop is, with everything that it times."""
+    while True:
+        since = time.monotonic()
+        await asyncio.sleep(_LAG_SECONDS)
+        lag.add(time.monotonic() - since - _LAG_SECONDS)

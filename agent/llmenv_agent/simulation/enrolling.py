@@ -44,7 +44,7 @@ def enrol_machines(machines: Sequence[VirtualMachine], tokens: Sequence[str], fo
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as threads:
         folders = [folder / machine.hostname for machine in new]
         list(threads.map(_enrol, new, tokens, folders))
-    return [_enrolled(machine, folder / machine.hostname) for machine in machines]
+    return [enrolled(machine, folder) for machine in machines]
 
 
 def _enrol(machine: VirtualMachine, token: str, folder: Path) -> None:
@@ -52,8 +52,10 @@ def _enrol(machine: VirtualMachine, token: str, folder: Path) -> None:
     save_identity(folder, enroll(token, machine=facts))
 
 
-def _enrolled(machine: VirtualMachine, folder: Path) -> Enrolled:
-    identity = load_identity(folder)
+def enrolled(machine: VirtualMachine, folder: Path) -> Enrolled:
+    """As it was found in `folder`, that of all machines."""
+    own = folder / machine.hostname
+    identity = load_identity(own)
     return Enrolled(
-        machine=dataclasses.replace(machine, id=identity.machine_id), identity=identity, folder=folder
+        machine=dataclasses.replace(machine, id=identity.machine_id), identity=identity, folder=own
     )

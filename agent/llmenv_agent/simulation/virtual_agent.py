@@ -5,76 +5,70 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import itertools
-import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmenv.fleet.v1 import record_pb2
 
 from llmenv_agent.renewal import Renewal
 from llmenv_agent.reporter import Reporter
+from llmenv_agent.simulation.cuttable_line import CuttableLine
+from llmenv_agent.simulation.histogram import Histogram
 from llmenv_agent.simulation.packages import MACOS, RELEASES, SYSTEMS
+from llmenv_agent.simulation.runwise_spool import RunwiseSpool
+from llmenv_agent.simulation.timed_tally import Content, TimedTally
 from llmenv_agent.spool import Spool
 from llmenv_agent.spool_bounds import Bounds
 from llmenv_agent.spool_file import IN_MEMORY
-from llmenv_agent.tally import Tally
 from llmenv_agent.work import outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from llmenv.fleet.v1 import agent_service_pb2, machine_pb2
 
     from llmenv_agent.simulation.enrolling import Enrolled
     from llmenv_agent.simulation.pace import Pace
+    from llmenv_agent.simulation.play import Play
 
 MOST_AT_ONCE = 128
-MOST_WAITING = 2_048
-"""Records of one machine that wait before its history goes on."""
-# What one machine keeps of acknowledged records: many share one process.
-BOUNDS = Bounds(total_bytes=256 << 20, acknowledged_bytes=1 << 20)
+MOST_WAITING, MOST_WAITING_IN_ALL = 2_048, 400_000
+"""Records of one machine, and of all, that wait before a history goes on."""
+MOST_KEPT_BYTES, MOST_KEPT_BYTES_IN_ALL = 1 << 20, 256 << 20
+"""What one machine, and all, keep of acknowledged records."""
+_TOTAL_BYTES = 1 << 30
 _LOOK_SECONDS = 0.02
 
 
-@dataclass
-class TimedTally(Tally):
-    """Keeps each acknowledgement's seconds."""
-
-    seconds: list[float] = field(default_factory=list)
-    watermark: int = 0
-    _sent_at: dict[int, float] = field(default_factory=dict)
-
-    def sent(self, last_sequence: int) -> None:
-        super().sent(last_sequence)
-        self._sent_at[last_sequence] = time.monotonic()
-
-    def was_acknowledged(self, watermark: int) -> None:
-        super().was_acknowledged(watermark)
-        self.watermark = max(self.watermark, watermark)
-        for sequence in [each for each in self._sent_at if each <= watermark]:
-            self.seconds.append(time.monotonic() - self._sent_at.pop(sequence))
-
-
 class VirtualAgent:
-    """Create it in the event loop that it lives in; `close` it at the end."""
+    """Create it in the event loop that it lives in; `connect` it, and `close` it at the end."""
 
-    def __init__(self, enrolled: Enrolled, records: Iterator[record_pb2.Record], *, on_disk: bool) -> None:
-        path = enrolled.folder / "spool.db" if on_disk else IN_MEMORY
-        self.spool = Spool(path, machine_id=enrolled.identity.machine_id, bounds=BOUNDS)
-        self.tally = TimedTally()
-        self.appended = self._found = self.spool.marks().last_sequence
-        self.measurements = self.bytes = 0
+    def __init__(self, enrolled: Enrolled, records: Iterator[record_pb2.Record], play: Play) -> None:
+        self.index = enrolled.machine.index
+        self.spool = _spool(enrolled, play)
+        self.tally, self.line, self.lateness = TimedTally(), CuttableLine(), Histogram()
+        marks = self.spool.marks()
+        self.appended = self.tally.last_spooled = marks.last_sequence
+        self._found = self.tally.watermark = marks.watermark
+        self._content = Content()
         # What an earlier simulation of the same machine has spooled is not spooled twice.
-        self._records = itertools.islice(records, self.appended, None)
-        self._next = next(self._records, None)
+        self._groups = _groups(itertools.islice(records, self.appended, None), by_run=play.a_run_a_message)
+        self._next = next(self._groups, None)
+        self._most_waiting = max(64, min(MOST_WAITING, MOST_WAITING_IN_ALL // play.machines))
         self._facts = enrolled.machine.facts(SYSTEMS[RELEASES[MACOS][0]])
+        # Before the reporter, which sends at once: a record is timed before it can be acknowledged.
+        self.spool.subscribe(self._note_spooled)
         self._reporter = Reporter(
             self.spool,
             Renewal(enrolled.folder, enrolled.identity),
             read_machine=lambda: self._facts,
             on_command=self._refuse,
+            line=self.line,
         )
         self._reporter.tally = self.tally
+        self._running: asyncio.Task[None] | None = None
+
+    def connect(self) -> None:
+        self.tally.starts()
         self._running = asyncio.create_task(self._reporter.run())
 
     @property
@@ -88,17 +82,24 @@ class VirtualAgent:
         accounted = ledger.stored + ledger.rejected + ledger.waiting + ledger.dropped
         return ledger.minted == self.appended == accounted == ledger.stored
 
-    async def play(self, pace: Pace, turn: asyncio.Semaphore) -> None:
-        """Spool the whole history, no faster than it is delivered; `turn` bounds how many do so at once."""
+    def fill(self) -> None:
+        """Spool the whole history, whoever waits for it."""
         while self._next is not None:
-            seconds = pace.seconds_until(self._next.measured_at.ToDatetime(tzinfo=dt.UTC))
+            self._append(None)
+
+    async def play(self, pace: Pace, turn: asyncio.Semaphore) -> None:
+        """Spool the history, no faster than it is delivered; `turn` bounds how many do so at once."""
+        while self._next is not None and pace.seconds_left() > 0:
+            seconds = pace.seconds_until(_moment(self._next))
             if seconds > 0:
-                await asyncio.sleep(min(seconds, 1.0))
-            elif self.appended - self.tally.watermark > MOST_WAITING and not self._running.done():
-                await asyncio.sleep(_LOOK_SECONDS)
-            else:
+                await asyncio.sleep(min(seconds, pace.seconds_left()))
+            elif self.appended - self.tally.watermark <= self._most_waiting:
                 async with turn:
                     await asyncio.to_thread(self._append, pace)
+            elif self._running is not None and self._running.done():
+                break
+            else:
+                await asyncio.sleep(_LOOK_SECONDS)
 
     async def deliver(self, timeout_seconds: float) -> None:
         """Raises DeliveryError, or what ended the reporter."""
@@ -107,35 +108,36 @@ class VirtualAgent:
     async def close(self) -> None:
         """Say Goodbye."""
         self._reporter.stop()
-        await asyncio.gather(self._running, return_exceptions=True)
+        if self._running is not None:
+            await asyncio.gather(self._running, return_exceptions=True)
         self.spool.close()
 
-    def _append(self, pace: Pace) -> None:
+    def _append(self, pace: Pace | None) -> None:
         """What is due, and no more than MOST_AT_ONCE, in one transaction."""
         due: list[record_pb2.Record] = []
         while self._next is not None and len(due) < MOST_AT_ONCE:
-            if pace.seconds_until(self._next.measured_at.ToDatetime(tzinfo=dt.UTC)) > 0:
+            seconds = pace.seconds_until(_moment(self._next)) if pace else 0.0
+            if seconds > 0:
                 break
+            if pace and pace.factor:
+                self.lateness.add(-seconds)
             self._facts = self._facts_of(self._next)
-            due.append(self._next)
-            self._next = next(self._records, None)
+            due += self._next
+            self._next = next(self._groups, None)
+        self._content = content_of(due)
         self.spool.extend(due)
-        for record in due:
-            self._count(record)
+        self.appended += len(due)
 
-    def _count(self, record: record_pb2.Record) -> None:
-        self.appended += 1
-        self.bytes += record.ByteSize()
-        if record.HasField("check_finished"):
-            result = record.check_finished.result
-            self.measurements += len(result.measurements)
-            self.measurements += sum(len(case.measurements) for case in result.cases)
+    def _note_spooled(self) -> None:
+        content, self._content = self._content, Content()
+        self.tally.spooled(self.spool.marks().last_sequence, content)
 
-    def _facts_of(self, record: record_pb2.Record | None) -> machine_pb2.Machine:
-        if record is not None and record.HasField("environment_snapshot"):
-            return record.environment_snapshot.machine
-        if record is not None and record.HasField("run_started"):
-            return record.run_started.run.machine
+    def _facts_of(self, group: list[record_pb2.Record]) -> machine_pb2.Machine:
+        for record in group:
+            if record.HasField("environment_snapshot"):
+                return record.environment_snapshot.machine
+            if record.HasField("run_started"):
+                return record.run_started.run.machine
         return self._facts
 
     async def _refuse(self, command: agent_service_pb2.Command) -> None:
@@ -143,3 +145,39 @@ class VirtualAgent:
         reason = "This machine is simulated: it runs nothing."
         await asyncio.to_thread(self.spool.append, outcome(command.command_id, refused, reason=reason))
         self.appended += 1
+
+
+def _spool(enrolled: Enrolled, play: Play) -> Spool:
+    path = enrolled.folder / "spool.db" if play.on_disk else IN_MEMORY
+    kept = max(1 << 15, min(MOST_KEPT_BYTES, MOST_KEPT_BYTES_IN_ALL // play.machines))
+    bounds = Bounds(total_bytes=_TOTAL_BYTES, acknowledged_bytes=kept)
+    kind = RunwiseSpool if play.a_run_a_message else Spool
+    return kind(path, machine_id=enrolled.identity.machine_id, bounds=bounds)
+
+
+def content_of(records: Sequence[record_pb2.Record]) -> Content:
+    results = [each.check_finished.result for each in records if each.HasField("check_finished")]
+    return Content(
+        runs=sum(each.HasField("run_finished") for each in records),
+        measurements=sum(
+            len(each.measurements) + sum(len(case.measurements) for case in each.cases) for each in results
+        ),
+        bytes=sum(each.ByteSize() for each in records),
+    )
+
+
+def _groups(records: Iterator[record_pb2.Record], *, by_run: bool) -> Iterator[list[record_pb2.Record]]:
+    """What is spooled together: each record by itself, or all up to the end of a run."""
+    group: list[record_pb2.Record] = []
+    for record in records:
+        group.append(record)
+        if not by_run or record.HasField("run_finished"):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _moment(group: list[record_pb2.Record]) -> dt.datetime:
+    """When the last of it happens."""
+    return group[-1].measured_at.ToDatetime(tzinfo=dt.UTC)

@@ -1,0 +1,50 @@
+"""What is asked of a simulation, the same in each of its processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmenv_agent.simulation.fleet import Fleet
+from llmenv_agent.simulation.plan import Plan
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from pathlib import Path
+
+    from llmenv_agent.simulation.outages import Outage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play:
+    """Times are seconds; `rate` is as of `pace.parse_rate`."""
+
+    seed: int
+    machines: int
+    days: int
+    runs_per_day: float
+    begins_at: dt.datetime
+    is_plain: bool
+    state_dir: Path
+    on_disk: bool
+    rate: float | None
+    duration: float | None
+    """None: until the history ends."""
+    is_backlog: bool
+    """Everything is spooled before anybody connects."""
+    a_run_a_message: bool
+    connects_over: float
+    """The machines connect one after the other for as long."""
+    deliver_within: float
+    """For what waits at the end."""
+    outages: tuple[Outage, ...] = ()
+
+    def fleet(self) -> Fleet:
+        return Fleet(
+            seed=self.seed,
+            machines=self.machines,
+            days=self.days,
+            runs_per_day=self.runs_per_day,
+            plan=Plan() if self.is_plain else None,
+            begins_at=self.begins_at,
+        )
