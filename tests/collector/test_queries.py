@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
-from llmenv_collector.delivery.group import Sighting
 from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.group import Sighting
 from llmenv_collector.errors import NotFoundError, UsageError
-from llmenv_collector.fleet import queries
+from llmenv_collector.fleet import queries, whole_run
 from llmenv_collector.fleet.queries import Presence
 from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.analysis import Analysis
@@ -121,7 +121,7 @@ def test_no_machine_adds_to_another_ones_run(store: Store) -> None:
         hostile.deliver(check_finished={"run_id": run.run_id, "result": result})
     hostile.deliver(run_finished={"run_id": run.run_id, "outcome": forged.outcome})
     with store.reader() as connection:
-        assert run == queries.get_run(connection, run_id=run.run_id)
+        assert run == whole_run.get_run(connection, run_id=run.run_id)
         after = report.fleet_report(connection, WHOLE_HISTORY, Question(), ANALYSIS)
         runs = queries.list_runs(connection, machine="", limit=0).runs
         assert [("honest", run.outcome)] == [(one.hostname, one.outcome) for one in runs]
@@ -130,7 +130,7 @@ def test_no_machine_adds_to_another_ones_run(store: Store) -> None:
     assert before == after
     hostile.run(forged)
     with store.reader() as connection:
-        assert run == queries.get_run(connection, run_id=run.run_id)
+        assert run == whole_run.get_run(connection, run_id=run.run_id)
         runs = queries.list_runs(connection, machine="", limit=0).runs
     counts = {one.machine_id: dict(one.status_counts) for one in runs}
     assert counts == {honest.machine.machine_id: {"pass": 1}, hostile.machine.machine_id: {"fail": 1}}
@@ -158,7 +158,7 @@ def test_a_whole_result_comes_back_and_its_parts_can_be_asked_for(store: Store) 
     result.remedy_trials.add(remedy_id="KI072", device="cpu", status=result_pb2.STATUS_FAIL)
     agent.run(run)
     with store.reader() as connection:
-        assert run == queries.get_run(connection, run_id=run.run_id)
+        assert run == whole_run.get_run(connection, run_id=run.run_id)
         ask = connection.sql
         assert ask("SELECT seed FROM v1.results").fetchall() == [(2**32 - 1,)]
         assert ask("SELECT name, value FROM v1.result_variables").fetchall() == [("MLX_ENABLE_TF32", "1")]
@@ -240,7 +240,7 @@ def test_a_run_comes_back_as_it_was_sent(shared_store: Store, run: run_pb2.Run) 
     if run.HasField("machine"):
         run.machine.machine_id = agent.machine.machine_id
     with shared_store.reader() as connection:
-        returned = queries.get_run(connection, run_id=run.run_id)
+        returned = whole_run.get_run(connection, run_id=run.run_id)
     assert json_format.MessageToDict(returned) == json_format.MessageToDict(run)
     assert returned == run
 
@@ -253,7 +253,7 @@ def test_a_run_is_seen_while_it_runs(store: Store) -> None:
         check_finished={"run_id": run_id, "result": {"result_id": new_id(), "check_name": "torch_basics"}}
     )
     with store.reader() as connection:
-        run = queries.get_run(connection, run_id=run_id)
+        run = whole_run.get_run(connection, run_id=run_id)
         listed = queries.list_runs(connection, machine="", limit=0)
     assert (run.outcome, [one.check_name for one in run.results]) == (0, ["torch_basics"])
     assert not listed.runs[0].HasField("ended_at")
@@ -266,13 +266,13 @@ def test_a_run_is_found_by_a_unique_prefix(store: Store) -> None:
     for run_id in (first, second):
         agent.deliver(run_started={"run": {"run_id": run_id}})
     with store.reader() as connection:
-        assert queries.get_run(connection, run_id=first.upper()).run_id == first
+        assert whole_run.get_run(connection, run_id=first.upper()).run_id == first
         with pytest.raises(UsageError, match="Several runs"):
-            queries.get_run(connection, run_id=first[:20])
+            whole_run.get_run(connection, run_id=first[:20])
         with pytest.raises(UsageError, match="at least 8"):
-            queries.get_run(connection, run_id="0100")
+            whole_run.get_run(connection, run_id="0100")
         with pytest.raises(NotFoundError, match="no run"):
-            queries.get_run(connection, run_id=new_id())
+            whole_run.get_run(connection, run_id=new_id())
 
 
 def test_runs_are_listed_newest_first_with_their_readiness(store: Store) -> None:

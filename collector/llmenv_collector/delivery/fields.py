@@ -25,6 +25,11 @@ def word(enum: Any, prefix: str, number: int) -> str:
     return str(enum.Name(number)).removeprefix(prefix).lower()
 
 
+def number_of(enum: Any, prefix: str, word: str) -> int:
+    """The value that was made a word."""
+    return int(word) if word.isdigit() else int(enum.Value(prefix + word.upper()))
+
+
 def optional(message: Message, name: str) -> Any:
     return getattr(message, name) if message.HasField(name) else None
 

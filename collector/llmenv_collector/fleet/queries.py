@@ -1,21 +1,17 @@
-"""What people ask of single machines and runs, answered from the store.
-
-A run is put together again from the messages its agent sent; nothing of it is
-lost or rounded.
-"""
+"""What people ask of machines and of the list of runs, answered from the store."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from llmenv.catalog.status import WORDS, blocking_checks
-from llmenv.fleet.v1 import fleet_report_pb2, machine_pb2, record_pb2, result_pb2, run_pb2
+from llmenv.fleet.v1 import fleet_report_pb2, machine_pb2, result_pb2
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 
 from llmenv_collector import clock
-from llmenv_collector.errors import NotFoundError, UsageError
+from llmenv_collector.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,9 +22,6 @@ if TYPE_CHECKING:
 
 DEFAULT_RUNS = 50
 MAX_RUNS = 1_000
-SHORTEST_PREFIX = 8
-
-Part = TypeVar("Part", result_pb2.Case, result_pb2.RemedyTrial)
 
 
 @dataclass(frozen=True)
@@ -37,16 +30,6 @@ class Presence:
 
     connected: frozenset[str] = frozenset()
     last_seen: Mapping[str, int] | None = None
-
-
-@dataclass(frozen=True)
-class FoundRun:
-    """Agents choose run ids, so one belongs to a run only together with its machine."""
-
-    run_id: str
-    machine_id: str
-    environment_id: str
-    message: bytes
 
 
 def list_machines(
@@ -169,88 +152,6 @@ def run_summary(row: tuple[Any, ...], words: dict[str, str]) -> fleet.RunSummary
 def readiness(words: Mapping[str, str], *, is_apple_silicon: bool) -> fleet_report_pb2.Readiness:
     blocking = blocking_checks(words, is_apple_silicon=is_apple_silicon)
     return fleet_report_pb2.Readiness(is_ready=not blocking, blocking=blocking)
-
-
-def get_run(connection: duckdb.DuckDBPyConnection, *, run_id: str) -> run_pb2.Run:
-    """The run as it is known now, with all results received so far."""
-    found = find_run(connection, run_id)
-    run = run_pb2.Run.FromString(found.message)
-    if run.HasField("machine"):
-        run.machine.machine_id = found.machine_id
-    add_packages(connection, run, found.environment_id)
-    add_end(connection, run, found)
-    cases = parts_by_result(connection, found, table="result_case", kind=result_pb2.Case)
-    trials = parts_by_result(connection, found, table="remedy_trial", kind=result_pb2.RemedyTrial)
-    rows = connection.execute(
-        "SELECT result_id::VARCHAR, message, log_tail FROM store.result"
-        " WHERE run_id = ? AND machine_id = ? ORDER BY sequence",
-        [found.run_id, found.machine_id],
-    ).fetchall()
-    for result_id, result_message, log_tail in rows:
-        result = run.results.add()
-        result.ParseFromString(result_message)
-        result.log_tail = log_tail
-        result.cases.extend(cases.pop(result_id, ()))
-        result.remedy_trials.extend(trials.pop(result_id, ()))
-    return run
-
-
-def find_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> FoundRun:
-    """By UUID or a unique prefix of it; of two machines that claim one id, the first that did."""
-    if len(run_id) < SHORTEST_PREFIX:
-        raise UsageError(
-            f"A run is named by its id or at least {SHORTEST_PREFIX} characters of it, not {run_id!r}."
-        )
-    rows = connection.execute(
-        """
-        SELECT DISTINCT ON (run_id) run_id::VARCHAR, machine_id::VARCHAR, environment_id, message
-        FROM store.run JOIN store.record USING (machine_id, record_id)
-        WHERE starts_with(run_id::VARCHAR, lower(?)) ORDER BY run_id, received_at LIMIT 2
-        """,
-        [run_id],
-    ).fetchall()
-    if not rows:
-        raise NotFoundError(f"There is no run {run_id!r}: see `llmenv run list`.")
-    if len(rows) > 1:
-        raise UsageError(f"Several runs begin with {run_id!r}: give more of the id.")
-    return FoundRun(*rows[0])
-
-
-def add_packages(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, environment_id: str) -> None:
-    rows = connection.execute(
-        "SELECT name, version, origin FROM store.environment_package"
-        " WHERE environment_id = ? ORDER BY position",
-        [environment_id],
-    ).fetchall()
-    for name, version, origin in rows:
-        run.environment.packages.add(name=name, version=version, origin=origin)
-
-
-def add_end(connection: duckdb.DuckDBPyConnection, run: run_pb2.Run, found: FoundRun) -> None:
-    for (message,) in connection.execute(
-        "SELECT message FROM store.run_end WHERE run_id = ? AND machine_id = ?",
-        [found.run_id, found.machine_id],
-    ).fetchall():
-        end = record_pb2.RunFinished.FromString(message)
-        run.outcome = end.outcome
-        run.wall_seconds = end.wall_seconds
-        if end.HasField("ended_at"):
-            run.ended_at.CopyFrom(end.ended_at)
-
-
-def parts_by_result(
-    connection: duckdb.DuckDBPyConnection, found: FoundRun, *, table: str, kind: type[Part]
-) -> dict[str, list[Part]]:
-    """Parts that may come as records of their own, in the order in which they were delivered."""
-    rows = connection.execute(
-        f"SELECT result_id::VARCHAR, message FROM store.{table}"  # noqa: S608 (our own names)
-        " WHERE run_id = ? AND machine_id = ? ORDER BY sequence, position",
-        [found.run_id, found.machine_id],
-    ).fetchall()
-    parts: dict[str, list[Part]] = defaultdict(list)
-    for result_id, message in rows:
-        parts[result_id].append(kind.FromString(message))
-    return parts
 
 
 def status_of(word: str) -> result_pb2.Status.ValueType:

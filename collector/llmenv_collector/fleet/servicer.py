@@ -12,7 +12,7 @@ from llmenv_collector import clock
 from llmenv_collector.acknowledgements.desk import AcknowledgementDesk
 from llmenv_collector.acknowledgements.servicer import AcknowledgementServicer
 from llmenv_collector.delivery import ledger as delivery
-from llmenv_collector.fleet import queries
+from llmenv_collector.fleet import queries, whole_run
 from llmenv_collector.fleet_commands.servicer import CommandServicer
 from llmenv_collector.fleet_report.answers import Answers
 from llmenv_collector.fleet_report.servicer import ReportServicer
@@ -119,7 +119,7 @@ class FleetServicer(
         return response
 
     async def GetRun(self, request: fleet.GetRunRequest, context: Context) -> fleet.GetRunResponse:
-        return fleet.GetRunResponse(run=await self._read(queries.get_run, run_id=request.run_id))
+        return fleet.GetRunResponse(run=await self._read(whole_run.get_run, run_id=request.run_id))
 
     async def GetDelivery(
         self, request: fleet.GetDeliveryRequest, context: Context

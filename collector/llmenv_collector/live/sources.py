@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from llmenv.catalog.texts import LANGUAGES
 
 from llmenv_collector.errors import NotFoundError
-from llmenv_collector.fleet import queries
+from llmenv_collector.fleet import queries, whole_run
 from llmenv_collector.live.attempts import Attempts
 from llmenv_collector.pages import machine_page, run_page
 from llmenv_collector.pages.report_file import Frame
@@ -113,7 +113,7 @@ class Sources:
         """Raises NotFoundError or UsageError."""
 
         def read(connection: duckdb.DuckDBPyConnection) -> Content:
-            run = queries.get_run(connection, run_id=run_id)
+            run = whole_run.get_run(connection, run_id=run_id)
             return run_page.content(run, running_checks(connection, run), language=language)
 
         return await self._read(read)
