@@ -35,10 +35,22 @@ def enroll(token_text: str, *, machine: machine_pb2.Machine, address: str = "") 
     Raises UsageError for a token or an address that is none, EnrollmentError with what stood in the way.
     """
     token, ca_pem = first_contact(token_text, address=address)
+    with open_channel(token.address, ca_pem) as channel:
+        return enroll_over(channel, token, machine=machine)
+
+
+def open_channel(address: str, ca_pem: str) -> grpc.Channel:
+    """To a collector that has shown this CA; one is enough for many machines."""
+    credentials = grpc.ssl_channel_credentials(root_certificates=ca_pem.encode())
+    return grpc.secure_channel(address, credentials)
+
+
+def enroll_over(channel: grpc.Channel, token: PrintedToken, *, machine: machine_pb2.Machine) -> Identity:
+    """Raises EnrollmentError."""
     key = ec.generate_private_key(ec.SECP256R1())
     response = _call(
+        channel,
         token.address,
-        ca_pem,
         enrollment_service_pb2.EnrollRequest(
             token=token.secret,
             certificate_signing_request=signing_request(key),
@@ -84,15 +96,13 @@ def private_pem(key: ec.EllipticCurvePrivateKey) -> str:
 
 
 def _call(
-    address: str, ca_pem: str, request: enrollment_service_pb2.EnrollRequest
+    channel: grpc.Channel, address: str, request: enrollment_service_pb2.EnrollRequest
 ) -> enrollment_service_pb2.EnrollResponse:
-    credentials = grpc.ssl_channel_credentials(root_certificates=ca_pem.encode())
-    with grpc.secure_channel(address, credentials) as channel:
-        stub = enrollment_service_pb2_grpc.EnrollmentServiceStub(channel)
-        try:
-            return stub.Enroll(request, timeout=CALL_SECONDS)
-        except grpc.RpcError as error:
-            raise EnrollmentError(_refusal(address, error)) from error
+    stub = enrollment_service_pb2_grpc.EnrollmentServiceStub(channel)
+    try:
+        return stub.Enroll(request, timeout=CALL_SECONDS)
+    except grpc.RpcError as error:
+        raise EnrollmentError(_refusal(address, error)) from error
 
 
 def _refusal(address: str, error: grpc.RpcError) -> str:

@@ -14,9 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from llmenv.fleet.v1 import record_pb2
 from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceStub
 from llmenv.ids import new_id
+from llmenv.printed_token import PrintedToken
 from llmenv_agent.enrollment import private_pem
 from llmenv_agent.errors import RecordTooLargeError, UsageError
 from llmenv_agent.identity import Identity
+from llmenv_agent.simulation import descriptors, enrolling
 from llmenv_agent.simulation.cuttable_line import CUT_OFF, CuttableLine
 from llmenv_agent.simulation.enrolling import enrol_machines
 from llmenv_agent.simulation.fleet import Fleet
@@ -186,5 +188,36 @@ def test_too_few_tokens_are_said_before_anybody_enrols(tmp_path: Path) -> None:
     """With the command that makes them."""
     fleet = Fleet(seed=1, machines=3, days=1)
     with pytest.raises(UsageError, match="token create --count 3"):
-        enrol_machines(fleet.machines, ["one"], tmp_path)
+        enrol_machines(fleet.machines, ["one", "two"], tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tokens_of_several_collectors_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one that is damaged; before anybody enrols."""
+    monkeypatch.setattr(enrolling, "first_contact", lambda text: (PrintedToken.parse(text), ""))
+    machines = Fleet(seed=1, machines=2, days=1).machines
+    tokens = [str(PrintedToken(address=f"{host}:7443", pin="p", secret="s")) for host in ("a", "b")]
+    with pytest.raises(UsageError, match="of several collectors"):
+        enrol_machines(machines, tokens, tmp_path)
+    with pytest.raises(UsageError, match="no token"):
+        enrol_machines(machines, [tokens[0], "x"], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_as_many_files_are_allowed_as_machines_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the limit cannot be raised, it says how many are needed."""
+    limits = [(256, 4_096)]
+
+    def raised(_resource: int, limit: tuple[int, int]) -> None:
+        if limit[0] > limit[1]:
+            raise ValueError("not allowed to raise maximum limit")
+        limits.append(limit)
+
+    monkeypatch.setattr(descriptors.resource, "getrlimit", lambda _resource: limits[-1])
+    monkeypatch.setattr(descriptors.resource, "setrlimit", raised)
+    descriptors.require(100, on_disk=False)
+    assert len(limits) == 1
+    descriptors.require(1_000, on_disk=False)
+    assert limits[-1] == (1_128, 4_096)
+    with pytest.raises(UsageError, match=r"need 4,128 open files.*--processes"):
+        descriptors.require(1_000, on_disk=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from llmenv_agent.simulation.outages import Outage
     from llmenv_agent.simulation.play import Play
+    from llmenv_agent.simulation.progress import Progress
 
     Decorated = TypeVar("Decorated", bound=Callable[..., object])
 
@@ -87,8 +88,8 @@ def machine_options(function: Decorated) -> Decorated:
         click.option(
             "--tokens",
             type=click.File("r"),
-            help="Tokens to enrol with, one a line, or - for stdin; as `llmenv-collector token create "
-            "--count N` prints them.",
+            help="Tokens to enrol with, one a line, or - for stdin, as `llmenv-collector token create "
+            "--count N` prints them; one alone is of a roll-out (--uses N).",
         ),
         click.option(
             "--state-dir",
@@ -261,5 +262,12 @@ def _enrol(play: Play, options: Options) -> None:
         fleet.under_ids([each.machine for each in found]).truth.write(options["truth"])
 
 
-def _tell(spooled: int, delivered: int) -> None:
-    click.echo(f"{spooled:,} records spooled, {delivered:,} delivered", err=True)
+def _tell(progress: Progress) -> None:
+    unapproved = ""
+    if progress.unapproved:
+        unapproved = (
+            f"; {progress.unapproved:,} machines wait for approval (`llmenv-collector machine approve --all`)"
+        )
+    click.echo(
+        f"{progress.spooled:,} records spooled, {progress.delivered:,} delivered{unapproved}", err=True
+    )

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmenv_agent.errors import DeliveryError
+from llmenv_agent.simulation import descriptors
 from llmenv_agent.simulation.enrolling import enrolled
 from llmenv_agent.simulation.histogram import Histogram
 from llmenv_agent.simulation.pace import Pace
+from llmenv_agent.simulation.progress import Progress
 from llmenv_agent.simulation.slice_report import SliceReport, report_of
 from llmenv_agent.simulation.virtual_agent import VirtualAgent
 
@@ -43,8 +45,7 @@ class Delivery:
     play: Play
     part: Slice = dataclasses.field(default_factory=Slice)
     begin: Callable[[], object] = lambda: None
-    on_progress: Callable[[int, int], None] = lambda _spooled, _delivered: None
-    """Records spooled and delivered so far, of this slice."""
+    on_progress: Callable[[Progress], None] = lambda _: None
 
     async def run(self) -> SliceReport:
         """Everything that happened, delivered or not."""
@@ -59,9 +60,9 @@ class Delivery:
 
     def _agents(self) -> list[VirtualAgent]:
         fleet = self.play.fleet()
-        found = [enrolled(each, self.play.state_dir) for each in fleet.machines]
-        fleet = fleet.under_ids([each.machine for each in found])
-        own = found[self.part.first :: self.part.step]
+        machines = fleet.machines[self.part.first :: self.part.step]
+        descriptors.require(len(machines), on_disk=self.play.on_disk)
+        own = [enrolled(each, self.play.state_dir) for each in machines]
         return [VirtualAgent(each, fleet.records(each.machine), self.play) for each in own]
 
     async def _timed(self, agents: Sequence[VirtualAgent]) -> SliceReport:
@@ -122,7 +123,7 @@ class Delivery:
     async def _tell(self, agents: Sequence[VirtualAgent]) -> None:
         while True:
             await asyncio.sleep(_PROGRESS_SECONDS)
-            self.on_progress(sum(a.appended for a in agents), sum(a.delivered for a in agents))
+            self.on_progress(sum((agent.progress for agent in agents), Progress()))
 
 
 async def _feel_lag(lag: Histogram) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from llmenv_agent.errors import AgentError
 from llmenv_agent.simulation.delivery import Delivery, Slice
+from llmenv_agent.simulation.progress import Progress
 from llmenv_agent.simulation.slice_report import SliceReport
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
     from llmenv_agent.simulation.play import Play
 
-Said: TypeAlias = "tuple[int, int] | SliceReport | AgentError"
-"""How many records are spooled and delivered so far; or how it ended."""
+Said: TypeAlias = "Progress | SliceReport | AgentError"
+"""How far it is; or how it ended."""
 
 
 def play_slices(
-    play: Play, *, processes: int, on_progress: Callable[[int, int], None] = lambda _spooled, _delivered: None
+    play: Play, *, processes: int, on_progress: Callable[[Progress], None] = lambda _: None
 ) -> list[SliceReport]:
     """One of each process. With one, that is this process."""
     if processes == 1:
@@ -50,10 +51,10 @@ def play_slices(
 
 
 def _listen(
-    players: dict[Connection, SpawnProcess], on_progress: Callable[[int, int], None]
+    players: dict[Connection, SpawnProcess], on_progress: Callable[[Progress], None]
 ) -> list[SliceReport]:
     reports: dict[Connection, SliceReport] = {}
-    progress: dict[Connection, tuple[int, int]] = {}
+    progress: dict[Connection, Progress] = {}
     while len(reports) < len(players):
         waiting = [each for each in players if each not in reports]
         for ready in cast("list[Connection]", wait(waiting)):
@@ -63,12 +64,12 @@ def _listen(
             else:
                 progress[ready] = said
                 if len(progress) == len(players):
-                    on_progress(*(sum(each) for each in zip(*progress.values(), strict=True)))
+                    on_progress(sum(progress.values(), Progress()))
                     progress.clear()
     return list(reports.values())
 
 
-def _hear(connection: Connection, players: dict[Connection, SpawnProcess]) -> tuple[int, int] | SliceReport:
+def _hear(connection: Connection, players: dict[Connection, SpawnProcess]) -> Progress | SliceReport:
     """Raises what ended the process."""
     try:
         said = cast("Said", connection.recv())
@@ -88,13 +89,9 @@ def _play_slice(play: Play, part: Slice, barrier: Barrier, connection: Connectio
     """In a process of its own, which Ctrl-C reaches through the first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def tell(spooled: int, delivered: int) -> None:
-        connection.send((spooled, delivered))
-
+    delivery = Delivery(play=play, part=part, begin=barrier.wait, on_progress=connection.send)
     try:
-        connection.send(
-            asyncio.run(Delivery(play=play, part=part, begin=barrier.wait, on_progress=tell).run())
-        )
+        connection.send(asyncio.run(delivery.run()))
     except AgentError as error:
         connection.send(error)
     except BrokenPipeError:  # the first process is gone

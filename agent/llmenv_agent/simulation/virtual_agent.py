@@ -14,6 +14,7 @@ from llmenv_agent.reporter import Reporter
 from llmenv_agent.simulation.cuttable_line import CuttableLine
 from llmenv_agent.simulation.histogram import Histogram
 from llmenv_agent.simulation.packages import MACOS, RELEASES, SYSTEMS
+from llmenv_agent.simulation.progress import Progress
 from llmenv_agent.simulation.runwise_spool import RunwiseSpool
 from llmenv_agent.simulation.timed_tally import Content, TimedTally
 from llmenv_agent.spool import Spool
@@ -50,6 +51,7 @@ class VirtualAgent:
         self.appended = self.tally.last_spooled = marks.last_sequence
         self._found = self.tally.watermark = marks.watermark
         self._content = Content()
+        self._is_unapproved = False
         # What an earlier simulation of the same machine has spooled is not spooled twice.
         self._groups = _groups(itertools.islice(records, self.appended, None), by_run=play.a_run_a_message)
         self._next = next(self._groups, None)
@@ -62,10 +64,17 @@ class VirtualAgent:
             Renewal(enrolled.folder, enrolled.identity),
             read_machine=lambda: self._facts,
             on_command=self._refuse,
+            on_waiting=self._note_waiting,
             line=self.line,
         )
         self._reporter.tally = self.tally
         self._running: asyncio.Task[None] | None = None
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(
+            spooled=self.appended, delivered=self.delivered, unapproved=1 if self._is_unapproved else 0
+        )
 
     def connect(self) -> None:
         self.tally.starts()
@@ -127,6 +136,9 @@ class VirtualAgent:
         self._content = content_of(due)
         self.spool.extend(due)
         self.appended += len(due)
+
+    def _note_waiting(self, reason: str) -> None:
+        self._is_unapproved = bool(reason)
 
     def _note_spooled(self) -> None:
         content, self._content = self._content, Content()
