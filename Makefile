@@ -6,6 +6,7 @@ VENV := .venv
 TRAINING := .venv-train
 PROTO := .venv-proto
 OTAVA := .venv-otava
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 
 .PHONY: demo demo-fleet test check proto docs bench chaos fuzz clean
@@ -18,7 +19,7 @@ help:
 	@echo "make check   format, lint, types, import laws, contract"
 	@echo "make proto   generate the code of the contract"
 	@echo "make docs    generate the pages drawn from commands, views and checks"
-	@echo "make bench   run every benchmark"
+	@echo "make bench   run every benchmark: one table each of ingest, connections, storage, peers and lake, then the others"
 	@echo "make chaos   kill, stop, cut, fill and set back an agent and a collector, then account for every record"
 	@echo "make fuzz    a million records and thousands of requests made up at random"
 	@echo "make clean   remove the environments and the demo's data"
@@ -56,8 +57,12 @@ proto: $(PROTO)/.ready
 docs: $(VENV)/.ready
 	$(BIN)/python docs/generate.py
 
-bench: $(VENV)/.ready $(TRAINING)/.ready
-	@for program in $(filter-out benchmarks/plain_check.py,$(wildcard benchmarks/*.py)); do echo "== $$program"; $(BIN)/python $$program $(BENCH_FLAGS) || exit 1; done
+# The sections of scale first. `make bench BENCH=peers BENCH_FLAGS=--quick` runs one of them, and shortly.
+SCALE := $(wildcard $(patsubst %,benchmarks/%.py,ingest connections storage peers lake))
+BENCH ?= $(patsubst benchmarks/%.py,%,$(SCALE) $(filter-out $(SCALE) benchmarks/plain_check.py,$(wildcard benchmarks/*.py)))
+
+bench: $(VENV)/.ready $(TRAINING)/.ready $(if $(filter peers,$(BENCH)),$(PEERS)/.ready)
+	@for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(BENCH_FLAGS) || exit 1; done
 
 chaos: $(VENV)/.ready
 	@$(BIN)/python -m tests.chaos $(CHAOS_FLAGS)
@@ -68,7 +73,7 @@ fuzz: $(VENV)/.ready
 	@$(BIN)/python -m tests.fuzz $(FUZZ_FLAGS)
 
 clean:
-	rm -rf $(VENV) $(TRAINING) $(PROTO) $(OTAVA) .demo
+	rm -rf $(VENV) $(TRAINING) $(PROTO) $(OTAVA) $(PEERS) .demo
 
 # The environment of the three programs and of their development.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -100,4 +105,13 @@ $(PROTO)/.ready: proto/requirements.txt
 $(OTAVA)/.ready: tests/collector/statistics/otava.txt
 	@$(PYTHON) -m venv $(OTAVA)
 	@$(OTAVA)/bin/pip install $(PIP_FLAGS) -r $<
+	@touch $@
+
+# What benchmarks/peers.py compares with. Debian's packages are unpacked and not installed, since installing
+# would start servers; what cannot be had is said in the table.
+$(PEERS)/.ready: benchmarks/systems/requirements.txt benchmarks/systems/constraints.txt
+	@echo "Setting up $(PEERS) (systems to compare with) ..." >&2
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/pip install $(PIP_FLAGS) -c benchmarks/systems/constraints.txt -r $<
+	@benchmarks/systems/unpack.sh $(PEERS)/debian influxdb prometheus prometheus-pushgateway || true
 	@touch $@
