@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from llmenv.catalog import known_issues
 from llmenv.catalog.status import WORDS
+from llmenv_agent.probe.operations.random_draws import COUNT, NORMAL_DEFICIT, STANDARD_ERRORS
 from llmenv_agent.probe.reference import bound
 
 if TYPE_CHECKING:
@@ -73,6 +75,15 @@ def test_bound_admits_what_was_right_on_a_mac_and_refuses_what_was_wrong() -> No
     """Products over 50,257 on an M1 Pro: 1.4e-6 and 1.8e-5 were right, 3.3e-4 was not (pytorch #193487)."""
     limit = bound("float32", roundings=8, length=50257)
     assert 2 * 1.8e-5 < limit < 3.3e-4 / 2
+
+
+def test_normal_numbers_of_coarse_uniform_ones_are_no_alarm() -> None:
+    """Torch 2.11 draws the CPU's in bfloat16 so; their variance was too small by half of the bound."""
+    variance = -sum(math.log(each / 256) for each in range(1, 257)) / 256
+    rounded = 0.98533  # with each of its steps rounded to bfloat16, over all pairs of uniform numbers
+    assert 1 - variance == pytest.approx(math.log(512 * math.pi) / 512, rel=1e-3)
+    assert 1 - rounded < NORMAL_DEFICIT < 1.1 * (1 - rounded)
+    assert STANDARD_ERRORS * math.sqrt(2 / COUNT) > NORMAL_DEFICIT
 
 
 @pytest.mark.parametrize(
