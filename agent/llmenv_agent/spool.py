@@ -110,8 +110,7 @@ class Spool:
         """As `append`, all of them or none; returns the sequence of the last, 0 for no records."""
         sequence = 0
         with self._file.transaction() as connection:
-            for record in records:
-                sequence = self._append(connection, record)
+            sequence = self._append(connection, records)
             failpoints.reach("agent.append.before_commit", error=sqlite3.OperationalError)
         failpoints.reach("agent.append.after_commit", error=SpoolError)
         for listener in self._listeners if records else ():
@@ -126,7 +125,7 @@ class Spool:
         with self._file.transaction() as connection:
             is_new = journal.accept(connection, command)
             if is_new:
-                self._append(connection, record_pb2.Record(command_outcome=outcome))
+                self._append(connection, [record_pb2.Record(command_outcome=outcome)])
         for listener in self._listeners if is_new else ():
             listener()
         return is_new
@@ -145,9 +144,8 @@ class Spool:
             rows = spool_rows.after(connection, sequence, max_records=max_records, max_bytes=max_bytes)
             if rows and digest is None:
                 raise SpoolError(f"The spool {self._file.path} has no record {sequence} to go on from.")
-            for number, content in rows:
-                digest = hashlib.sha256((digest or GENESIS) + content).digest()
-                connection.execute("UPDATE record SET digest = ? WHERE sequence = ?", (digest, number))
+            chain = _chained(digest or GENESIS, rows)
+            connection.executemany("UPDATE record SET digest = ? WHERE sequence = ?", chain)
             if rows:
                 connection.execute("UPDATE spool SET offered = max(offered, ?)", (rows[-1][0],))
                 failpoints.reach("agent.offer.before_commit", error=sqlite3.OperationalError)
@@ -298,7 +296,7 @@ class Spool:
             for letter in chosen:
                 record = record_pb2.Record.FromString(letter["record"])
                 record.machine_id = self.marks().machine_id
-                self._insert(connection, record, record.SerializeToString())
+                self._insert(connection, [record], [record.SerializeToString()])
                 connection.execute("DELETE FROM dead_letter WHERE record_id = ?", (letter["record_id"],))
         return len(chosen)
 
@@ -311,27 +309,37 @@ class Spool:
             self._clock_step.forget()
             connection.execute("UPDATE spool SET clock_offset_seconds = ?", (seconds,))
 
-    def _append(self, connection: sqlite3.Connection, record: record_pb2.Record) -> int:
-        spool = connection.execute("SELECT * FROM spool").fetchone()
+    def _append(self, connection: sqlite3.Connection, records: Sequence[record_pb2.Record]) -> int:
+        """Returns the sequence of the last, 0 for no records."""
+        spool = connection.execute("SELECT machine_id, clock_offset_seconds FROM spool").fetchone()
         offset = spool["clock_offset_seconds"] - self._clock_step.seconds()
-        content = _stamped(record, machine_id=spool["machine_id"], offset=offset)
-        sequence = self._insert(connection, record, content)
-        journal.note(connection, record)
+        contents = [_stamped(record, machine_id=spool["machine_id"], offset=offset) for record in records]
+        sequence = self._insert(connection, records, contents)
+        for record in records:
+            journal.note(connection, record)
         return sequence
 
-    def _insert(self, connection: sqlite3.Connection, record: record_pb2.Record, content: bytes) -> int:
-        spool = connection.execute("SELECT machine_id, last_sequence FROM spool").fetchone()
-        spool_bounds.make_room(connection, self._bounds, needed=len(content), machine_id=spool["machine_id"])
-        sequence = int(spool["last_sequence"]) + 1
-        spool_rows.insert(
-            connection,
-            sequence,
-            content,
-            spooled_at=time.time(),
-            has_trials=record_size.has_trials(record),
-        )
-        connection.execute("UPDATE spool SET last_sequence = ?", (sequence,))
-        return sequence
+    def _insert(
+        self,
+        connection: sqlite3.Connection,
+        records: Sequence[record_pb2.Record],
+        contents: Sequence[bytes],
+    ) -> int:
+        spool = connection.execute("SELECT machine_id, last_sequence, record_bytes FROM spool").fetchone()
+        rows = [
+            (sequence, content, record_size.has_trials(record))
+            for sequence, (record, content) in enumerate(
+                zip(records, contents, strict=True), int(spool["last_sequence"]) + 1
+            )
+        ]
+        fits = spool["record_bytes"] + sum(map(len, contents)) <= self._bounds.total_bytes
+        for part in [rows] if fits else [[row] for row in rows]:
+            needed = sum(len(content) for _, content, _ in part)
+            spool_bounds.make_room(connection, self._bounds, needed=needed, machine_id=spool["machine_id"])
+            spool_rows.insert_all(connection, part, spooled_at=time.time())
+            if part:
+                connection.execute("UPDATE spool SET last_sequence = ?", (part[-1][0],))
+        return rows[-1][0] if rows else 0
 
     @staticmethod
     def _digest_at(connection: sqlite3.Connection, sequence: int) -> bytes | None:
@@ -340,6 +348,12 @@ class Spool:
         row = connection.execute("SELECT digest FROM record WHERE sequence = ?", (sequence,)).fetchone()
         digest: bytes | None = row["digest"] if row else None
         return digest
+
+
+def _chained(digest: bytes, rows: Sequence[tuple[int, bytes]]) -> Iterator[tuple[bytes, int]]:
+    for number, content in rows:
+        digest = hashlib.sha256(digest + content).digest()
+        yield digest, number
 
 
 def _dead_letter(row: sqlite3.Row) -> DeadLetter:

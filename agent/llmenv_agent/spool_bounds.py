@@ -6,6 +6,7 @@ digest proves to the collector that this is the same spool.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -45,20 +46,20 @@ def move_watermark(connection: sqlite3.Connection, watermark: int) -> None:
 
 def prune(connection: sqlite3.Connection, bounds: Bounds) -> None:
     """Let go of acknowledged records past their bound in bytes or age, oldest first."""
-    oldest_kept = time.time() - bounds.acknowledged_seconds
-    while (row := _oldest_acknowledged(connection)) is not None:
-        if row["acknowledged_bytes"] <= bounds.acknowledged_bytes and row["spooled_at"] >= oldest_kept:
-            break
-        _delete_acknowledged(connection, row)
+    acknowledged = connection.execute("SELECT acknowledged_bytes FROM spool").fetchone()[0]
+    _let_go(
+        connection,
+        excess=acknowledged - bounds.acknowledged_bytes,
+        older_than=time.time() - bounds.acknowledged_seconds,
+    )
 
 
 def make_room(connection: sqlite3.Connection, bounds: Bounds, *, needed: int, machine_id: str) -> None:
     """Free `needed` bytes, as far as what may be at the collector allows."""
     spool = connection.execute("SELECT offered, record_bytes FROM spool").fetchone()
     excess = spool["record_bytes"] + needed - bounds.total_bytes
-    while excess > 0 and (row := _oldest_acknowledged(connection)) is not None:
-        _delete_acknowledged(connection, row)
-        excess -= row["size"]
+    if excess > 0:
+        excess -= _let_go(connection, excess=excess)
     if excess > 0:
         excess -= _cut_trials(connection, after=spool["offered"], excess=excess)
     if excess > 0:
@@ -119,15 +120,26 @@ def _bury_oldest(
     )
 
 
-def _oldest_acknowledged(connection: sqlite3.Connection) -> sqlite3.Row | None:
-    """None when only the record at the watermark is left, which proves where the spool stands."""
-    row: sqlite3.Row | None = connection.execute(
-        "SELECT sequence, length(record) AS size, spooled_at, acknowledged_bytes FROM record, spool"
-        " WHERE sequence < watermark ORDER BY sequence LIMIT 1"
-    ).fetchone()
-    return row
+def _let_go(connection: sqlite3.Connection, *, excess: int, older_than: float = 0.0) -> int:
+    """Of acknowledged records, oldest first, those that are too many bytes or too old; returns bytes freed.
 
-
-def _delete_acknowledged(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
-    spool_rows.delete(connection, row["sequence"], row["size"])
-    connection.execute("UPDATE spool SET acknowledged_bytes = acknowledged_bytes - ?", (row["size"],))
+    The record at the watermark stays, which proves where the spool stands.
+    """
+    freed, last = 0, 0
+    with contextlib.closing(
+        connection.execute(
+            "SELECT sequence, length(record) AS size, spooled_at FROM record"
+            " WHERE sequence < (SELECT watermark FROM spool) ORDER BY sequence"
+        )
+    ) as rows:
+        for row in rows:
+            if freed >= excess and row["spooled_at"] >= older_than:
+                break
+            freed, last = freed + row["size"], row["sequence"]
+    if last:
+        connection.execute("DELETE FROM record WHERE sequence <= ?", (last,))
+        connection.execute(
+            "UPDATE spool SET record_bytes = record_bytes - ?, acknowledged_bytes = acknowledged_bytes - ?",
+            (freed, freed),
+        )
+    return freed

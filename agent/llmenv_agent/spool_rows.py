@@ -15,7 +15,7 @@ from llmenv.ids import new_id
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 DAMAGED = "the record was damaged on the disk of the machine"
 MISSING = "records were missing from the damaged spool of the machine"
@@ -42,12 +42,27 @@ def insert(
     has_trials: bool = False,
 ) -> None:
     """`covers` is the count of sequences of a tombstone; 0 for any other record."""
-    connection.execute(
+    insert_all(connection, [(sequence, content, has_trials)], spooled_at=spooled_at, covers=covers)
+
+
+def insert_all(
+    connection: sqlite3.Connection,
+    rows: Sequence[tuple[int, bytes, bool]],
+    *,
+    spooled_at: float,
+    covers: int = 0,
+) -> None:
+    """Of each record its sequence, its content, and whether it has raw trials."""
+    connection.executemany(
         "INSERT INTO record (sequence, record, checksum, spooled_at, dropped, has_trials)"
         " VALUES (?, ?, ?, ?, ?, ?)",
-        (sequence, content, checksum(sequence, covers, content), spooled_at, covers, has_trials),
+        [
+            (sequence, content, checksum(sequence, covers, content), spooled_at, covers, has_trials)
+            for sequence, content, has_trials in rows
+        ],
     )
-    connection.execute("UPDATE spool SET record_bytes = record_bytes + ?", (len(content),))
+    size = sum(len(content) for _, content, _ in rows)
+    connection.execute("UPDATE spool SET record_bytes = record_bytes + ?", (size,))
 
 
 def replace(connection: sqlite3.Connection, sequence: int, content: bytes, *, covers: int = 0) -> None:
