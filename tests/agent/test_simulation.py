@@ -259,3 +259,32 @@ def test_what_is_not_planted_does_not_change() -> None:
     assert len(values) > 25
     assert [key for key, found in values.items() if len(found) > 1] == []
     assert len(fleet.truth.changes) > 2
+
+
+def test_copied_runs_have_their_own_ids_times_and_figures() -> None:
+    """What is drawn differs by 2 % at most from the run that is copied; constants, names and shape stay."""
+    fleet = Fleet(seed=1, machines=2, days=9, plan=Plan(upgrades=False, absent_share=0.0), copies_runs=True)
+    machine = fleet.machines[1]
+    records = list(fleet.records(machine))
+    kinds = [record.WhichOneof("kind") for record in records]
+    run = ["run_started", *["check_started", "check_finished"] * len(PLAYED), "run_finished"]
+    assert kinds == ["environment_snapshot", *run * 9]
+    assert len({record.record_id for record in records}) == len(records)
+    moments = [record.measured_at.ToDatetime() for record in records]
+    assert moments == sorted(moments)
+    started = [record.run_started.run for record in records if record.HasField("run_started")]
+    assert {(each.machine.hostname, each.machine.machine_id) for each in started} == {
+        (machine.hostname, machine.id)
+    }
+    assert len({each.run_id for each in started}) == 9
+    found = list(results(fleet, 1))
+    assert len({each.result_id for each in found}) == len(found)
+    speeds = series(fleet, LORA, 1)
+    assert len(set(speeds)) == 9
+    assert speeds[0] == pytest.approx(speeds[4], rel=0.041)
+    for result in found:
+        for measurement in measured(result).values():
+            if measurement.trials:
+                assert measurement.value == pytest.approx(statistics.median(measurement.trials))
+    again = [record.SerializeToString(deterministic=True) for record in fleet.records(machine)]
+    assert again == [record.SerializeToString(deterministic=True) for record in records]

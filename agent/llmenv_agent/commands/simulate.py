@@ -32,6 +32,7 @@ class Options(TypedDict):
     seed: int
     truth: Path | None
     plain: bool
+    copied_runs: bool
     tokens: TextIO | None
     state_dir: Path
     spool: str
@@ -76,6 +77,12 @@ def history_options(function: Decorated) -> Decorated:
             "--plain",
             is_flag=True,
             help="Plant nothing: machines are upgraded, and all that changes otherwise is noise.",
+        ),
+        click.option(
+            "--copied-runs",
+            is_flag=True,
+            help="Draw a few runs of each model and play copies with other ids, times and figures: cheaper. "
+            "Nothing is planted, and nothing upgraded.",
         ),
     )[::-1]:
         function = option(function)
@@ -231,6 +238,7 @@ def _play(options: Options) -> Play:
         runs_per_day=options["runs_per_day"],
         begins_at=beginning(rate, days=days, duration=duration),
         is_plain=options["plain"],
+        copies_runs=options["copied_runs"],
         state_dir=options["state_dir"],
         on_disk=options["spool"] == "disk",
         rate=rate,

@@ -13,6 +13,7 @@ import datetime as dt
 import functools
 from typing import TYPE_CHECKING
 
+from llmenv_agent.simulation.copied_history import CopiedHistory
 from llmenv_agent.simulation.history import History
 from llmenv_agent.simulation.machines import draw_machines
 from llmenv_agent.simulation.packages import draw_upgrades
@@ -32,7 +33,10 @@ BEGINNING = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 class Fleet:
-    """The same arguments give the same fleet. Without a plan it is a typical one by the seed."""
+    """The same arguments give the same fleet. Without a plan it is a typical one by the seed.
+
+    Where runs are copied (see `copied_history`), of the plan only what says which take place is of use.
+    """
 
     def __init__(
         self,
@@ -43,12 +47,14 @@ class Fleet:
         plan: Plan | None = None,
         runs_per_day: float = 1.0,
         begins_at: dt.datetime = BEGINNING,
+        copies_runs: bool = False,
     ) -> None:
         self.seed = seed
         self.days = days
         self.plan = typical_plan(seed, machines=machines, days=days) if plan is None else plan
         self.runs_per_day = runs_per_day
         self.begins_at = begins_at
+        self._history_kind = CopiedHistory if copies_runs else History
         self.machines = draw_machines(seed, machines, enrolled_at=begins_at)
 
     def records(self, machine: VirtualMachine) -> Iterator[record_pb2.Record]:
@@ -70,7 +76,7 @@ class Fleet:
         return tell(self)
 
     def _history(self, machine: VirtualMachine) -> History:
-        return History(
+        return self._history_kind(
             plan=self.plan,
             machine=machine,
             upgrades=self.upgrades(machine),

@@ -66,7 +66,8 @@ class History:
         own_hour = random.Random(f"{self.seed}/hour/{self.machine.index}").random()  # noqa: S311 # as above
         ends_on = self._ends_on()
         for number in range(int(self.days * self.runs_per_day)):
-            minutes, is_absent = draw.uniform(0, 20), draw.random() < self.plan.absent_share
+            minutes = draw.uniform(0, min(20.0, 0.1 * 1440 / self.runs_per_day))
+            is_absent = draw.random() < self.plan.absent_share
             day = (number + 0.9 * own_hour) / self.runs_per_day + minutes / 1440
             if day < ends_on and not is_absent:
                 yield day

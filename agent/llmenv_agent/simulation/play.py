@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmenv_agent.simulation.copied_history import STILL
 from llmenv_agent.simulation.fleet import Fleet
 from llmenv_agent.simulation.plan import Plan
 
@@ -25,6 +26,7 @@ class Play:
     runs_per_day: float
     begins_at: dt.datetime
     is_plain: bool
+    copies_runs: bool
     state_dir: Path
     on_disk: bool
     rate: float | None
@@ -45,6 +47,12 @@ class Play:
             machines=self.machines,
             days=self.days,
             runs_per_day=self.runs_per_day,
-            plan=Plan() if self.is_plain else None,
+            plan=self._plan(),
             begins_at=self.begins_at,
+            copies_runs=self.copies_runs,
         )
+
+    def _plan(self) -> Plan | None:
+        if self.copies_runs:
+            return STILL
+        return Plan() if self.is_plain else None
