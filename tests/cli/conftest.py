@@ -203,7 +203,7 @@ class FleetServicer(services.FleetServiceServicer):
         self._admit(request, context)
         runs = [
             summary("not_ready", is_ready=False, counts={"fail": 1, "unknown": 2}),
-            summary("ready_m2_ultra", is_ready=True, counts={"pass": 6, "warn": 1}),
+            summary("ready_m2_ultra", is_ready=True, counts={"pass": 6, "warn": 1}, schedule_name="nightly"),
         ]
         return messages.ListRunsResponse(runs=runs[: request.limit], total_runs=2)
 
@@ -359,7 +359,9 @@ class FleetServicer(services.FleetServiceServicer):
         yield from self.steps
 
 
-def summary(name: str, *, is_ready: bool, counts: dict[str, int]) -> messages.RunSummary:
+def summary(
+    name: str, *, is_ready: bool, counts: dict[str, int], schedule_name: str = ""
+) -> messages.RunSummary:
     run = read_run(name)
     return messages.RunSummary(
         run_id=run.run_id,
@@ -374,6 +376,7 @@ def summary(name: str, *, is_ready: bool, counts: dict[str, int]) -> messages.Ru
         outcome=run.outcome,
         status_counts=counts,
         readiness=report_messages.Readiness(is_ready=is_ready),
+        schedule_name=schedule_name,
     )
 
 

@@ -14,12 +14,16 @@ from llmenv.fleet.v1 import record_pb2
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
 from llmenv.printed_token import PrintedToken
+from llmenv_collector.pages import run_page
+from llmenv_collector.pages.wording import Wording
 
 from .conftest import PATIENCE_SECONDS, EnrolledMachine, RunningCollector, run_command, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from llmenv.fleet.v1.run_pb2 import Run
 
     from .conftest import AgentStream
 
@@ -50,6 +54,13 @@ class Person:
     def remove(self, name: str) -> Any:
         request = fleet.RemoveScheduleRequest(name=name)
         return self.stub.RemoveSchedule(request, metadata=self.metadata, timeout=PATIENCE_SECONDS).schedule
+
+    def runs(self) -> Any:
+        return self.stub.ListRuns(fleet.ListRunsRequest(), metadata=self.metadata, timeout=PATIENCE_SECONDS)
+
+    def run(self, run_id: str) -> Any:
+        request = fleet.GetRunRequest(run_id=run_id)
+        return self.stub.GetRun(request, metadata=self.metadata, timeout=PATIENCE_SECONDS).run
 
     def listed(self, name: str = "") -> Any:
         request = fleet.ListSchedulesRequest(name=name)
@@ -195,6 +206,12 @@ def test_a_collector_that_was_killed_tells_all_the_same(own_collector: RunningCo
     stream.close()
 
 
+def facts_of(run: Run) -> list[tuple[str, str]]:
+    """As the page of a run shows them."""
+    facts = run_page.facts_table(run, Wording("en", is_live=True))
+    return [(name.text, value.text) for name, value in facts.rows]
+
+
 def test_what_a_machine_makes_of_it_is_seen(own_collector: RunningCollector, admin: Person) -> None:
     """In the listing and in SQL, with the run that it started; and who set it, in the audit."""
     machine = own_collector.enrol()
@@ -217,6 +234,8 @@ def test_what_a_machine_makes_of_it_is_seen(own_collector: RunningCollector, adm
     assert admin.rows("SELECT schedule_name, schedule_id::VARCHAR AS id FROM runs") == [
         {"schedule_name": "daily", "id": schedule.schedule_id}
     ]
+    assert [each.schedule_name for each in admin.runs().runs] == ["daily"]
+    assert ("Schedule", "daily") in facts_of(admin.run(run["run_id"]))
     admin.remove("daily")
     assert [each[:2] for each in audit(own_collector)] == [
         ("schedule.set", "daily"),

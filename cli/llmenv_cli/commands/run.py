@@ -84,12 +84,13 @@ def runs_listing(summaries: list[RunSummary], texts: Texts) -> Listing:
         "chip",
         "environment",
         "suite",
+        "schedule_name",
         "device",
         "outcome",
         "ready",
         "statuses",
     )
-    optional = {"chip", "environment", "suite"}
+    optional = {"chip", "environment", "suite", "schedule_name"}
     fields = [
         Field(
             key=key,
@@ -100,7 +101,10 @@ def runs_listing(summaries: list[RunSummary], texts: Texts) -> Listing:
         for key in keys
     ]
     rows = [_row(summary, texts) for summary in summaries]
-    return Listing(fields=fields, rows=rows, hidden=frozenset({"ended_at", "outcome"}))
+    hidden = {"ended_at", "outcome"}
+    if not any(summary.schedule_name for summary in summaries):
+        hidden.add("schedule_name")
+    return Listing(fields=fields, rows=rows, hidden=frozenset(hidden))
 
 
 def _row(summary: RunSummary, texts: Texts) -> Row:
@@ -121,6 +125,7 @@ def _row(summary: RunSummary, texts: Texts) -> Row:
             "environment": summary.environment_name,
             "device": summary.device,
             "suite": summary.suite,
+            "schedule_name": summary.schedule_name,
             "outcome": OUTCOME_WORDS.get(summary.outcome, "unknown"),
             "ready": ready,
             "statuses": ", ".join(f"{word} {count}" for word, count in counts.items()),

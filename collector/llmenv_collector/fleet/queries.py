@@ -91,7 +91,7 @@ def list_runs(connection: duckdb.DuckDBPyConnection, *, machine: str, limit: int
         f"""
         SELECT run.run_id::VARCHAR, run.machine_id::VARCHAR, run.hostname, run.chip, run.environment_name,
                run.suite, run.device, epoch_us(run.started_at), epoch_us(run_end.ended_at),
-               coalesce(run_end.outcome, 0), run.is_apple_silicon
+               coalesce(run_end.outcome, 0), coalesce(run.schedule_name, ''), run.is_apple_silicon
         FROM (SELECT * {matching} ORDER BY started_at DESC, run_id DESC LIMIT $limit) AS run
         LEFT JOIN store.run_end AS run_end USING (machine_id, run_id)
         ORDER BY run.started_at DESC, run.run_id DESC
@@ -132,7 +132,8 @@ def status_words(
 
 
 def run_summary(row: tuple[Any, ...], words: dict[str, str]) -> fleet.RunSummary:
-    run_id, machine_id, hostname, chip, environment, suite, device, started_at, ended_at, outcome, apple = row
+    run_id, machine_id, hostname, chip, environment, suite, device, started_at, ended_at, *rest = row
+    outcome, schedule_name, apple = rest
     return fleet.RunSummary(
         run_id=run_id,
         machine_id=machine_id,
@@ -146,6 +147,7 @@ def run_summary(row: tuple[Any, ...], words: dict[str, str]) -> fleet.RunSummary
         outcome=outcome,
         status_counts=Counter(words.values()),
         readiness=readiness(words, is_apple_silicon=apple),
+        schedule_name=schedule_name,
     )
 
 

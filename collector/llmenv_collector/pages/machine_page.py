@@ -68,6 +68,7 @@ def run_table(runs: ListRunsResponse, wording: Wording) -> Table:
             Column(wording.column("verdicts")),
             Column(wording.say("pages_run.state")),
             Column(wording.say("pages_machine.suite")),
+            Column(wording.say("column.schedule_name")),
             Column(wording.column("environment")),
             Column(wording.column("device")),
         ),
@@ -95,6 +96,7 @@ def run_row(run: RunSummary, wording: Wording) -> tuple[Cell, ...]:
         Cell(wording.counts(run.status_counts)),
         Cell(state),
         Cell(run.suite),
+        Cell(run.schedule_name),
         Cell(run.environment_name),
         Cell(run.device),
     )

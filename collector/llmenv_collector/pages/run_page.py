@@ -150,6 +150,7 @@ def facts_table(run: Run, wording: Wording) -> Table:
         (wording.column("chip"), Cell(machine.chip)),
         (wording.say("header.system"), Cell(f"{machine.os_name} {machine.os_version}".strip())),
         (wording.column("environment"), Cell(run.environment.name)),
+        *([(wording.say("column.schedule_name"), Cell(run.schedule_name))] if run.schedule_name else []),
         (wording.say("pages_run.run_id"), Cell(run.run_id)),
         (wording.say("pages_machine.agent"), Cell(run.agent_version)),
     )

@@ -334,6 +334,7 @@ class RunSummary(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     STATUS_COUNTS_FIELD_NUMBER: _builtins.int
     READINESS_FIELD_NUMBER: _builtins.int
+    SCHEDULE_NAME_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """UUIDv7 of the run."""
     machine_id: _builtins.str
@@ -350,6 +351,10 @@ class RunSummary(_message.Message):
     """"mps", "cuda" or "cpu"."""
     outcome: _run_pb2.RunOutcome.ValueType
     """How it ended."""
+    schedule_name: _builtins.str
+    """Schedule that started it, by its name; empty where none did, and from
+    agents that did not say.
+    """
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """Machine's clock at the start."""
@@ -381,10 +386,11 @@ class RunSummary(_message.Message):
         outcome: _run_pb2.RunOutcome.ValueType = ...,
         status_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         readiness: _fleet_report_pb2.Readiness | None = ...,
+        schedule_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "readiness", b"readiness", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip", b"chip", "device", b"device", "ended_at", b"ended_at", "environment_name", b"environment_name", "hostname", b"hostname", "machine_id", b"machine_id", "outcome", b"outcome", "readiness", b"readiness", "run_id", b"run_id", "started_at", b"started_at", "status_counts", b"status_counts", "suite", b"suite"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip", b"chip", "device", b"device", "ended_at", b"ended_at", "environment_name", b"environment_name", "hostname", b"hostname", "machine_id", b"machine_id", "outcome", b"outcome", "readiness", b"readiness", "run_id", b"run_id", "schedule_name", b"schedule_name", "started_at", b"started_at", "status_counts", b"status_counts", "suite", b"suite"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
