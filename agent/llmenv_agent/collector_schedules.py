@@ -6,17 +6,19 @@ Beside them stands what was said of each in a record, so that a record is spoole
 from __future__ import annotations
 
 import json
-import os
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmenv import failpoints
 from llmenv.fleet.v1 import agent_service_pb2, record_pb2
 
+from llmenv_agent import state_file
 from llmenv_agent.clocks import SYSTEM_CLOCKS, Clocks
+from llmenv_agent.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 FILE_NAME = "collector_schedules.json"
@@ -55,14 +57,19 @@ class CollectorSchedules:
         return tuple(self._held[name] for name in sorted(self._held))
 
     def take(self, told: agent_service_pb2.Schedules) -> bool:
-        """Whether what the collector says differs from what was held; if so it is on the disk now."""
+        """Whether what the collector says differs from what was held; if so it is on the disk now.
+
+        Raises StateError, and then holds what it held.
+        """
         with self._lock:
             kept = {name: self._held[name] for name in told.undecided if name in self._held}
             now = {each.name: self._known(each) for each in told.schedules} | kept
             if now == self._held:
                 return False
+            failpoints.reach("agent.schedules.before_write", error=StateError)
+            self._write(now)
+            failpoints.reach("agent.schedules.after_write", error=StateError)
             self._held = now
-            self._write()
             return True
 
     def say(
@@ -88,7 +95,7 @@ class CollectorSchedules:
                 tell(_removed(schedule_id, self._said.pop(schedule_id)))
             if news or gone:
                 self._said |= {each.schedule_id: _kept(each) for each in news}
-                self._write()
+                self._write(self._held)
 
     def _known(self, schedule: agent_service_pb2.Schedule) -> HeldSchedule:
         former = self._held.get(schedule.name)
@@ -122,7 +129,7 @@ class CollectorSchedules:
             # The collector says it all again with the next stream.
             self._held, self._said = {}, {}
 
-    def _write(self) -> None:
+    def _write(self, held: Mapping[str, HeldSchedule]) -> None:
         from google.protobuf import json_format
 
         content = {
@@ -133,16 +140,11 @@ class CollectorSchedules:
                     "known_since": each.known_since,
                     "times_since": each.times_since,
                 }
-                for each in self.held
+                for _, each in sorted(held.items())
             ],
             "said": self._said,
         }
-        part = self._path.with_name(self._path.name + ".part")
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._path)
+        state_file.write(self._path, json.dumps(content, indent=2))
 
 
 def _kept(change: record_pb2.ScheduleChange) -> dict[str, Any]:

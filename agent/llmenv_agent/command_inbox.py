@@ -18,10 +18,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
+from llmenv import failpoints
 from llmenv.fleet.v1 import agent_service_pb2, record_pb2
 
 from llmenv_agent.asked_run import request_of
-from llmenv_agent.errors import AgentError, UsageError
+from llmenv_agent.errors import AgentError, SpoolError, UsageError
 from llmenv_agent.schedule import fraction
 from llmenv_agent.work import outcome
 
@@ -113,11 +114,13 @@ class CommandInbox:
 
     async def _do(self, commanded: Commanded) -> None:
         await self._say(commanded.command_id, Outcome.STATE_STARTED)
+        failpoints.reach("agent.command.begun", error=SpoolError)
         problem = ""
         try:
             await asyncio.to_thread(commanded.work)
         except UsageError as error:
             problem = str(error)
+        failpoints.reach("agent.command.done", error=SpoolError)
         self._current = None
         await self._conclude(commanded, problem)
 

@@ -4,6 +4,7 @@ AgentError
 ├── UsageError           a flag, a name or a configuration file is wrong
 ├── SpoolError           the spool cannot be read or written
 │   └── RecordTooLargeError
+├── StateError           another file of the state directory cannot be written
 ├── IdentityError        this machine has no usable identity
 ├── EnrollmentError      the collector did not give one
 │   └── ElsewhereError   what is at an address, if anything, is not the collector
@@ -35,6 +36,10 @@ class SpoolError(AgentError):
 
 class RecordTooLargeError(SpoolError):
     pass
+
+
+class StateError(AgentError):
+    exit_code = ExitCode.SPOOL
 
 
 class IdentityError(AgentError):

@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     NOT_ENROLLED = 4
     """This machine has no identity, or the collector gave it none."""
     SPOOL = 5
-    """The spool cannot be read or written."""
+    """The spool cannot be read or written, or another file of the state directory not written."""
     NOT_DELIVERED = 6
     """`run --once`: records were still waiting at the deadline; they stay in the spool."""
     ALREADY_RUNNING = 7

@@ -7,10 +7,10 @@ journal does.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from llmenv_agent import state_file
 from llmenv_agent.quarantine import Subject
 
 if TYPE_CHECKING:
@@ -29,12 +29,8 @@ class LastCheck:
 
 
 def write_last_check(path: Path, last: LastCheck) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(asdict(last), file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    """Raises StateError."""
+    state_file.write(path, json.dumps(asdict(last)))
 
 
 def read_last_check(path: Path) -> LastCheck | None:

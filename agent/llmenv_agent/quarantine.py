@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from llmenv.fleet.v1 import record_pb2, result_pb2
 
+from llmenv_agent import state_file
 from llmenv_agent.clocks import SYSTEM_CLOCKS, Clocks
 from llmenv_agent.verdict import spoken
 
@@ -133,9 +134,7 @@ class Quarantine:
         self._write()
 
     def _write(self) -> None:
-        part = self._path.with_name(self._path.name + ".part")
-        part.write_text(json.dumps([asdict(entry) for entry in self._entries.values()]), encoding="utf-8")
-        part.replace(self._path)
+        state_file.write(self._path, json.dumps([asdict(entry) for entry in self._entries.values()]))
 
 
 def entries(path: Path) -> list[Entry]:

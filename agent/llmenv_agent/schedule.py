@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from llmenv_agent import state_file
 from llmenv_agent.clocks import SYSTEM_CLOCKS, Clocks
 
 if TYPE_CHECKING:
@@ -178,9 +179,7 @@ class Schedule:
         self._made_up_at.pop(key, None)
         self._rhythms[key].move_on()
         self._started[key] = self._clocks.wall()
-        part = self._path.with_name(self._path.name + ".part")
-        part.write_text(json.dumps(self._started), encoding="utf-8")
-        part.replace(self._path)
+        state_file.write(self._path, json.dumps(self._started))
 
     def _due_since(self, key: str, since: float) -> Due:
         settings = self._settings[key]

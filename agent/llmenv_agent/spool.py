@@ -126,6 +126,8 @@ class Spool:
             is_new = journal.accept(connection, command)
             if is_new:
                 self._append(connection, [record_pb2.Record(command_outcome=outcome)])
+            failpoints.reach("agent.command.before_commit", error=sqlite3.OperationalError)
+        failpoints.reach("agent.command.after_commit", error=SpoolError)
         for listener in self._listeners if is_new else ():
             listener()
         return is_new

@@ -41,6 +41,12 @@ AGENT = (
     "agent.reject.after_commit",
     "agent.fork.before_commit",
     "agent.fork.after_commit",
+    "agent.command.before_commit",
+    "agent.command.after_commit",
+    "agent.command.begun",
+    "agent.command.done",
+    "agent.schedules.before_write",
+    "agent.schedules.after_write",
 )
 COLLECTOR = (
     "collector.welcome",
@@ -52,6 +58,10 @@ COLLECTOR = (
     "collector.acknowledge.after",
     "collector.checkpoint.before",
     "collector.checkpoint.after",
+    "collector.command.issued",
+    "collector.command.told",
+    "collector.schedule.kept",
+    "collector.schedules.told",
 )
 
 _ENTRY = re.compile(rf"([a-z_.]+)=({'|'.join(ACTIONS)})(?::([1-9][0-9]*))?")

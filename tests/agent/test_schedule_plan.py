@@ -13,7 +13,7 @@ from llmenv.fleet.v1 import agent_service_pb2 as wire
 from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2
 from llmenv_agent.collector_schedules import CollectorSchedules, HeldSchedule
 from llmenv_agent.configuration import Configuration, TargetSettings, parse_configuration
-from llmenv_agent.errors import UsageError
+from llmenv_agent.errors import StateError, UsageError
 from llmenv_agent.repertoire import read_repertoire
 from llmenv_agent.schedule import Schedule
 from llmenv_agent.schedule_plan import Plan, plan
@@ -254,6 +254,19 @@ def test_what_the_collector_said_outlives_the_agent(path: Path) -> None:
     assert held(path, "another machine").held == ()
     assert again.take(wire.Schedules())
     assert held(path).held == ()
+
+
+def test_what_could_not_be_written_does_not_count(path: Path) -> None:
+    """It is said in a sentence, and the collector's next word is taken as news."""
+    schedules, told = held(path), wire.Schedules(schedules=[QUICK])
+    in_the_way = path.with_name(f"{path.name}.part")
+    in_the_way.mkdir()
+    with pytest.raises(StateError, match=r"collector_schedules\.json cannot be written: .*state_dir"):
+        schedules.take(told)
+    assert schedules.held == ()
+    in_the_way.rmdir()
+    assert schedules.take(told)
+    assert held(path).held == schedules.held
 
 
 def test_of_what_is_undecided_the_former_word_stays(path: Path) -> None:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.chaos.account import UnexplainedError
+from tests.chaos.promise import UnexplainedError
 from tests.chaos.rounds import Rounds
 from tests.chaos.world import World
 

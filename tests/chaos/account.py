@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from llmenv.fleet.v1 import record_pb2
 
+from tests.chaos import asking
+from tests.chaos.promise import require
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from llmenv.fleet.v1.fleet_service_pb2 import SpoolDelivery
 
     from tests.chaos.world import World
-
-
-class UnexplainedError(Exception):
-    """A promise was broken. The text says which and where."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,7 @@ class Account:
         try:
             self._check_once(store)
             check_spool(store, spool_id, spooled)
+            asking.check(store)
         finally:
             store.close()
         self._check_ledger(world, spool_id, spooled)
@@ -163,11 +163,6 @@ def chained(spooled: list[Spooled]) -> bytes:
 def totals_of(spools: list[SpoolDelivery]) -> Counter[str]:
     names = ("minted", "stored", "rejected", "waiting", "dropped", "lost_by_restore", "unexplained")
     return Counter({name: sum(int(getattr(one, name)) for one in spools) for name in names})
-
-
-def require(condition: bool, sentence: str) -> None:
-    if not condition:
-        raise UnexplainedError(sentence)
 
 
 def _rows(store: duckdb.DuckDBPyConnection, query: str, *values: str) -> list[tuple[Any, ...]]:

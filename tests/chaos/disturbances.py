@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from llmenv import failpoints
 
+from tests.chaos import asking
 from tests.chaos.proxy import FAIR, Weather
 
 if TYPE_CHECKING:
@@ -20,8 +21,14 @@ if TYPE_CHECKING:
 
 Chance: TypeAlias = random.Random
 Step: TypeAlias = "tuple[float, Callable[[World], None]]"
+Disturbance: TypeAlias = "Callable[[Chance], Plan]"
 LONGEST_START = 1.8
 """Seconds after the start of an agent within which its work is done, on a machine that is not busy."""
+ALL_FAILPOINTS = (*failpoints.AGENT, *failpoints.COLLECTOR)
+COMMAND_STEPS = tuple(name for name in ALL_FAILPOINTS if ".command." in name)
+SCHEDULE_STEPS = tuple(name for name in ALL_FAILPOINTS if ".schedule" in name)
+"""With those before, what only people's wishes come to."""
+DELIVERY_STEPS = tuple(name for name in ALL_FAILPOINTS if name not in COMMAND_STEPS + SCHEDULE_STEPS)
 
 
 @dataclass
@@ -33,6 +40,8 @@ class Plan:
     collector_failpoints: list[str] = field(default_factory=list)
     before: list[Callable[[World], None]] = field(default_factory=list)
     later: list[Step] = field(default_factory=list)
+    asks: bool = False
+    """Whether people ask something of the machine: then it runs as a service."""
 
     def merged(self, other: Plan) -> Plan:
         """Both at once."""
@@ -42,6 +51,7 @@ class Plan:
             collector_failpoints=[*self.collector_failpoints, *other.collector_failpoints],
             before=[*self.before, *other.before],
             later=[*self.later, *other.later],
+            asks=self.asks or other.asks,
         )
 
 
@@ -55,7 +65,7 @@ def a_while(chance: Chance) -> float:
 
 def failpoint(chance: Chance) -> Plan:
     """A step of either side, at one of the first times that it is reached."""
-    name = chance.choice((*failpoints.AGENT, *failpoints.COLLECTOR))
+    name = chance.choice(DELIVERY_STEPS)
     action = chance.choice(failpoints.ACTIONS)
     nth = chance.choice((1, 1, 2, 3)) if "fork" not in name and "checkpoint" not in name else 1
     entry = f"{name}={action}:{nth}"
@@ -196,7 +206,36 @@ def poison(_chance: Chance) -> Plan:
     return Plan(says="a poison record", before=[_poison])
 
 
-Disturbance: TypeAlias = "Callable[[Chance], Plan]"
+def command(chance: Chance) -> Plan:
+    """Somebody has the machine run a check while something else happens."""
+    start = moment(chance)
+    asked = Plan(says=f"a command at {start} s", later=[(start, asking.command)], asks=True)
+    return asked.merged(_meanwhile(chance, COMMAND_STEPS))
+
+
+def schedule(chance: Chance) -> Plan:
+    """Somebody sets a schedule that is due at once while something else happens."""
+    start, name = moment(chance), f"often-{chance.getrandbits(32):08x}"
+    asked = Plan(
+        says=f"a schedule at {start} s",
+        later=[(start, lambda world: asking.schedule(world, name=name))],
+        asks=True,
+    )
+    return asked.merged(_meanwhile(chance, SCHEDULE_STEPS))
+
+
+def _meanwhile(chance: Chance, steps: tuple[str, ...]) -> Plan:
+    """What disturbs what was asked for: half of the time at a step that only this comes to."""
+    if chance.random() < 0.5:
+        return chance.choice(WHILE_ASKED)(chance)
+    entry = f"{chance.choice(steps)}={chance.choice(failpoints.ACTIONS)}"
+    plan = Plan(says=f"failpoint {entry}")
+    (plan.agent_failpoints if entry.startswith("agent.") else plan.collector_failpoints).append(entry)
+    return plan
+
+
+# Neither side goes back to an older copy: it would rightly do again what it knows nothing of.
+WHILE_ASKED: tuple[Disturbance, ...] = (kill, kill, pause, cut, half_open, silence)
 
 # How often each comes up, relative to the others.
 DISTURBANCES: dict[Disturbance, int] = {
@@ -215,16 +254,25 @@ DISTURBANCES: dict[Disturbance, int] = {
     older_database: 4,
     poison: 3,
     before_commit: 8,
+    command: 6,
+    schedule: 4,
 }
+ASKING = frozenset({command, schedule})
+NOT_WHILE_ASKED = frozenset({older_spool, older_database, clock_step, failpoint})
+"""After these the machine may rightly do once more what it was asked for."""
 ALSO = 0.25
 """Share of rounds with a second disturbance."""
 
 
 def draw(chance: Chance, possible: dict[Disturbance, int]) -> Plan:
     """The plan of one round."""
-    chosen = chance.choices(list(possible), list(possible.values()), k=2)
-    plan = chosen[0](chance)
-    return plan.merged(chosen[1](chance)) if chance.random() < ALSO and chosen[0] is not chosen[1] else plan
+    first, second = chance.choices(list(possible), list(possible.values()), k=2)
+    plan = first(chance)
+    both = {first, second}
+    is_apart = len(both) == 1 or (both & ASKING and both & NOT_WHILE_ASKED)
+    if chance.random() >= ALSO or is_apart:
+        return plan
+    return plan.merged(second(chance))
 
 
 def possible_in(world: World) -> tuple[dict[Disturbance, int], list[str]]:

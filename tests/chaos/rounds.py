@@ -10,8 +10,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.chaos.account import Account, UnexplainedError, check_acknowledged
+from tests.chaos import asking
+from tests.chaos.account import Account, check_acknowledged
 from tests.chaos.disturbances import draw, possible_in
+from tests.chaos.promise import UnexplainedError
 
 if TYPE_CHECKING:
     from tests.chaos.disturbances import Disturbance, Plan, Step
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 MOST_SECONDS = 30.0
 PAUSE_SECONDS = 1.3
 """Longer than any stop that a plan ends by itself."""
+ATTENDED_SECONDS = 4.0
+"""In which a service does what it was asked for, where nothing disturbs it."""
 LOOK_SECONDS = 0.01
 TRIES = 5
 COPY_EVERY = 3
@@ -59,7 +63,9 @@ class Rounds:
         plan = draw(random.Random(f"{self._seed}/{number}"), self._possible)
         self._disturb(plan)
         self._world.calm()
-        if self._world.agent is None or self._world.agent.returncode != DELIVERED:
+        if plan.asks:
+            self._answer()
+        elif self._world.agent is None or self._world.agent.returncode != DELIVERED:
             # With records under way: who goes back to this copy delivers them a second time.
             self._world.keep_spool()
             self._settle()
@@ -76,8 +82,13 @@ class Rounds:
         if plan.collector_failpoints:
             world.kill("collector")
             world.start_collector(",".join(plan.collector_failpoints))
-        world.start_agent(",".join(plan.agent_failpoints))
-        self._watch(sorted(plan.later, key=lambda step: step[0]))
+        later = sorted(plan.later, key=lambda step: step[0])
+        if plan.asks:
+            world.start_service(",".join(plan.agent_failpoints))
+            self._attend(later)
+        else:
+            world.start_agent(",".join(plan.agent_failpoints))
+            self._watch(later)
 
     def _watch(self, later: list[Step]) -> None:
         """Let things happen when they are due, and put back on its feet what died or stopped of them."""
@@ -91,6 +102,25 @@ class Rounds:
                 later.pop(0)[1](world)
             self._tend()
             time.sleep(LOOK_SECONDS)
+
+    def _attend(self, later: list[Step]) -> None:
+        """Let things happen when they are due, and start again whatever dies, as a service does."""
+        world, began = self._world, time.monotonic()
+        while later or time.monotonic() - began < ATTENDED_SECONDS:
+            if later and time.monotonic() - began >= later[0][0]:
+                later.pop(0)[1](world)
+            if not world.is_running("agent"):
+                world.start_service()
+            self._tend()
+            time.sleep(LOOK_SECONDS)
+
+    def _answer(self) -> None:
+        """Raises UnexplainedError where what was asked for does not come to its end."""
+        # Without what may be armed in it still.
+        self._world.kill("agent")
+        asking.settle(self._world)
+        self._world.end("agent")
+        self._settle()
 
     def _tend(self) -> None:
         world = self._world

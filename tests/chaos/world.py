@@ -72,7 +72,7 @@ class World:
         (self.folder / "agent.toml").write_text(
             CONFIGURATION.format(checks=CHECKS, python=sys.executable), encoding="utf-8"
         )
-        self._metadata = (("authorization", f"Bearer {PrintedToken.parse(admin).secret}"),)
+        self.metadata = (("authorization", f"Bearer {PrintedToken.parse(admin).secret}"),)
         trusted = grpc.ssl_channel_credentials((self.folder / "collector" / "ca.pem").read_bytes())
         self._channel = grpc.secure_channel(self._ports["people"], trusted)
         self.people = FleetServiceStub(self._channel)
@@ -116,8 +116,15 @@ class World:
 
     def start_agent(self, failpoints: str = "", *, deliver_within: float = 30.0) -> None:
         """Runs its suite once, delivers everything, and ends."""
-        options = ("--once", "--deliver-within", f"{deliver_within:g}s", "--log-format", "json")
-        arguments = ("run", "--config", str(self.folder / "agent.toml"), *options)
+        self._start_agent("--once", "--deliver-within", f"{deliver_within:g}s", failpoints=failpoints)
+
+    def start_service(self, failpoints: str = "") -> None:
+        """As a service has it: runs what is due and what is asked for, until it is ended."""
+        self._start_agent(failpoints=failpoints)
+
+    def _start_agent(self, *options: str, failpoints: str) -> None:
+        file = str(self.folder / "agent.toml")
+        arguments = ("run", "--config", file, "--log-format", "json", *options)
         self.agent = self._start("llmenv_agent", *arguments, failpoints=failpoints)
 
     def kill(self, name: str) -> None:
@@ -136,14 +143,16 @@ class World:
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGCONT)
 
-    def end_collector(self) -> None:
+    def end(self, name: str) -> None:
         """In order, or with force where it hangs."""
-        assert self.collector is not None
-        self.collector.terminate()
+        process = self.process(name)
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
         try:
-            self.collector.wait(20)
+            process.wait(20)
         except subprocess.TimeoutExpired:
-            self.kill("collector")
+            self.kill(name)
 
     def process(self, name: str) -> subprocess.Popen[bytes] | None:
         return self.agent if name == "agent" else self.collector
@@ -178,6 +187,18 @@ class World:
         spool.append(record_pb2.Record(command_outcome=record_pb2.CommandOutcome(command_id="no UUID")))
         spool.close()
 
+    def held_schedules(self) -> list[str]:
+        """Names of those of the collector that are on the machine's disk."""
+        file = self.folder / "agent" / "collector_schedules.json"
+        if not file.exists():
+            return []
+        return [each["schedule"]["name"] for each in json.loads(file.read_text())["schedules"]]
+
+    def has_started(self, schedule: str) -> bool:
+        """Whether the machine has noted a start of a schedule of the collector."""
+        file = self.folder / "agent" / "schedule.json"
+        return file.exists() and f"collector:{schedule}" in json.loads(file.read_text())
+
     def copy_database(self, folder: Path) -> Path:
         """As it is on the disk at this moment, whatever the collector has in memory."""
         self.stop("collector")
@@ -210,7 +231,7 @@ class World:
 
     def restore_database(self) -> None:
         if "database" in self._kept:
-            self.end_collector()
+            self.end("collector")
             self._put_back(self._kept["database"], over=self.database, ending=".wal")
             self.went_back = True
             self._kept = {}
@@ -218,14 +239,14 @@ class World:
 
     def ledger(self) -> fleet.GetDeliveryResponse:
         return self.people.GetDelivery(
-            fleet.GetDeliveryRequest(), metadata=self._metadata, timeout=20, wait_for_ready=True
+            fleet.GetDeliveryRequest(), metadata=self.metadata, timeout=20, wait_for_ready=True
         )
 
     def checkpoint(self) -> None:
         """An analyst's statement has the collector put its log into the file; it may die of that."""
         request = fleet.QueryRequest(sql="SELECT count(*) FROM machines")
         try:
-            list(self.people.Query(request, metadata=self._metadata, timeout=2))
+            list(self.people.Query(request, metadata=self.metadata, timeout=2))
         except grpc.RpcError:
             return
 

@@ -367,6 +367,7 @@ class Session:
             due = functools.partial(command_store.hand_down, machine_id=self.machine_id, now=clock.now())
             for command in await asyncio.wrap_future(self.house.store.request(due)):
                 if command.command_id not in told:
+                    failpoints.reach("collector.command.told", error=StoreError)
                     await self._say(ConnectResponse(command=command))
                     told.add(command.command_id)
             await stream.commanded.wait()
@@ -380,6 +381,7 @@ class Session:
             stream.rescheduled.clear()
             told = self.house.schedules.told(self.machine_id)
             if told is not None and told != said:
+                failpoints.reach("collector.schedules.told", error=StoreError)
                 await self._say(ConnectResponse(schedules=told))
                 said = told
             await stream.rescheduled.wait()

@@ -12,11 +12,12 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from llmenv import failpoints
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.ids import new_id
 
 from llmenv_collector import clock
-from llmenv_collector.errors import UsageError
+from llmenv_collector.errors import StoreError, UsageError
 from llmenv_collector.fleet_commands import store as command_store
 from llmenv_collector.fleet_commands.watch import CommandWatch
 from llmenv_collector.identity.identity_file import audit
@@ -74,6 +75,7 @@ class CommandDesk:
         detail = f"{described(request.run_checks)} on {len(chosen)} machines, by token {by.token_id}"
         await self._audit("command.issue", batch.batch_id, detail)
         await self._change(functools.partial(command_store.issue, batch=batch), batch.machine_ids)
+        failpoints.reach("collector.command.issued", error=StoreError)
         commands = await self._read(command_store.newest, batch_id=batch.batch_id, limit=len(chosen))
         return fleet.IssueCommandResponse(batch_id=batch.batch_id, commands=commands)
 

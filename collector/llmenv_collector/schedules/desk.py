@@ -11,6 +11,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from llmenv import failpoints
 from llmenv.cron import parse_cron
 from llmenv.fleet.v1 import agent_service_pb2 as wire
 from llmenv.fleet.v1 import fleet_service_pb2 as fleet
@@ -19,7 +20,7 @@ from llmenv.ids import new_id
 
 from llmenv_collector import clock
 from llmenv_collector.delivery.ingest import MAX_SHOWN
-from llmenv_collector.errors import UsageError
+from llmenv_collector.errors import StoreError, UsageError
 from llmenv_collector.fleet.machine_selection import by_ids
 from llmenv_collector.fleet_commands.desk import described, require_acceptable
 from llmenv_collector.schedules.copy import StoredSchedule
@@ -81,6 +82,7 @@ class ScheduleDesk:
             return self._shown(stored, chosen, {})
         detail = f"{times(stored.schedule)}: {described(stored.schedule.run_checks)}, by token {by.token_id}"
         await asyncio.to_thread(self._book.set, stored, detail=detail)
+        failpoints.reach("collector.schedule.kept", error=StoreError)
         await self._assignment.look()
         return await self._described(stored)
 
