@@ -131,6 +131,7 @@ def measured(system: System, work: Work) -> Row:
                 row.peak_bytes = max(row.peak_bytes or 0.0, watch.peak_bytes)
     except NotMeasuredError as error:
         row.reason = str(error)
+        print(f"{system.name}: {error}", file=sys.stderr)
     return row
 
 

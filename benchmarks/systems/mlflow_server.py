@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import statistics
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 PYTHON = PEERS / "bin" / "python"
 EXPERIMENT = "0"
 PAGE = 5_000
+WORKERS = os.cpu_count() or 1
+MOST_CLIENTS = 5 * WORKERS
+"""As many connections to its database as it keeps; with many more it answers that there are none left."""
 _API = "/api/2.0/mlflow"
 _ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
@@ -80,7 +84,7 @@ def version() -> str:
 def tracking(backend: str, folder: Path) -> Iterator[tuple[Server, int]]:
     (port,) = free_ports(1)
     stores = ["--backend-store-uri", backend, "--default-artifact-root", str(folder / "artifacts")]
-    network = ["--host", LOOPBACK, "--port", str(port), "--workers", str(os.cpu_count() or 1)]
+    network = ["--host", LOOPBACK, "--port", str(port), "--workers", str(WORKERS)]
     command = [PYTHON, "-m", "mlflow", "server", *stores, *network, "--no-serve-artifacts"]
     with served(*command, folder=folder, environment=_ENVIRONMENT) as server:
         server.wait_until(answers(port, "/health"), "MLflow")
@@ -97,8 +101,9 @@ class RunningMlflow:
         self.pids, self.stored_bytes = pids, stored_bytes
 
     def prepare(self, histories: Sequence[Sequence[Run]], shape: Shape) -> None:  # noqa: ARG002 # it has one
-        self._queues = histories
-        self._clients = [HttpClient(self._port) for _ in histories]
+        count = min(MOST_CLIENTS, len(histories))
+        self._queues = [list(itertools.chain(*histories[start::count])) for start in range(count)]
+        self._clients = [HttpClient(self._port) for _ in self._queues]
 
     def ingest(self) -> None:
         feed([Tracking(client).log for client in self._clients], self._queues)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from systems.system import System
 
-_NAME, _FIGURE, _RATIO = 20, 9, 7
+_NAME, _FIGURE, _RATIO, _WIDTH = 20, 9, 7, 116
 
 
 @dataclass(kw_only=True)
@@ -51,7 +52,8 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
     ours = rows[0].figures()
     for row in rows:
         if row.reason:
-            yield f"{row.system.name:<{_NAME}} {row.reason}"
+            reason = textwrap.shorten(row.reason, _WIDTH - _NAME - 1, placeholder=" ...")
+            yield f"{row.system.name:<{_NAME}} {reason}"
         else:
             cells = (cell(*pair) for pair in zip(row.figures(), ours, strict=True))
             yield f"{row.system.name:<{_NAME}}{''.join(cells)}"
