@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from llmenv.fleet.v1 import record_pb2
 
-from llmenv_agent import collector_schedules
+from llmenv_agent import collector_schedules, own_times
 from llmenv_agent.agenda import Agenda
 from llmenv_agent.approval import Approval
 from llmenv_agent.collector_schedules import CollectorSchedules
@@ -27,6 +27,7 @@ from llmenv_agent.command_inbox import CommandInbox
 from llmenv_agent.doubled import Doubled
 from llmenv_agent.errors import AgentError, AlreadyRunningError, DeliveryError, UsageError, WatchdogError
 from llmenv_agent.facts import read_machine
+from llmenv_agent.own_times import OwnTimes
 from llmenv_agent.renewal import Renewal
 from llmenv_agent.repertoire import read_repertoire
 from llmenv_agent.reporter import Reporter
@@ -114,6 +115,7 @@ class Daemon:
         self._told = CollectorSchedules(
             configuration.state_dir / collector_schedules.FILE_NAME, machine_id=identity.machine_id
         )
+        self._own_times = OwnTimes(configuration.state_dir / own_times.FILE_NAME)
         self._setup = self._checked(configuration)
         self._next_setup: Setup | None = None
         self._work = Work(spool, configuration, read_machine=self._read_machine)
@@ -218,7 +220,7 @@ class Daemon:
         self._setup = setup
         self._commands.repertoire = setup.repertoire
         self._work.use(setup.configuration)
-        self._agenda.use(setup.plan.settings)
+        self._agenda.use(self._own_times.take(setup.plan.settings))
         if self._watchdog is not None:
             self._watchdog.settings = setup.configuration.watchdog
 
@@ -249,7 +251,7 @@ class Daemon:
 
     def _schedule(self, setup: Setup) -> Schedule:
         return Schedule(
-            setup.plan.settings,
+            self._own_times.take(setup.plan.settings),
             path=setup.configuration.state_dir / SCHEDULE_FILE,
             machine_id=self._identity.machine_id,
         )

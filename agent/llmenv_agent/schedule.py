@@ -1,6 +1,7 @@
 """When each suite runs next. The last start of each is remembered over restarts of the agent.
 
-- What was missed (the machine slept or was off, or another suite ran) is made up once, not time for time.
+- What was missed (the machine slept or was off, or another suite ran) is made up once, not time for time,
+  and not where its next time comes within the splay: that makes it up.
 - Many machines do not start at one moment: each start is later by the machine's own share of the splay, the
   same one every time, also for what is made up at wake or boot.
 - Intervals go by a clock that nobody sets.  Times of day go by the wall clock: when it is put forward, what
@@ -60,6 +61,9 @@ class Rhythm(Protocol):
     def move_on(self) -> None:
         """The next time is the one after now."""
 
+    def seconds_to_following(self) -> float:
+        """Until the first time after now, whatever was missed."""
+
 
 class Interval:
     """A time every `seconds`; `started` is the last start by the wall clock, which bridges a restart.
@@ -86,6 +90,10 @@ class Interval:
     def move_on(self) -> None:
         self._next = self._clocks.elapsed() + self._seconds
 
+    def seconds_to_following(self) -> float:
+        """Its times follow from starts."""
+        return math.inf
+
 
 class TimesOfDay:
     """The times of a cron expression, each `later` by a share of the splay.
@@ -99,6 +107,7 @@ class TimesOfDay:
         self._clocks = clocks
         self._passed = clocks.wall() if passed is None else passed
         self._put_back_at: float | None = None
+        self._put_back_lead = 0.0
 
     def seconds_left(self) -> float:
         now = self._clocks.wall()
@@ -106,14 +115,25 @@ class TimesOfDay:
 
     def move_on(self) -> None:
         self._passed = self._clocks.wall()
+        self._put_back_at = None
+
+    def seconds_to_following(self) -> float:
+        now = self._clocks.wall()
+        return self._cron.next_after(now - self._later) + self._later - now
 
     def _reference(self, now: float) -> float:
-        """The next time is the first one after this."""
-        if self._passed <= now + _PUT_BACK_SECONDS:
+        """The next time is the first one after this.
+
+        A clock that was put back too far and merely went on from there still says the new time; one that was
+        put forward again was corrected.
+        """
+        lead = now - self._clocks.elapsed()
+        if self._passed > now + _PUT_BACK_SECONDS:
+            self._put_back_at = min(now, self._put_back_at or now)
+            self._put_back_lead = lead
+        elif lead - self._put_back_lead > MISSED_SECONDS:
             self._put_back_at = None
-            return self._passed
-        self._put_back_at = min(now, self._put_back_at or now)
-        return self._put_back_at
+        return self._passed if self._put_back_at is None else self._put_back_at
 
 
 class Schedule:
@@ -192,13 +212,17 @@ class Schedule:
         )
 
     def _seconds_left(self, key: str) -> float:
-        """What was missed comes a share of the splay after it is noticed."""
         left = self._rhythms[key].seconds_left()
         if left < -MISSED_SECONDS and key not in self._made_up_at:
-            self._made_up_at[key] = self._clocks.elapsed() + self._share[key]
+            self._made_up_at[key] = self._clocks.elapsed() + self._until_made_up(key)
         if key in self._made_up_at:
             return self._made_up_at[key] - self._clocks.elapsed()
         return left
+
+    def _until_made_up(self, key: str) -> float:
+        """What was missed comes a share of the splay after it is noticed, or at a next time that is near."""
+        following = self._rhythms[key].seconds_to_following()
+        return following if following <= self._settings[key].splay_seconds else self._share[key]
 
     def _rhythm(self, settings: ScheduleSettings) -> Rhythm:
         later, started = self._share[settings.key], self._started.get(settings.key)

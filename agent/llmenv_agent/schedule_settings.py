@@ -12,7 +12,7 @@ splay = "30m"              # each start up to this much later, always the same o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llmenv.cron import Cron, parse_cron
@@ -35,8 +35,8 @@ class ScheduleSettings:
     """A suite runs `at` the times of a cron expression, or else every `every_seconds`.
 
     It starts up to `splay_seconds` later. `name` and `schedule_id` are those of a schedule of the collector,
-    `known_since` (Unix seconds) is when it was first heard of, `times_since` when its present times were; all
-    four are empty for one of the file.
+    `known_since` (Unix seconds) is when it was first heard of; all three are empty for one of the file.
+    `times_since` is since when its present times are known.
     """
 
     suite: str
@@ -61,9 +61,10 @@ class ScheduleSettings:
 
     def is_as(self, former: ScheduleSettings | None) -> bool:
         """Nothing was set anew since `former`."""
-        return former is not None and (
-            self == former or (bool(self.schedule_id) and self.schedule_id == former.schedule_id)
-        )
+        if former is None:
+            return False
+        same = self == replace(former, times_since=self.times_since)
+        return same or (bool(self.schedule_id) and self.schedule_id == former.schedule_id)
 
     @property
     def is_on_demand(self) -> bool:

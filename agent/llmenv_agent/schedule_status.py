@@ -6,6 +6,8 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from llmenv_agent.collector_schedules import FILE_NAME, CollectorSchedules
+from llmenv_agent.own_times import FILE_NAME as OWN_TIMES
+from llmenv_agent.own_times import OwnTimes
 from llmenv_agent.repertoire import read_repertoire
 from llmenv_agent.schedule import FILE_NAME as STARTS
 from llmenv_agent.schedule import Schedule
@@ -29,7 +31,7 @@ def scheduled(configuration: Configuration, *, machine_id: str) -> list[dict[str
         configuration, read_repertoire(configuration.checks_folders, configuration.suites), told.held
     )
     schedule = Schedule(
-        planned.settings,
+        OwnTimes(directory / OWN_TIMES).dated(planned.settings),
         path=directory / STARTS,
         machine_id=machine_id,
     )

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from llmenv.cron import parse_cron
 from llmenv_agent.schedule import Schedule, splay_share
@@ -174,6 +174,15 @@ def test_an_interval_does_not_care_for_the_time_of_day(tmp_path: Path, seconds: 
     assert before == pytest.approx(schedule.seconds_to_next())
 
 
+@pytest.mark.parametrize("minutes", [1, 4, 9])
+def test_what_was_missed_is_not_made_up_minutes_before_its_next_time(tmp_path: Path, minutes: int) -> None:
+    """A machine that wakes just before three o'clock runs its nightly suite once, at its time."""
+    clocks = SetClocks(EVENING)
+    schedule = scheduled(tmp_path, clocks, NIGHTLY)
+    clocks.sleep(THREE + LATER + 5 * DAY - minutes * 60 - EVENING)
+    assert pytest.approx(run_for(schedule, clocks, 12 * HOUR), abs=1.5) == [THREE + LATER + 5 * DAY]
+
+
 def test_a_clock_put_back_a_little_repeats_nothing(tmp_path: Path) -> None:
     """The night's run is over; three o'clock comes again an hour later, and is left alone."""
     clocks = SetClocks(EVENING)
@@ -194,6 +203,16 @@ def test_a_clock_put_back_by_years_silences_nothing(tmp_path: Path) -> None:
     clocks.set_forward(-365 * DAY)
     restarted = scheduled(tmp_path, clocks, NIGHTLY)
     assert len(run_for(restarted, clocks, 2 * DAY)) == 2
+
+
+def test_a_clock_put_back_by_hours_shows_the_new_time(tmp_path: Path) -> None:
+    """Five hours back after the nightly start: three o'clock comes again, also once it has come near."""
+    clocks = SetClocks(EVENING)
+    schedule = scheduled(tmp_path, clocks, NIGHTLY)
+    run_for(schedule, clocks, THREE + LATER + HOUR - EVENING)
+    clocks.set_forward(-5 * HOUR)
+    assert run_for(schedule, clocks, 2 * HOUR) == []
+    assert pytest.approx(run_for(schedule, clocks, 6 * HOUR), abs=1.5) == [THREE + LATER]
 
 
 def test_a_clock_that_starts_wrong_and_is_corrected_repeats_nothing(tmp_path: Path) -> None:
@@ -226,6 +245,10 @@ def test_a_clock_set_forward_makes_up_once(tmp_path: Path) -> None:
         max_size=8,
     )
 )
+# Woken after a fortnight, minutes before its time.
+@example(steps=[("wait", 24_887.0), ("wait", 1_381_261.0)])
+# Made up at three o'clock, then put back by four hours.
+@example(steps=[("wait", 25_727.0), ("wait", 2_504_021.0), ("set_forward", -14_835.0)])
 def test_no_clock_makes_a_flood_or_a_silence(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, float]]
 ) -> None:
@@ -235,7 +258,7 @@ def test_no_clock_makes_a_flood_or_a_silence(
     for what, seconds in steps:
         getattr(clocks, what)(seconds if what == "set_forward" else abs(seconds))
         assert schedule.seconds_to_next() >= 0
-        assert len(run_for(schedule, clocks, 15 * 60)) <= 1
+        assert len(run_for(schedule, clocks, NIGHTLY.splay_seconds)) <= 1
     assert 1 <= len(run_for(schedule, clocks, DAY + 4 * HOUR)) <= 2
 
 
