@@ -30,6 +30,7 @@ COMMANDS = {
     "migrate": "Bring the database's schema forward.",
     "backup": "Copy the database, also while it is served.",
     "restore": "Put a backup in place of the database.",
+    "retention": "Say what is kept for how long, and what is older now.",
     "reports": "List scheduled reports and their next times.",
 }
 

@@ -30,6 +30,8 @@ MOST = 1_000_000_000
 KIND_WORDS = {int: "a whole number", float: "a number", str: "text"}
 DEFAULT_PORTS = {"listen": 7443, "agents_listen": 7444}
 OPTIONAL_PORTS = ("http_listen", "metrics_listen")
+RETENTIONS = ("keep_trials", "keep_logs", "keep_refused")
+FOREVER = "forever"
 ARRAYS = ("webhook", "report")
 """Tables of collector.toml that are no settings; who serves reads them."""
 
@@ -59,6 +61,14 @@ class Settings:
     """PEM file of its key."""
     min_free_mb: int = 256
     """Deliveries are refused, and nothing else, when the disk has less left, 10^6 bytes."""
+    keep_trials: str = "90d"
+    """Raw trials of measurements are removed when they were received longer ago; `forever` for never."""
+    keep_logs: str = "365d"
+    """Log tails, likewise."""
+    keep_refused: str = "365d"
+    """The bytes of records that were refused for good, likewise."""
+    retention_seconds: float = 3_600.0
+    """Between rounds that remove what is older."""
     changes_seconds: float = 60.0
     """Between rounds that keep the changes of measurements up to date."""
     sql_seconds: int = 30
@@ -173,6 +183,8 @@ def convert(name: str, value: object, *, where: str) -> Any:
         parse_address(str(value), where=where)
     if name == "log_format" and value not in logs.FORMATS:
         raise UsageError(f"{where}: log_format must be {' or '.join(logs.FORMATS)}, not {value!r}.")
+    if name in RETENTIONS:
+        parse_days(str(value), where=f"{where}: {name}")
     try:
         converted = wanted(value)
     except (TypeError, ValueError) as error:
@@ -196,3 +208,13 @@ def parse_duration(text: str, *, where: str) -> int:
     if match is None:
         raise UsageError(f"{where}: {text!r} is not a time such as 90s, 15m, 8h or 30d.")
     return int(match[1]) * DURATION_SECONDS[match[2]]
+
+
+def parse_days(text: str, *, where: str) -> int | None:
+    """Seconds in "90d"; None for "forever"."""
+    if text == FOREVER:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,4})d", text)
+    if match is None:
+        raise UsageError(f"{where} must be a number of days such as 90d, or {FOREVER}, not {text!r}.")
+    return int(match[1]) * DURATION_SECONDS["d"]

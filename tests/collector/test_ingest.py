@@ -115,6 +115,7 @@ def test_rows_have_exactly_the_columns_of_their_tables(tmp_path: Path) -> None:
         "change_point",
         "record_raw",
         "rejection",
+        "retention",
         "machine_sighting",
     }
     assert seen == set(schemas) - written_elsewhere

@@ -46,6 +46,8 @@ def value_of(data_type: str) -> str:
 def typed(data_type: str) -> str:
     if data_type.endswith("[]"):
         return f"[]::{data_type}"
+    if data_type.startswith("STRUCT"):
+        return "NULL"
     if data_type.startswith("MAP"):
         return f"MAP {{}}::{data_type}"
     return f"'7'::{data_type}"

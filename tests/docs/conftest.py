@@ -55,6 +55,7 @@ INSERT INTO store.notice_delivery VALUES ($notice::UUID, 'lab', 'waiting', 1, no
 INSERT INTO store.notice_mute VALUES (
   uuid(), [], 'packages', '', 'It is known.', now(), 'laptop', now() + INTERVAL 1 DAY, NULL, NULL);
 INSERT INTO store.scheduled_report VALUES ('weekly', now(), now(), true, '/srv/reports/weekly.html');
+INSERT INTO store.retention VALUES ('trials', 7776000, now() - INTERVAL 90 DAY, 0, now());
 """
 
 

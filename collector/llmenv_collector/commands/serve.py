@@ -35,6 +35,20 @@ if TYPE_CHECKING:
     "--min-free-mb", metavar="MB", help="Free disk below which deliveries are refused.  [default: 256]"
 )
 @click.option(
+    "--keep-trials", metavar="DAYSd|forever", help="Raw trials are removed when they are older.  [default: 90d]"
+)
+@click.option(
+    "--keep-logs", metavar="DAYSd|forever", help="Log tails are removed when they are older.  [default: 365d]"
+)
+@click.option(
+    "--keep-refused",
+    metavar="DAYSd|forever",
+    help="Bytes of refused records are removed when they are older.  [default: 365d]",
+)
+@click.option(
+    "--retention-seconds", metavar="SECONDS", help="Between rounds that remove them.  [default: 3600]"
+)
+@click.option(
     "--changes-seconds", metavar="SECONDS", help="Between looks for changed measurements.  [default: 60]"
 )
 @click.option("--sql-seconds", metavar="SECONDS", help="Time an analyst's statement may take.  [default: 30]")

@@ -215,6 +215,7 @@ def of_observations(
                 "trials": list(measurement.trials),
                 "warmups": list(measurement.warmups),
                 "stability": stability_word(measurement.stability),
+                "spread": None,
             },
         )
     for fact in observed.facts:

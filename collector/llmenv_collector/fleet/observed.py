@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-Rows: TypeAlias = "dict[tuple[str, str | None], list[list[Any]]]"
+Rows: TypeAlias = "dict[tuple[str, Any], list[list[Any]]]"
 MEASUREMENT = ("name", "unit", "value", "direction", "trials", "warmups", "stability")
 FACT = ("name", "text", "number", "flag", "unit")
 EXPECTATION = ("name", "met", "expected", "observed", "source")
@@ -40,19 +40,24 @@ class Observed:
         self._expectations = self._rows("expectation", "NULL", EXPECTATION)
         self._variables = self._rows("result_variable", "NULL", VARIABLE)
         self._conditions = self._rows("condition", "moment", CONDITIONS)
+        self._removed = self._rows("measurement", "spread IS NOT NULL", ("result_id::VARCHAR",))
 
     def _rows(self, table: str, part: str, columns: Sequence[str]) -> Rows:
-        """By record and part of it.  The bounds spare reading what lies far from these results."""
+        """By record and part, in the order of the table; bounds spare reading what lies far from them."""
         rows = self._connection.execute(
             f"SELECT record_id::VARCHAR, {part}, {', '.join(columns)} FROM store.{table}"  # noqa: S608 (our own names)
             " WHERE machine_id = $machine AND result_id BETWEEN $first::UUID AND $last::UUID"
-            " AND result_id IN (SELECT unnest($results::UUID[])) ORDER BY rowid",
+            " AND list_contains($results::UUID[], result_id)",
             self._of,
         ).fetchall()
         found: Rows = defaultdict(list)
         for record_id, of_part, *values in rows:
             found[record_id, of_part].append(values)
         return found
+
+    def without_trials(self, result_id: str) -> int:
+        """Measurements of the result and its cases whose trials were removed, a count."""
+        return sum(rows.count([result_id]) for (_, is_removed), rows in self._removed.items() if is_removed)
 
     def fill_case(self, case: result_pb2.Case, record_id: str) -> None:
         """A name is unique within its check; where an agent says it twice, the first has what both saw."""

@@ -33,6 +33,7 @@ OWN_COLUMNS = (
     "wall_seconds",
 )
 """Fields of a result that are columns as they are."""
+REMOVED_LOG = "the log, by retention"
 CASE_COLUMNS = ("name", "parameters_json", "remedy_id", "duration_seconds")
 
 
@@ -111,8 +112,13 @@ def whole_results(connection: duckdb.DuckDBPyConnection, found: FoundRun) -> lis
     for record_id, message, log_tail, *own in rows:
         result = result_pb2.Result.FromString(message)
         put(result, OWN_COLUMNS, own)
-        result.log_tail = log_tail
+        if log_tail is None:
+            result.cut.append(REMOVED_LOG)
+        else:
+            result.log_tail = log_tail
         observed.fill_result(result, record_id)
+        if without_trials := observed.without_trials(result.result_id):
+            result.cut.append(f"raw trials of {without_trials} measurements, by retention")
         result.cases.extend(cases.pop(result.result_id, ()))
         result.remedy_trials.extend(tried.pop(result.result_id, ()))
         results.append(result)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from llmenv_collector.changes.upkeep import ChangeUpkeep
 from llmenv_collector.delivery.sightings import LONGEST_SECONDS
 from llmenv_collector.identity.identity_watch import IdentityWatch
+from llmenv_collector.retention.policies import policies_of
+from llmenv_collector.retention.upkeep import Retention
 from llmenv_collector.scheduled.made_report import ReportMaker
 from llmenv_collector.scheduled.report_work import ReportWork
 from llmenv_collector.serving.health import Health
@@ -61,6 +63,7 @@ class Upkeep:
         yield self._watch.keep_up()
         yield self._watch.keep_copying()
         yield ChangeUpkeep(collector.store, collector.analysis).keep_up(settings.changes_seconds)
+        yield Retention(collector.store, policies_of(settings)).keep_up(settings.retention_seconds)
         if collector.reports:
             yield self._scheduled_reports().keep_on_time()
 

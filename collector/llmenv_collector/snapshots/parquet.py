@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 SELF_DESCRIPTION = ("views", "view_columns")
 DIRECTION = "coalesce(list_position(['higher', 'lower'], better), 0)"
+IN_FULL = {name: f"coalesce({name}, [])" for name in ("trials", "warmups")}
+"""Removed ones are NULL in the view."""
 OUTCOME = "list_position(['completed', 'cancelled', 'interrupted'], outcome)"
 
 
@@ -52,7 +54,7 @@ TABLES = {
     "run_end": Source("runs", {"outcome": OUTCOME}, "outcome <> 'unknown'"),
     "result": Source("results"),
     "result_case": Source("result_cases"),
-    "measurement": Source("measurements", {"direction": DIRECTION}),
+    "measurement": Source("measurements", {"direction": DIRECTION, **IN_FULL}),
     "condition": Source("conditions"),
     "expectation": Source("expectations"),
     "fact": Source("facts"),
@@ -185,7 +187,7 @@ def write_reasons(connection: duckdb.DuckDBPyConnection) -> None:
 def default_of(kind: str) -> str:
     if kind.endswith("[]"):
         return f"[]::{kind}"
-    return DEFAULTS.get(kind, "NULL" if kind.startswith(("TIMESTAMP", "MAP")) else f"0::{kind}")
+    return DEFAULTS.get(kind, "NULL" if kind.startswith(("TIMESTAMP", "MAP", "STRUCT")) else f"0::{kind}")
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> list[tuple[str, str]]:

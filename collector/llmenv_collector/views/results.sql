@@ -30,7 +30,7 @@ COMMENT ON COLUMN v1.results.run_seconds IS 'Its own work after the imports, sec
 COMMENT ON COLUMN v1.results.wall_seconds IS 'Start to end of its process, seconds.';
 COMMENT ON COLUMN v1.results.started_at IS 'Machine''s clock.';
 COMMENT ON COLUMN v1.results.measurements_withheld IS 'Why its measurements were not kept, such as another process on the GPU; empty where they stand.';
-COMMENT ON COLUMN v1.results.log_tail IS 'End of stdout and stderr together.';
+COMMENT ON COLUMN v1.results.log_tail IS 'End of stdout and stderr together; NULL when it was removed.';
 COMMENT ON COLUMN v1.results.record_id IS 'Key of records: the record that brought it.';
 COMMENT ON COLUMN v1.results.sequence IS 'Number of that record in its spool: of two results of one check in one run, the higher is the newer.';
 
