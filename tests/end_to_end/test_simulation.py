@@ -22,14 +22,25 @@ def test_a_simulated_fleet_is_delivered_whole_and_once(fleet: Fleet) -> None:
     tokens, truth = fleet.folder / "tokens", fleet.folder / "truth.json"
     tokens.write_text(fleet.token("--count", "3") + "\n")
     simulate = (
-        *("simulate", "--machines", "3", "--days", "4", "--spool", "disk", "--tokens", str(tokens)),
+        *(
+            "simulate",
+            "--machines",
+            "3",
+            "--days",
+            "4",
+            "--no-ask",
+            "--spool",
+            "disk",
+            "--tokens",
+            str(tokens),
+        ),
         *("--state-dir", str(fleet.folder / "machines"), "--truth", str(truth), "--format", "json"),
     )
     first = json.loads(fleet.call("llmenv-agent", *simulate).stdout)
     assert (first["machines"], first["errors"], first["ledger_is_whole"]) == (3, {}, True)
     assert 0 < first["acknowledgement_p50_ms"] <= first["acknowledgement_max_ms"]
     again = json.loads(fleet.call("llmenv-agent", *simulate).stdout)
-    assert (again["records"], again["ledger_is_whole"]) == (0, True)
+    assert (again["records"], again["ledger_is_whole"], again["collector_agrees"]) == (0, True, None)
     fleet.end_collector(signal.SIGTERM)
     simulated = [(each.machine_id, each.hostname) for each in read_truth(truth).machines]
     assert sorted(simulated) == fleet.stored(
@@ -56,6 +67,7 @@ def test_an_outage_is_got_over_by_every_machine_in_every_process(fleet: Fleet) -
     )
     found = json.loads(ended.stdout)
     assert (found["machines"], found["processes"], found["ledger_is_whole"]) == (3, 2, True)
+    assert found["collector_agrees"] == 3
     assert found["ledger"]["stored"] == found["ledger"]["minted"] == found["records"]
     assert found["batches"] == found["runs"]
     assert found["errors"]["cut off by --outage"] >= 3

@@ -44,6 +44,7 @@ class Options(TypedDict):
     connect_over: str
     deliver_within: str
     processes: int
+    ask: bool
     style: str
 
 
@@ -171,6 +172,12 @@ def delivery_options(function: Decorated) -> Decorated:
             help="Deadline of what waits at the end.",
         ),
         click.option(
+            "--ask/--no-ask",
+            default=True,
+            show_default=True,
+            help="In the end ask the collector, on a new stream of each machine, whether it has everything.",
+        ),
+        click.option(
             "--format",
             "style",
             default="table",
@@ -247,6 +254,7 @@ def _play(options: Options) -> Play:
         a_run_a_message=options["a_run_a_message"],
         connects_over=parse_duration(options["connect_over"]),
         deliver_within=parse_duration(options["deliver_within"]),
+        asks=options["ask"],
         outages=outages,
     )
 

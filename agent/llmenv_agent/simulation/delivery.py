@@ -28,6 +28,7 @@ _PRODUCERS = 2
 """Threads that make records at once: the others are the agents' own, for their spools."""
 _PROGRESS_SECONDS = 5.0
 _LAG_SECONDS = 0.1
+_ASKED_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,8 @@ class Delivery:
             if self.play.is_backlog:
                 await asyncio.gather(*(asyncio.to_thread(agent.fill) for agent in agents))
             await asyncio.to_thread(self.begin)
-            return await self._timed(agents)
+            report = await self._timed(agents)
+            return dataclasses.replace(report, agreed=await self._ask(agents)) if self.play.asks else report
         finally:
             await asyncio.gather(*(agent.close() for agent in agents), return_exceptions=True)
 
@@ -110,6 +112,16 @@ class Delivery:
         """What was not delivered is counted in the end."""
         with contextlib.suppress(DeliveryError):
             await agent.deliver(self.play.deliver_within)
+
+    async def _ask(self, agents: Sequence[VirtualAgent]) -> int:
+        """How many machines' collector says that it has all that they spooled."""
+        turn = asyncio.Semaphore(_ASKED_AT_ONCE)
+
+        async def ask(agent: VirtualAgent) -> bool:
+            async with turn:
+                return await agent.collector_agrees(self.play.deliver_within)
+
+        return sum(await asyncio.gather(*(ask(agent) for agent in agents)))
 
     async def _cut(self, agents: Sequence[VirtualAgent], outage: Outage) -> None:
         await asyncio.sleep(outage.begins_after)

@@ -60,10 +60,11 @@ class MeasuredDelivery:
     refused_with_retry_info: int
     ledger: dict[str, int]
     ledger_is_whole: bool
+    collector_agrees: int | None
 
     @property
     def is_delivered(self) -> bool:
-        return self.ledger_is_whole and not self.ledger["waiting"]
+        return self.ledger_is_whole and self.collector_agrees in {None, self.machines}
 
     def as_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -126,7 +127,10 @@ class MeasuredDelivery:
 
     def _ledger(self) -> str:
         parts = ", ".join(f"{count:,} {name}" for name, count in self.ledger.items() if count)
-        return f"{'whole' if self.ledger_is_whole else 'not whole'}: {parts or 'nothing minted'}"
+        agrees = "it was not asked"
+        if self.collector_agrees is not None:
+            agrees = f"the collector says so of {self.collector_agrees:,} machines"
+        return f"{'whole' if self.ledger_is_whole else 'not whole'}: {parts or 'nothing minted'}; {agrees}"
 
 
 def measured(parts: Sequence[SliceReport]) -> MeasuredDelivery:
@@ -153,9 +157,15 @@ def measured(parts: Sequence[SliceReport]) -> MeasuredDelivery:
         streams=sum(part.streams for part in parts),
         ledger=dataclasses.asdict(ledger),
         ledger_is_whole=not any(part.not_whole for part in parts),
+        collector_agrees=_agreed(parts),
         **_waits(parts),
         **_streams(parts),
     )
+
+
+def _agreed(parts: Sequence[SliceReport]) -> int | None:
+    told = [part.agreed for part in parts if part.agreed is not None]
+    return sum(told) if len(told) == len(parts) else None
 
 
 def _waits(parts: Sequence[SliceReport]) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class Play:
     """The machines connect one after the other for as long."""
     deliver_within: float
     """For what waits at the end."""
+    asks: bool
+    """The collector, in the end, what it holds."""
     outages: tuple[Outage, ...] = ()
 
     def fleet(self) -> Fleet:

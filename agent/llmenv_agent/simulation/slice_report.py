@@ -66,6 +66,8 @@ class SliceReport:
     ledger: Ledger
     not_whole: int
     """Machines."""
+    agreed: int | None = None
+    """Machines of which the collector says that it has all; None: it was not asked."""
 
 
 def report_of(

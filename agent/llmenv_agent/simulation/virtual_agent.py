@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import itertools
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from llmenv_agent.simulation.packages import MACOS, RELEASES, SYSTEMS
 from llmenv_agent.simulation.progress import Progress
 from llmenv_agent.simulation.runwise_spool import RunwiseSpool
 from llmenv_agent.simulation.timed_tally import Content, TimedTally
+from llmenv_agent.simulation.witness import Witness
 from llmenv_agent.spool import Spool
 from llmenv_agent.spool_bounds import Bounds
 from llmenv_agent.spool_file import IN_MEMORY
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from llmenv_agent.simulation.enrolling import Enrolled
     from llmenv_agent.simulation.pace import Pace
     from llmenv_agent.simulation.play import Play
+    from llmenv_agent.tally import Tally
 
 MOST_AT_ONCE = 128
 MOST_WAITING, MOST_WAITING_IN_ALL = 2_048, 400_000
@@ -57,17 +60,10 @@ class VirtualAgent:
         self._next = next(self._groups, None)
         self._most_waiting = max(64, min(MOST_WAITING, MOST_WAITING_IN_ALL // play.machines))
         self._facts = enrolled.machine.facts(SYSTEMS[RELEASES[MACOS][0]])
+        self._renewal = Renewal(enrolled.folder, enrolled.identity)
         # Before the reporter, which sends at once: a record is timed before it can be acknowledged.
         self.spool.subscribe(self._note_spooled)
-        self._reporter = Reporter(
-            self.spool,
-            Renewal(enrolled.folder, enrolled.identity),
-            read_machine=lambda: self._facts,
-            on_command=self._refuse,
-            on_waiting=self._note_waiting,
-            line=self.line,
-        )
-        self._reporter.tally = self.tally
+        self._reporter = self._new_reporter(self.tally)
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -114,12 +110,38 @@ class VirtualAgent:
         """Raises DeliveryError, or what ended the reporter."""
         await self._reporter.wait_until_delivered(timeout_seconds)
 
+    async def collector_agrees(self, timeout_seconds: float) -> bool:
+        """Whether the collector, asked on a new stream after this one, says that it holds every record."""
+        await self._end()
+        witness, before = Witness(), self.spool.marks()
+        self._reporter = self._new_reporter(witness)
+        self._running = asyncio.create_task(self._reporter.run())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(witness.told(), timeout_seconds)
+        await self._end()
+        return witness.holds == before.last_sequence and self.spool.marks().spool_id == before.spool_id
+
     async def close(self) -> None:
+        await self._end()
+        self.spool.close()
+
+    async def _end(self) -> None:
         """Say Goodbye."""
         self._reporter.stop()
         if self._running is not None:
             await asyncio.gather(self._running, return_exceptions=True)
-        self.spool.close()
+
+    def _new_reporter(self, tally: Tally) -> Reporter:
+        reporter = Reporter(
+            self.spool,
+            self._renewal,
+            read_machine=lambda: self._facts,
+            on_command=self._refuse,
+            on_waiting=self._note_waiting,
+            line=self.line,
+        )
+        reporter.tally = tally
+        return reporter
 
     def _append(self, pace: Pace | None) -> None:
         """What is due, and no more than MOST_AT_ONCE, in one transaction."""
