@@ -47,6 +47,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmenv.addresses import split_address
+from llmenv.named_file import refuse_pipes
 
 from llmenv_agent.errors import UsageError
 from llmenv_agent.policy_settings import PolicySettings, parse_policy
@@ -123,6 +124,7 @@ def load_configuration(
     """
     source = configuration_file(path)
     try:
+        refuse_pipes(source)
         text = source.read_text(encoding="utf-8")
     except FileNotFoundError:
         if source != _usual_file():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from llmenv.named_file import refuse_pipes
+
 from llmenv_agent.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ class EnvFileError(UsageError):
 def read_env_file(path: Path) -> dict[str, str]:
     """Variables of a file of NAME=VALUE lines; raises EnvFileError naming the line that is wrong."""
     try:
+        refuse_pipes(path)
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise EnvFileError(f"{path}: the env file cannot be read: {error.strerror}.") from error

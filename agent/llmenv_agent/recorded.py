@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmenv.fleet.v1 import result_pb2, run_pb2
+from llmenv.named_file import refuse_pipes
 
 from llmenv_agent.errors import UsageError
 from llmenv_agent.saved_runs import saved_runs
@@ -116,6 +117,7 @@ def _content(source: str) -> bytes:
     if source == STDIN:
         return sys.stdin.buffer.read()
     try:
+        refuse_pipes(Path(source))
         return Path(source).read_bytes()
     except OSError as error:
         raise UsageError(f"{source} cannot be read: {error.strerror}.") from error

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmenv.named_file import refuse_pipes
+
 from llmenv_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,10 +57,8 @@ def _read_config(path: Path) -> Architecture:
     from llmenv.catalog.model_config import ModelConfigError, parse_config
 
     file = path / "config.json" if path.is_dir() else path
-    # To open a named pipe is to wait until somebody writes into it.
-    if file.exists() and not file.is_file():
-        raise UsageError(f"{file} is no file but a pipe or a device; name a config.json.")
     try:
+        refuse_pipes(file)
         with file.open("rb") as stream:
             content = stream.read(LARGEST_CONFIG + 1)
     except OSError as error:

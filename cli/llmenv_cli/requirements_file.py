@@ -10,6 +10,8 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING
 
+from llmenv.named_file import refuse_pipes
+
 from llmenv_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ def _read(file: Path, above: tuple[Path, ...]) -> Iterator[WantedVersion | str]:
 
 def _text(file: Path) -> str:
     try:
+        refuse_pipes(file)
         with file.open("rb") as stream:
             content = stream.read(LARGEST_FILE + 1)
     except OSError as error:

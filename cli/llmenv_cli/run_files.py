@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmenv.named_file import refuse_pipes
+
 from llmenv_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ def read_run(source: str) -> Run:
     if source == STDIN:
         return parse_run(sys.stdin.buffer.read(), source="stdin")
     try:
+        refuse_pipes(Path(source))
         content = Path(source).read_bytes()
     except OSError as error:
         raise UsageError(f"{source} cannot be read: {error.strerror}.") from error

@@ -13,6 +13,8 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmenv.named_file import refuse_pipes
+
 from llmenv_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ def load(file: Path | None = None, *, environment: Mapping[str, str] = os.enviro
 
 def _read(file: Path) -> dict[str, Any]:
     try:
+        refuse_pipes(file)
         text = file.read_text("utf-8")
         content = tomllib.loads(text)
     except FileNotFoundError:

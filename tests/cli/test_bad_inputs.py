@@ -35,6 +35,35 @@ def test_a_folder_instead_of_a_file(llmenv: Callable[..., Any], tmp_path: Path) 
     assert "Is a directory" in complaint(llmenv("run", "show", str(tmp_path)))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "show"),
+        ("import", "--source", "lab"),
+        ("sql", "-f"),
+        ("plan", "--memory", "64", "--model"),
+        ("fleet", "report", "--pin"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_pipe_is_not_waited_for(
+    llmenv: Callable[..., Any], logged_in: Any, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Nobody may ever write into it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    refused = llmenv(*words, str(pipe))
+    assert (refused.code, refused.out) == (2, "")
+    assert f"{pipe} cannot be read: it is no file but a pipe or a device." in " ".join(refused.err.split())
+
+
+def test_what_the_shell_has_opened_is_a_file(llmenv: Callable[..., Any]) -> None:
+    """As in `llmenv run show <(ssh mac llmenv-agent check)`."""
+    with (RUNS / "ready_m2_ultra.json").open("rb") as run:
+        shown = llmenv("run", "show", f"/dev/fd/{run.fileno()}")
+    assert (shown.code, shown.err) == (0, "")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_file_that_may_not_be_read(llmenv: Callable[..., Any], tmp_path: Path) -> None:
     """The system's reason is given."""

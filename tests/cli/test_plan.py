@@ -244,7 +244,7 @@ def test_what_is_no_file_is_not_opened(llmenv: Callable[..., Any], tmp_path: Pat
     path = {"pipe": str(tmp_path / "pipe.json"), "device": "/dev/zero"}[kind]
     refused = llmenv("plan", "--memory", "64", "--model", path)
     assert (refused.code, refused.out) == (USAGE, "")
-    assert f"{path} is no file but a pipe or a device; name a config.json." in " ".join(refused.err.split())
+    assert f"{path} cannot be read: it is no file but a pipe or a device." in " ".join(refused.err.split())
 
 
 MLX_4BIT = {"quantization": {"group_size": 64, "bits": 4}}

@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import json
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import click
+
+if TYPE_CHECKING:
+    import os
+
+
+class _Recording(click.File):
+    def convert(
+        self,
+        value: str | os.PathLike[str] | IO[Any],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> IO[Any]:
+        if isinstance(value, str) and value != "-" and Path(value).exists():
+            from llmenv.named_file import refuse_pipes
+
+            try:
+                refuse_pipes(Path(value))
+            except OSError as error:
+                self.fail(f"{value} cannot be read: {error.strerror}.", param, ctx)
+        converted: IO[Any] = super().convert(value, param, ctx)
+        return converted
 
 
 @click.command("facts")
 @click.option(
     "--from",
     "recording",
-    type=(str, click.File("rb")),
+    type=(str, _Recording("rb")),
     metavar="KIND FILE",
     help="Parse what a tool printed on another Mac instead, such as `--from sysctl sysctl.txt`; - is stdin.",
 )

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 from llmenv.fleet.v1 import record_pb2
+from llmenv.named_file import refuse_pipes
 
 from llmenv_agent.configuration import configuration_file, load_configuration
 from llmenv_agent.doctor import report
@@ -130,7 +131,9 @@ def _facts() -> dict[str, Any]:
 
 
 def _configuration(config: Path | None) -> dict[str, Any]:
-    return harmless_configuration(tomllib.loads(configuration_file(config).read_text(encoding="utf-8")))
+    file = configuration_file(config)
+    refuse_pipes(file)
+    return harmless_configuration(tomllib.loads(file.read_text(encoding="utf-8")))
 
 
 def _spool(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from llmenv.named_file import refuse_pipes
 
 from llmenv_cli import options, settings
 from llmenv_cli.errors import UsageError
@@ -123,6 +124,7 @@ def _print_imports(*, withdraw: str, limit: int, output_format: str, language: s
 
 def _read(file: Path) -> bytes:
     try:
+        refuse_pipes(file)
         return file.read_bytes()
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from error

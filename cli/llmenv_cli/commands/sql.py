@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from llmenv.named_file import refuse_pipes
 
 from llmenv_cli import settings
 from llmenv_cli.exit_codes import ExitCode
@@ -114,7 +115,10 @@ def _read(file: Path) -> str:
     from llmenv_cli.errors import UsageError
 
     try:
-        return (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode()
+        if str(file) == "-":
+            return sys.stdin.buffer.read().decode()
+        refuse_pipes(file)
+        return file.read_bytes().decode()
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

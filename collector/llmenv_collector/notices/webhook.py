@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from llmenv.catalog.texts import LANGUAGES
+from llmenv.named_file import refuse_pipes
 
 from llmenv_collector.errors import UsageError
 from llmenv_collector.notices.state_change import Kind
@@ -166,6 +167,7 @@ def path_of(table: Table, key: str) -> Path | None:
 def read_private(path: Path) -> str:
     """What a file of its owner alone holds.  Raises UsageError."""
     try:
+        refuse_pipes(path)
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from llmenv.named_file import refuse_pipes
 
 from llmenv_collector.errors import DataFolderError, UsageError
 from llmenv_collector.identity.authority import ServerIdentity
@@ -68,6 +69,7 @@ class LabCertificate:
 
 def read(path: Path) -> bytes:
     try:
+        refuse_pipes(path)
         return path.read_bytes()
     except OSError as error:
         raise DataFolderError(f"{path} cannot be read: {error.strerror}.") from error

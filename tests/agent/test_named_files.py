@@ -1,0 +1,63 @@
+"""Files that somebody names to the agent: a named pipe is refused in one sentence, and never waited for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from llmenv_agent.commands.facts import command as facts
+from llmenv_agent.commands.replay import command as replay
+from llmenv_agent.configuration import load_configuration
+from llmenv_agent.env_file import EnvFileError, read_env_file
+from llmenv_agent.errors import UsageError
+
+RECORDINGS = Path(__file__).resolve().parent.parent / "recordings"
+WORDS = "cannot be read: it is no file but a pipe or a device."
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    """A named pipe that nobody writes into."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    return path
+
+
+def test_a_pipe_is_no_configuration_and_no_env_file(pipe: Path) -> None:
+    """Both name it."""
+    with pytest.raises(UsageError) as refused:
+        load_configuration(pipe)
+    assert str(refused.value) == f"The configuration file {pipe} {WORDS}"
+    with pytest.raises(EnvFileError) as unread:
+        read_env_file(pipe)
+    assert str(unread.value) == f"{pipe}: the env file {WORDS}"
+
+
+def test_no_configuration_may_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLMENV_CONFIG=/dev/null is the usual way."""
+    monkeypatch.setenv("LLMENV_CONFIG", os.devnull)
+    assert load_configuration().schedules == ()
+
+
+def test_a_pipe_is_no_recording_and_no_run(pipe: Path, tmp_path: Path) -> None:
+    """`facts --from` and `replay`."""
+    asked = CliRunner().invoke(facts, ["--from", "sysctl", str(pipe)])
+    assert (asked.exit_code, asked.stdout) == (2, "")
+    assert f"{pipe} {WORDS}" in " ".join(asked.stderr.split())
+    again = CliRunner().invoke(replay, [str(pipe), "--state-dir", str(tmp_path), "--config", os.devnull])
+    assert isinstance(again.exception, UsageError)
+    assert str(again.exception) == f"{pipe} {WORDS}"
+
+
+def test_what_a_shell_has_opened_is_a_recording() -> None:
+    """As in `facts --from sysctl <(ssh mac sysctl -a)`."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, (RECORDINGS / "notifyutil/heavy.txt").read_bytes())
+        os.close(writing)
+        asked = CliRunner().invoke(facts, ["--from", "notifyutil", f"/dev/fd/{reading}"])
+    finally:
+        os.close(reading)
+    assert (asked.exit_code, '"heavy"' in asked.stdout) == (0, True)
