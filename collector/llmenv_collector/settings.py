@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from llmenv import logs
+from llmenv.named_file import refuse_pipes
 
 from llmenv_collector.errors import UsageError
 from llmenv_collector.toml_table import tables_of
@@ -155,6 +156,7 @@ def read_tables(file: Path, kind: str) -> list[Table]:
 def read_toml(file: Path) -> tuple[dict[str, Any], str]:
     """What it says, and the text; nothing where there is no file."""
     try:
+        refuse_pipes(file)
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}, ""
