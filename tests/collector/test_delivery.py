@@ -13,9 +13,9 @@ import pytest
 from llmenv.fleet.v1 import record_pb2
 from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
 from llmenv.ids import new_id
+from llmenv_collector.delivery.house import House
 from llmenv_collector.delivery.room import Room
 from llmenv_collector.delivery.servicer import AgentServicer
-from llmenv_collector.delivery.session import House
 from llmenv_collector.delivery.sightings import Sightings
 from llmenv_collector.delivery.streams import Streams
 from llmenv_collector.errors import SupersededError

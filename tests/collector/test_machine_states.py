@@ -203,11 +203,13 @@ def test_revoking_does_not_wait_for_the_store(tmp_path: Path) -> None:
         watch = IdentityWatch(identity=identity, store=cast("Any", stuck), streams=streams, calls=OpenCalls())
         tasks = [asyncio.create_task(work(0.01)) for work in (watch.keep_up, watch.keep_copying)]
         with streams.open(spool_id=new_id(), machine_id=machine_id) as stream:
-            await asyncio.wait_for(stream.approved.wait(), 60)
-            assert not stream.ended.is_set()
+            with streams.open(spool_id=new_id(), machine_id=machine_id, is_pending=True) as pending:
+                await asyncio.wait_for(pending.ending(), 60)
+            assert pending.why is None
+            assert not stream.ending().done()
             await asyncio.wait_for(stuck.asked.wait(), 60)
             await asyncio.to_thread(identity.revoke_machine, machine_id)
-            await asyncio.wait_for(stream.ended.wait(), 60)
+            await asyncio.wait_for(stream.ending(), 60)
             with pytest.raises(ForbiddenError, match="was revoked"):
                 stream.require_current()
         for task in tasks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from llmenv_collector.storage.migrate import Migration
 from llmenv_collector.storage.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MACHINE = new_id()
 RAW_ROWS = """
@@ -193,6 +194,39 @@ def test_welcome_repeats_as_many_rejections_as_a_message_holds(
     for number in (1, 2):
         store.confirm_rejection(spool_id, number).result()
     assert [one.sequence for one in store.spool_state(spool_id).result().rejections] == [3, 4]
+
+
+def test_what_many_ask_is_answered_in_one_go(store: Store) -> None:
+    """A fleet that comes back costs a query, not one a machine; each gets its own answer."""
+    asked: list[Sequence[str]] = []
+    begun, let_go = threading.Event(), threading.Event()
+
+    def wait(_: object) -> None:
+        begun.set()
+        let_go.wait(60)
+
+    def doubled(_: object, keys: Sequence[str]) -> dict[str, str]:
+        asked.append(keys)
+        return {key: key * 2 for key in keys}
+
+    store.request(wait, is_change=False)
+    begun.wait(60)
+    answers = [store.ask(doubled, key, is_change=False) for key in ("a", "b", "c")]
+    let_go.set()
+    assert [answer.result() for answer in answers] == ["aa", "bb", "cc"]
+    assert asked == [["a", "b", "c"]]
+
+
+def test_a_question_that_fails_fails_for_whoever_asked(store: Store) -> None:
+    """And the writer goes on."""
+
+    def fails(connection: Any, _: Sequence[str]) -> dict[str, str]:
+        connection.execute("SELECT * FROM store.nothing_of_this_name")
+        return {}
+
+    with pytest.raises(StoreError):
+        store.ask(fails, "a", is_change=False).result()
+    assert store.spool_state(new_id()).result().watermark is None
 
 
 def test_environments_are_stored_once(store: Store) -> None:

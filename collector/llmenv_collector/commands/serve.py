@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     "--min-free-mb", metavar="MB", help="Free disk below which deliveries are refused.  [default: 256]"
 )
 @click.option(
-    "--keep-trials", metavar="DAYSd|forever", help="Raw trials are removed when they are older.  [default: 90d]"
+    "--keep-trials",
+    metavar="DAYSd|forever",
+    help="Raw trials are removed when they are older.  [default: 90d]",
 )
 @click.option(
     "--keep-logs", metavar="DAYSd|forever", help="Log tails are removed when they are older.  [default: 365d]"

@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 from llmenv.fleet.v1.agent_service_pb2_grpc import AgentServiceServicer
 
-from llmenv_collector.delivery.session import House, Session
+from llmenv_collector.delivery.session import Session
 from llmenv_collector.errors import CollectorError, GoneError
 from llmenv_collector.identity.standing import State
 from llmenv_collector.serving import metrics
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
+
+    from llmenv_collector.delivery.house import House
 
 
 class AgentServicer(AgentServiceServicer):

@@ -9,12 +9,12 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from llmenv_collector.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
 
     import duckdb
@@ -60,7 +60,22 @@ class Request:
     since: float = field(default_factory=time.monotonic)
 
 
-Item = Delivery | Seen | Request
+Question: TypeAlias = "Callable[[duckdb.DuckDBPyConnection, Sequence[str]], Mapping[str, Any]]"
+"""What many ask at the same time, each for a key of its own: answered for all of them in one go."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One key of a question, answered after everything that was delivered before it."""
+
+    question: Question
+    key: str
+    done: Future[Any]
+    is_change: bool = True
+    since: float = field(default_factory=time.monotonic)
+
+
+Item = Delivery | Seen | Asked | Request
 
 
 class Waiting:
@@ -100,7 +115,7 @@ class Waiting:
 
 
 def take_group(waiting: deque[Item]) -> list[Item]:
-    """Takes off either one request or as many deliveries and sightings as a group may hold."""
+    """Takes off either one request or as many deliveries, sightings and questions as a group may hold."""
     group: list[Item] = []
     records = size = 0
     while waiting and records < MAX_GROUP_RECORDS and size < MAX_GROUP_BYTES:

@@ -68,31 +68,35 @@ def issue(connection: duckdb.DuckDBPyConnection, batch: Batch) -> None:
 
 
 def hand_down(
-    connection: duckdb.DuckDBPyConnection, machine_id: str, *, now: int
-) -> list[agent_service_pb2.Command]:
-    """What the machine is to be told now, oldest first; noted as handed down before it is."""
+    connection: duckdb.DuckDBPyConnection, machine_ids: Sequence[str]
+) -> dict[str, list[agent_service_pb2.Command]]:
+    """What each machine is to be told now, oldest first; noted as handed down before it is."""
+    now = clock.now()
     rows = connection.execute(
         """
-        SELECT command_id::VARCHAR, command.cancel_id::VARCHAR, command.message,
+        SELECT machine_id::VARCHAR, command_id::VARCHAR, command.cancel_id::VARCHAR, command.message,
                epoch_us(command.expires_at), command.cancelled_at IS NOT NULL
         FROM store.command JOIN v1.commands AS stated USING (command_id, machine_id)
-        WHERE machine_id = $machine_id AND CASE
+        WHERE machine_id IN (SELECT unnest($machine_ids::UUID[])) AND CASE
           WHEN command.cancelled_at IS NULL THEN stated.state = 'issued'
           ELSE command.handed_down_at IS NOT NULL AND stated.state IN ('issued', 'accepted', 'started') END
         ORDER BY command.issued_at, command_id
         """,
-        {"machine_id": machine_id},
+        {"machine_ids": machine_ids},
     ).fetchall()
     if rows:
         connection.execute(
             "UPDATE store.command SET handed_down_at = make_timestamptz($now)"
             " WHERE handed_down_at IS NULL AND command_id IN (SELECT unnest($command_ids::UUID[]))",
-            {"now": now, "command_ids": [row[0] for row in rows]},
+            {"now": now, "command_ids": [command_id for _, command_id, *_ in rows]},
         )
-    return [command_of(row, now) for row in rows]
+    told: dict[str, list[agent_service_pb2.Command]] = {machine_id: [] for machine_id in machine_ids}
+    for machine_id, *row in rows:
+        told[machine_id].append(command_of(row, now))
+    return told
 
 
-def command_of(row: tuple[Any, ...], now: int) -> agent_service_pb2.Command:
+def command_of(row: Sequence[Any], now: int) -> agent_service_pb2.Command:
     """The command as its machine gets it, or the one that takes it back."""
     command_id, cancel_id, message, expires_at, is_cancelled = row
     if is_cancelled:

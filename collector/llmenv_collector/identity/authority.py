@@ -8,6 +8,7 @@ While the CA is rotated the former one is accepted as well, see `rotation`.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -146,7 +147,7 @@ class Authority:
         """What machines trust, and whose machines are accepted."""
         return self.pem + self.former_pem
 
-    @property
+    @functools.cached_property
     def trusted_pins(self) -> frozenset[str]:
         return frozenset(pin_of(one) for one in self._trusted())
 

@@ -8,6 +8,7 @@ while a collector serves.  Every change leaves a row in `audit`.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from llmenv_collector.identity.standing import BARRED, Standing, State
 from llmenv_collector.storage.data_folder import PUT_BACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from llmenv_collector.identity.authority import MachineCertificate
@@ -63,6 +64,8 @@ class Identity:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
+        self._lasting: sqlite3.Connection | None = None
 
     @classmethod
     def create(cls, path: Path) -> Identity:
@@ -140,28 +143,42 @@ class Identity:
             retired=frozenset(by_state[State.RETIRED]),
         )
 
+    @contextmanager
+    def _asking(self) -> Iterator[sqlite3.Connection]:
+        """For one row: the connection stays open, since a fleet that comes back asks for ten thousand."""
+        with self._lock:
+            try:
+                if self._lasting is None:
+                    self._lasting = sqlite3.connect(
+                        f"file:{self._path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+                    )
+                    self._require_version(self._lasting)
+                yield self._lasting
+            except sqlite3.DatabaseError as error:
+                self._lasting = None
+                raise DataFolderError(f"{self._path} cannot be used: {error}.") from error
+
     def admit(self, machine_id: str) -> State:
         """A machine that shows a certificate of ours: pending or enrolled.  Raises ForbiddenError for others.
 
         One that this file does not know, since it is an older copy, is entered again: only our CA
         could have certified it.
         """
-        with self.reading() as connection:
+        with self._asking() as connection:
             state = standing_of(connection, machine_id)
         if state is None:
             with self.changes() as connection:
                 enter(connection, machine_id)
         return state or State.ENROLLED
 
-    def note_trust(self, machine_id: str, pins: str) -> None:
-        """Written only when it is something else than before."""
-        query = "SELECT trusted_pins FROM machine WHERE machine_id = ?"
-        with self.reading() as connection:
-            row = connection.execute(query, (machine_id,)).fetchone()
-        if row is not None and row[0] != pins:
+    def note_trust(self, pins: Mapping[str, str]) -> None:
+        """By machine.  Written only where it is something else than before."""
+        with self._asking() as connection:
+            changed = [(new, one) for one, new in pins.items() if trusted_pins_of(connection, one) != new]
+        if changed:
             with self.changes() as connection:
                 statement = "UPDATE machine SET trusted_pins = ? WHERE machine_id = ?"
-                connection.execute(statement, (pins, machine_id))
+                connection.executemany(statement, changed)
 
     def renewed(self, machine_id: str, certificate: MachineCertificate, *, replaces: str) -> None:
         """Notes the next certificate of a machine.  Raises ForbiddenError for a revoked one."""
@@ -198,6 +215,13 @@ class Identity:
         if len(matches) > 1:
             raise UsageError(f"{machine!r} names {len(matches)} machines: give the machine's id.")
         return matches[0]
+
+
+def trusted_pins_of(connection: sqlite3.Connection, machine_id: str) -> str:
+    """Empty where the machine has said nothing, or is not known."""
+    query = "SELECT trusted_pins FROM machine WHERE machine_id = ?"
+    row = connection.execute(query, (machine_id,)).fetchone()
+    return str(row[0]) if row else ""
 
 
 def standing_of(connection: sqlite3.Connection, machine_id: str) -> State | None:

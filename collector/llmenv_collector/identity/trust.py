@@ -25,6 +25,8 @@ class Trust:
     def __init__(self, authority: Callable[[], Authority], identity: Identity) -> None:
         self._authority = authority
         self._identity = identity
+        self._noted: dict[str, str] = {}
+        self._turn = asyncio.Lock()
 
     def news(self, known_pins: Iterable[str]) -> str:
         """PEM of what is to be trusted, for an agent that trusts something else; else empty."""
@@ -40,6 +42,10 @@ class Trust:
             audit(connection, "records.refused", machine_id, sentence, is_refused=True)
 
     async def note(self, machine_id: str, pins: Iterable[str]) -> None:
-        """What a machine trusts, as it says."""
+        """What a machine trusts, as it says; while one transaction is made, the next one gathers."""
         known = sorted(pin for pin in set(pins) if len(pin) == PIN_CHARACTERS)[:MOST_PINS]
-        await asyncio.to_thread(self._identity.note_trust, machine_id, " ".join(known))
+        self._noted[machine_id] = " ".join(known)
+        async with self._turn:
+            noted, self._noted = self._noted, {}
+            if noted:
+                await asyncio.to_thread(self._identity.note_trust, noted)

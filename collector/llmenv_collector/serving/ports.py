@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 4 << 20
+MOST_PENDING = 65_536
+"""Streams that are connected and not served yet, a count."""
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -44,6 +46,13 @@ OPTIONS = (
     ("grpc.http2.settings_timeout", 10_000),
     ("grpc.max_connection_idle_ms", 600_000),
     ("grpc.max_concurrent_streams", 128),
+    # A fleet that comes back waits here for its turn: of more than 1,000 gRPC would cancel some, and of more
+    # than 3,000 all, without a word of when to come again.
+    ("grpc.server.max_pending_requests", MOST_PENDING),
+    ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING),
+    ("grpc.server_max_unrequested_time_in_server", 120),
+    # Memory of each connection; what is larger is sealed in several pieces.
+    ("grpc.tsi.max_frame_size", 4_096),
     # Two collectors on one port would share its calls between their databases.
     ("grpc.so_reuseport", 0),
 )

@@ -123,7 +123,7 @@ async def run(collector: Collector) -> None:
         await serve_until(stop, collector, serving)
         upkeep.end()
         await at.health.enter_graceful_shutdown()
-        collector.streams.draining.set()
+        collector.streams.drain()
     await end(collector, at.server)
     await upkeep.write_last()
     if collector.store.ended.done():

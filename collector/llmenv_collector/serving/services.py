@@ -25,9 +25,9 @@ from llmenv.fleet.v1.enrollment_service_pb2_grpc import add_EnrollmentServiceSer
 from llmenv.fleet.v1.fleet_service_pb2_grpc import add_FleetServiceServicer_to_server
 from llmenv.fleet.v1.notice_service_pb2_grpc import add_NoticeServiceServicer_to_server
 
+from llmenv_collector.delivery.house import House
 from llmenv_collector.delivery.room import Room
 from llmenv_collector.delivery.servicer import AgentServicer
-from llmenv_collector.delivery.session import House
 from llmenv_collector.fleet.machine_selection import Selector
 from llmenv_collector.fleet.servicer import FleetServicer
 from llmenv_collector.fleet_commands.desk import CommandDesk

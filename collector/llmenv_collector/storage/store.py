@@ -18,7 +18,16 @@ import duckdb
 
 from llmenv_collector import clock
 from llmenv_collector.delivery.group import REFUSALS_OF_VALUES, Outcome, Rejection, Sighting, first_line
-from llmenv_collector.delivery.waiting import Delivered, Delivery, Item, Request, Seen, Waiting
+from llmenv_collector.delivery.waiting import (
+    Asked,
+    Delivered,
+    Delivery,
+    Item,
+    Question,
+    Request,
+    Seen,
+    Waiting,
+)
 from llmenv_collector.delivery.watermark import Watermark, read_watermarks
 from llmenv_collector.errors import FullStoreError, StoreError
 from llmenv_collector.serving import metrics
@@ -85,7 +94,7 @@ class Store:
 
     def spool_state(self, spool_id: str) -> Future[SpoolState]:
         """After everything that was delivered before this call."""
-        return self.request(lambda connection: read_spool_state(connection, spool_id), is_change=False)
+        return self.ask(self._spool_states, spool_id, is_change=False)
 
     def confirm_rejection(self, spool_id: str, sequence: int) -> Future[None]:
         return self.request(lambda connection: confirm_rejection(connection, spool_id, sequence))
@@ -97,6 +106,21 @@ class Store:
         """
         done: Future[T] = Future()
         self._waiting.put(Request(act, done, is_change=is_change))
+        return done
+
+    def ask(
+        self,
+        question: Callable[[duckdb.DuckDBPyConnection, Sequence[str]], Mapping[str, T]],
+        key: str,
+        *,
+        is_change: bool = True,
+    ) -> Future[T]:
+        """Has the writer answer it for all keys that wait: a fleet that comes back asks ten thousand times.
+
+        `question` raises nothing but duckdb.Error and FullStoreError, and has an answer to every key.
+        """
+        done: Future[T] = Future()
+        self._waiting.put(Asked(question, key, done, is_change=is_change))
         return done
 
     def name(self, names: Mapping[str, str]) -> Future[None]:
@@ -165,13 +189,14 @@ class Store:
             while items := self._waiting.take():
                 # A caller that is gone gets nothing stored: its agent sends again.
                 wanted = [item for item in items if item.done.set_running_or_notify_cancel()]
-                requests = [item for item in wanted if isinstance(item, Request)]
-                for request in requests:
+                for request in (item for item in wanted if isinstance(item, Request)):
                     self._act(request)
-                group = [item for item in wanted if not isinstance(item, Request)]
+                group = [item for item in wanted if isinstance(item, Delivery | Seen)]
                 if group:
                     self._commit(group)
                     self._checkpoint_when_due()
+                for question, asked in by_question(wanted).items():
+                    self._answer(question, asked)
         finally:
             # Also after a failure: nobody may wait for an acknowledgement that cannot come.
             self._end()
@@ -203,6 +228,23 @@ class Store:
             return
         self._commits += request.is_change
         request.done.set_result(result)
+
+    def _answer(self, question: Question, asked: Sequence[Asked]) -> None:
+        try:
+            answers = question(self._database.connection, [one.key for one in asked])
+        except (duckdb.Error, FullStoreError) as error:
+            self._fail(asked, error)
+            return
+        self._commits += any(one.is_change for one in asked)
+        for one in asked:
+            one.done.set_result(answers[one.key])
+
+    def _spool_states(
+        self, connection: duckdb.DuckDBPyConnection, spool_ids: Sequence[str]
+    ) -> dict[str, SpoolState]:
+        marks = read_watermarks(connection, spool_ids)
+        refused = unconfirmed(connection, [spool_id for spool_id, mark in marks.items() if mark.rejected])
+        return {one: SpoolState(marks.get(one), refused.get(one, ())) for one in spool_ids}
 
     def _fail(self, items: Sequence[Item], error: Exception) -> None:
         """Nothing is acknowledged; what was committed stays."""
@@ -253,6 +295,14 @@ def failure_of(error: Exception) -> StoreError:
     return FullStoreError(sentence) if "No space left on device" in str(error) else StoreError(sentence)
 
 
+def by_question(items: Sequence[Item]) -> dict[Question, list[Asked]]:
+    grouped: dict[Question, list[Asked]] = {}
+    for item in items:
+        if isinstance(item, Asked):
+            grouped.setdefault(item.question, []).append(item)
+    return grouped
+
+
 def delivered(arrivals: Sequence[Arrival], outcome: Outcome) -> Delivered:
     """The part of a group's outcome that one delivery is about."""
     spool_id = arrivals[0].spool_id
@@ -265,16 +315,21 @@ def delivered(arrivals: Sequence[Arrival], outcome: Outcome) -> Delivered:
     )
 
 
-def read_spool_state(connection: duckdb.DuckDBPyConnection, spool_id: str) -> SpoolState:
+def unconfirmed(
+    connection: duckdb.DuckDBPyConnection, spool_ids: Sequence[str]
+) -> dict[str, tuple[Rejection, ...]]:
+    """The oldest MAX_REPEATED of each spool that has any."""
+    if not spool_ids:
+        return {}
     query = """
-        SELECT sequence, record_id, reason FROM store.rejection
-        WHERE spool_id = ? AND confirmed_at IS NULL ORDER BY sequence LIMIT ?
+        SELECT spool_id::VARCHAR, sequence, record_id, reason FROM store.rejection
+        WHERE spool_id IN (SELECT unnest(?::UUID[])) AND confirmed_at IS NULL
+        QUALIFY row_number() OVER (PARTITION BY spool_id ORDER BY sequence) <= ? ORDER BY sequence
     """
-    rejections = connection.execute(query, [spool_id, MAX_REPEATED]).fetchall()
-    return SpoolState(
-        watermark=read_watermarks(connection, [spool_id]).get(spool_id),
-        rejections=tuple(Rejection(*row) for row in rejections),
-    )
+    found: dict[str, list[Rejection]] = {}
+    for spool_id, *row in connection.execute(query, [spool_ids, MAX_REPEATED]).fetchall():
+        found.setdefault(spool_id, []).append(Rejection(*row))
+    return {spool_id: tuple(rejections) for spool_id, rejections in found.items()}
 
 
 def confirm_rejection(connection: duckdb.DuckDBPyConnection, spool_id: str, sequence: int) -> None:
