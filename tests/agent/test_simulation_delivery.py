@@ -206,7 +206,7 @@ def test_tokens_of_several_collectors_are_refused(tmp_path: Path, monkeypatch: p
 
 def test_as_many_files_are_allowed_as_machines_need(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the limit cannot be raised, it says how many are needed."""
-    limits = [(256, 4_096)]
+    limits = [(700, 4_096)]
 
     def raised(_resource: int, limit: tuple[int, int]) -> None:
         if limit[0] > limit[1]:
@@ -218,6 +218,6 @@ def test_as_many_files_are_allowed_as_machines_need(monkeypatch: pytest.MonkeyPa
     descriptors.require(100, on_disk=False)
     assert len(limits) == 1
     descriptors.require(1_000, on_disk=False)
-    assert limits[-1] == (1_128, 4_096)
-    with pytest.raises(UsageError, match=r"need 4,128 open files.*--processes"):
+    assert limits[-1] == (3_024, 4_096)
+    with pytest.raises(UsageError, match=r"need 4,512 open files.*--processes"):
         descriptors.require(1_000, on_disk=True)

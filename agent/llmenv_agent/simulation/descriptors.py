@@ -6,18 +6,21 @@ import resource
 
 from llmenv_agent.errors import UsageError
 
-_OWN = 128
+_OWN = 512
 """Of the process itself, about."""
 
 
 def require(machines: int, *, on_disk: bool) -> None:
-    """Raise this process's limit as far as it may be.  Raises UsageError where that is too low."""
+    """Raise this process's limit to what they need, and further where it may be: connections that begin
+    have more than one.  Raises UsageError where it is too low.
+    """
     needed = _OWN + machines * (4 if on_disk else 1)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
+    wanted = 2 * needed if hard == resource.RLIM_INFINITY else max(needed, min(hard, 2 * needed))
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (ValueError, OSError):
         raise UsageError(
             f"{machines:,} machines in one process need {needed:,} open files, and this process may not "
