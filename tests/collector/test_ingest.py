@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,15 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llmenv.fleet.v1 import record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
-from llmenv_collector.delivery import ingest
+from llmenv_collector.delivery import acceptance, ingest
 from llmenv_collector.delivery.columns import Tables
 from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.tables import OF_KIND, tables_of
 from llmenv_collector.storage import migrate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pyarrow as pa
+
 MACHINE, SPOOL = new_id(), new_id()
+FILLED_LATER: defaultdict[str, set[str]] = defaultdict(set, {"measurement": {"spread"}})
+"""Columns that nothing delivered has, by table."""
 
 
 def arrival(record: bytes, *, sequence: int = 1, revision: int = 1) -> Arrival:
@@ -30,6 +36,10 @@ def record(**fields: Any) -> record_pb2.Record:
 
 def started(**fields: Any) -> record_pb2.CheckStarted:
     return record_pb2.CheckStarted(**{"run_id": new_id(), "result_id": new_id(), **fields})
+
+
+def left_by(reading: ingest.Reading) -> dict[str, pa.Table]:
+    return tables_of([reading], most_rows=1_000_000)
 
 
 def full_records() -> list[record_pb2.Record]:
@@ -77,7 +87,7 @@ def test_every_kind_of_the_contract_is_ingested() -> None:
     """The kinds covered here and in ingest are exactly those of the contract."""
     contract = {field.name for field in record_pb2.Record.DESCRIPTOR.oneofs_by_name["kind"].fields}
     assert {one.WhichOneof("kind") for one in full_records()} == contract
-    assert set(ingest.rows.OF_KIND) == contract
+    assert set(OF_KIND) == contract
 
 
 def test_rows_have_exactly_the_columns_of_their_tables(tmp_path: Path) -> None:
@@ -89,9 +99,10 @@ def test_rows_have_exactly_the_columns_of_their_tables(tmp_path: Path) -> None:
     for one in full_records():
         reading = ingest.read(arrival(one.SerializeToString()))
         assert reading.reason == ""
-        for table, values in reading.rows:
+        for table, columns in left_by(reading).items():
             seen.add(table)
-            assert set(values) == set(schemas[table].names), table
+            assert set(schemas[table].names) - set(columns.column_names) <= FILLED_LATER[table], table
+            assert set(columns.column_names) <= set(schemas[table].names), table
     written_elsewhere = {
         "schema_version",
         "watermark",
@@ -145,7 +156,7 @@ def test_what_can_never_be_accepted_gets_a_sentence(sentence: str) -> None:
     """The reason says what was wrong, and no rows are left."""
     reading = ingest.read(arrival(UNACCEPTABLE[sentence]))
     assert sentence in reading.reason
-    assert reading.rows == ()
+    assert reading.content == b""
 
 
 def test_a_reason_is_a_sentence_whatever_it_quotes() -> None:
@@ -158,32 +169,24 @@ def test_a_reason_is_a_sentence_whatever_it_quotes() -> None:
 def test_a_run_that_starts_brings_no_results() -> None:
     """They come as records of their own, each judged by itself."""
     run = run_pb2.Run(run_id=new_id(), suite="quick", results=[{"result_id": "none"}])
-    (row,) = [
-        row
-        for table, row in ingest.read(arrival(record(run_started={"run": run}).SerializeToString())).rows
-        if table == "run"
-    ]
-    kept = run_pb2.Run.FromString(row["message"])
+    reading = ingest.read(arrival(record(run_started={"run": run}).SerializeToString()))
+    kept = run_pb2.Run.FromString(left_by(reading)["run"]["message"][0].as_py())
     assert (kept.suite, len(kept.results)) == ("quick", 0)
 
 
 def test_a_record_of_empty_rows_is_rejected() -> None:
     """1 MiB can say 500,000 times nothing; its rows would take hundreds of MB."""
-    result = result_pb2.Result(result_id=new_id(), measurements=[{}] * (ingest.MAX_RECORD_ROWS + 1))
+    result = result_pb2.Result(result_id=new_id(), measurements=[{}] * (acceptance.MAX_RECORD_ROWS + 1))
     finished = record(check_finished={"run_id": new_id(), "result": result}).SerializeToString()
     assert "more than 65536 rows" in ingest.read(arrival(finished)).reason
-
-
-def raw_tables(reading: ingest.Reading) -> list[str]:
-    return [table for table, _ in reading.rows if table == "record_raw"]
 
 
 def test_an_unknown_kind_is_kept_raw() -> None:
     """A kind that this revision lacks is stored whole, never rejected."""
     newer = record().SerializeToString() + b"\xfa\x06\x03abc"  # field 111, bytes
     reading = ingest.read(arrival(newer))
-    assert [table for table, _ in reading.rows] == ["record", "record_raw"]
-    assert reading.rows[1][1]["record"] == newer
+    assert set(left_by(reading)) == {"record", "record_raw"}
+    assert left_by(reading)["record_raw"]["record"][0].as_py() == newer
 
 
 def test_an_unknown_field_deep_inside_is_kept_raw_beside_what_is_understood() -> None:
@@ -192,22 +195,21 @@ def test_an_unknown_field_deep_inside_is_kept_raw_beside_what_is_understood() ->
     result.measurements.add(name="x").MergeFromString(b"\xfa\x06\x03abc")
     finished = record(check_finished={"run_id": new_id(), "result": result})
     reading = ingest.read(arrival(finished.SerializeToString()))
-    assert raw_tables(reading) == ["record_raw"]
-    assert "measurement" in [table for table, _ in reading.rows]
+    assert {"record_raw", "measurement"} <= set(left_by(reading))
 
 
 def test_a_newer_revision_is_kept_raw() -> None:
     """What a newer agent says may mean more than this revision knows."""
     whole = record(check_started=started()).SerializeToString()
-    assert raw_tables(ingest.read(arrival(whole))) == []
-    assert raw_tables(ingest.read(arrival(whole, revision=2))) == ["record_raw"]
+    assert "record_raw" not in left_by(ingest.read(arrival(whole)))
+    assert "record_raw" in left_by(ingest.read(arrival(whole, revision=2)))
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_make_ingest_fail(content: bytes) -> None:
     """Whatever arrives becomes rows or a reason."""
     reading = ingest.read(arrival(content))
-    assert bool(reading.reason) != bool(reading.rows)
+    assert bool(reading.reason) != bool(reading.content and left_by(reading))
 
 
 @given(index=st.integers(0, 8), position=st.integers(0, 400), value=st.integers(0, 255))
@@ -216,4 +218,4 @@ def test_no_damaged_record_makes_ingest_fail(index: int, position: int, value: i
     damaged = bytearray(full_records()[index].SerializeToString())
     damaged[position % len(damaged)] = value
     reading = ingest.read(arrival(bytes(damaged)))
-    assert bool(reading.reason) != bool(reading.rows)
+    assert bool(reading.reason) != bool(reading.content and left_by(reading))

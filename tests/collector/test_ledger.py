@@ -9,9 +9,9 @@ from llmenv.fleet.v1 import fleet_service_pb2 as fleet
 from llmenv.fleet.v1 import record_pb2
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
-from llmenv_collector.delivery.group import Sighting
 from llmenv_collector.delivery.ingest import Arrival
 from llmenv_collector.delivery.ledger import get_delivery
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.errors import NotFoundError
 from llmenv_collector.storage.store import Store
 

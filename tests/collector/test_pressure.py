@@ -16,11 +16,11 @@ from grpc_status import rpc_status
 from llmenv.fleet.v1 import agent_service_pb2, fleet_service_pb2
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv.ids import new_id
-from llmenv_collector.delivery.group import Sighting
 from llmenv_collector.delivery.house import House
 from llmenv_collector.delivery.ingest import Arrival
 from llmenv_collector.delivery.room import Room
 from llmenv_collector.delivery.session import Session
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.delivery.sightings import Sightings
 from llmenv_collector.delivery.streams import Streams
 from llmenv_collector.errors import FullStoreError, SilentError

@@ -10,8 +10,8 @@ from llmenv.ids import new_id
 from llmenv_agent.simulation.effects import Outlier, Regression
 from llmenv_agent.simulation.fleet import Fleet
 from llmenv_agent.simulation.plan import Plan
-from llmenv_collector.delivery.group import Sighting
 from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.storage.store import Store
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Rows as Arrow columns, and their way into DuckDB in bulk.
+"""The tables of schema `store`, and the way of Arrow columns into them.
 
 The types are those of the tables themselves, so the migrations are the one
 place that states them.
@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
     import duckdb
-
-    from llmenv_collector.delivery.rows import Row
 
 
 class Tables:
@@ -39,58 +37,51 @@ class Tables:
             if name != "rejection" and "record_id" in schema.names
         )
 
-    def arrow(self, table: str, rows: Sequence[dict[str, Any]]) -> pa.Table:
+    def of_rows(self, table: str, rows: Sequence[dict[str, Any]]) -> pa.Table:
+        """For the few rows that are made one by one: values by column, all columns of the table."""
         schema = self._schemas[table]
         columns = [pa.array([row[column.name] for row in rows], type=column.type) for column in schema]
         return pa.Table.from_arrays(columns, schema=schema)
 
-    def insert(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
-        self._run(f"INSERT INTO store.{table} BY NAME SELECT * FROM incoming", table, rows)  # noqa: S608 (our own names)
-
-    def insert_new(self, table: str, rows: Sequence[dict[str, Any]], *, key: str) -> None:
-        """Only rows whose key is not in the table yet."""
-        self._run(
-            f"INSERT INTO store.{table} BY NAME SELECT * FROM incoming"  # noqa: S608 (our own names)
-            f" WHERE {key} NOT IN (SELECT {key} FROM store.{table})",
-            table,
-            rows,
-        )
+    def insert(self, table: str, rows: pa.Table, *, distinct: bool = False) -> None:
+        """Columns that `rows` lacks become NULL; `distinct` leaves out rows that are alike."""
+        kind = "DISTINCT" if distinct else "ALL"
+        self._run(f"INSERT INTO store.{table} BY NAME SELECT {kind} * FROM incoming", rows)  # noqa: S608 (our own names)
 
     def merge(
         self,
         table: str,
-        rows: Iterable[dict[str, Any]],
+        rows: pa.Table,
         *,
         key: str | tuple[str, ...],
-        updates: dict[str, str] | None = None,
+        updates: Mapping[str, str] | None = None,
     ) -> None:
         """Rows replace those of the same key, or are added; of several with one key the last holds.
 
         `updates` gives an expression over `old` and `new` for columns that are not simply replaced.
         """
         keys = (key,) if isinstance(key, str) else key
-        latest = {tuple(row[name] for name in keys): row for row in rows}
-        if not latest:
-            return
-        names = [name for name in self._schemas[table].names if name not in keys]
+        latest = last_of_each(rows, keys)
+        names = [name for name in rows.column_names if name not in keys]
         changes = ", ".join(f"{name} = {(updates or {}).get(name, f'new.{name}')}" for name in names)
         same = " AND ".join(f"old.{name} = new.{name}" for name in keys)
         self._run(
             f"MERGE INTO store.{table} AS old USING incoming AS new ON {same}"
             f" WHEN MATCHED THEN UPDATE SET {changes} WHEN NOT MATCHED THEN INSERT BY NAME",
-            table,
-            list(latest.values()),
+            latest,
         )
 
-    def _run(self, statement: str, table: str, rows: Sequence[dict[str, Any]]) -> None:
-        self._connection.register("incoming", self.arrow(table, rows))
+    def _run(self, statement: str, rows: pa.Table) -> None:
+        if rows.num_rows == 0:
+            return
+        self._connection.register("incoming", rows)
         self._connection.execute(statement)
         # Not after an error: in an aborted transaction this would fail too, and hide the cause.
         self._connection.unregister("incoming")
 
 
-def by_table(rows: Iterable[Row]) -> dict[str, list[dict[str, Any]]]:
-    grouped: dict[str, list[dict[str, Any]]] = {}
-    for table, values in rows:
-        grouped.setdefault(table, []).append(values)
-    return grouped
+def last_of_each(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """Of rows with the same key the last one."""
+    columns = (rows[key].to_pylist() for key in keys)
+    last = {key: row for row, key in enumerate(zip(*columns, strict=True))}
+    return rows if len(last) == rows.num_rows else rows.take(list(last.values()))

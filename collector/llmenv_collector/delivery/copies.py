@@ -8,8 +8,9 @@ record only the fact that it came is kept.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from llmenv.fleet.v1 import record_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from llmenv_collector.delivery.watermark import Watermark
 
 Identities = frozenset[str]
-ALWAYS_KEPT = frozenset({"record", "record_raw"})
 
 
 def copied(stored: Iterable[tuple[str, str]], marks: Iterable[Watermark]) -> Identities:
@@ -40,7 +40,8 @@ def unseen(
     doubtful = [
         reading
         for reading in readings
-        if reading.rows and not identities.isdisjoint((reading.arrival.machine_id, reading.arrival.spool_id))
+        if not reading.reason
+        and not identities.isdisjoint((reading.arrival.machine_id, reading.arrival.spool_id))
     ]
     if not doubtful:
         return list(readings)
@@ -48,7 +49,7 @@ def unseen(
     ended = stored_ends(connection, doubtful)
     new: list[Reading] = []
     for reading in readings:
-        if reading.rows and reading.record_id not in seen:
+        if not reading.reason and reading.record_id not in seen:
             seen.add(reading.record_id)
             new.append(ended_once(reading, ended))
     return new
@@ -73,7 +74,8 @@ def stored_ends(connection: duckdb.DuckDBPyConnection, readings: Iterable[Readin
 
 def what_ends(reading: Reading) -> str:
     """The run or the result that the record ends; empty for any other record."""
-    return reading.message.run_finished.run_id or reading.message.check_finished.result.result_id
+    record = record_pb2.Record.FromString(reading.content)
+    return record.run_finished.run_id or record.check_finished.result.result_id
 
 
 def ended_once(reading: Reading, ended: set[tuple[str, str]]) -> Reading:
@@ -83,7 +85,7 @@ def ended_once(reading: Reading, ended: set[tuple[str, str]]) -> Reading:
     if end not in ended:
         ended.add(end)
         return reading
-    return replace(reading, rows=tuple(row for row in reading.rows if row[0] in ALWAYS_KEPT))
+    return reading._replace(is_repeated_end=True)
 
 
 def repeats(readings: Sequence[Reading], new: Collection[Reading]) -> dict[str, int]:
@@ -91,6 +93,6 @@ def repeats(readings: Sequence[Reading], new: Collection[Reading]) -> dict[str, 
     kept = {id(reading.arrival) for reading in new}
     counts: dict[str, int] = {}
     for reading in readings:
-        if reading.rows and not reading.is_tombstone and id(reading.arrival) not in kept:
+        if not reading.reason and not reading.is_tombstone and id(reading.arrival) not in kept:
             counts[reading.arrival.spool_id] = counts.get(reading.arrival.spool_id, 0) + 1
     return counts

@@ -6,12 +6,14 @@ there when a name changes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
 
 NAMED_TABLES = ("machine", "run")
 """Their rows have a hostname."""
@@ -42,8 +44,10 @@ def write(connection: duckdb.DuckDBPyConnection, names: Mapping[str, str]) -> No
     connection.execute("COMMIT")
 
 
-def named(table: str, rows: Iterable[dict[str, Any]], names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """The same rows, with what people call their machines."""
-    for row in rows:
-        name = names.get(row["machine_id"]) if table in NAMED_TABLES else None
-        yield row | {"hostname": name} if name else row
+def named(rows: pa.Table, names: Mapping[str, str]) -> pa.Table:
+    """The same rows, with what people call their machines for a hostname."""
+    if not names:
+        return rows
+    given = pa.array([names.get(machine) for machine in rows["machine_id"].to_pylist()], pa.string())
+    column = rows.schema.get_field_index("hostname")
+    return rows.set_column(column, "hostname", pc.coalesce(given, rows["hostname"]))

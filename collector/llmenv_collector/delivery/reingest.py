@@ -37,9 +37,7 @@ def replace(arrivals: Sequence[Arrival], writer: GroupWriter) -> int:
     """How many of a group are understood wholly now.  Raises StoreError."""
     readings = [ingest.read(arrival) for arrival in arrivals]
     # What is still not understood, or not acceptable by the newer rules, stays raw as it is.
-    whole = [
-        one for one in readings if not one.reason and all(table != "record_raw" for table, _ in one.rows)
-    ]
+    whole = [one for one in readings if not one.reason and not one.is_raw]
     try:
         if whole:
             writer.replace(whole)

@@ -19,11 +19,12 @@ from llmenv.fleet.v1 import agent_service_pb2
 from llmenv.fleet.v1.agent_service_pb2 import ConnectRequest, ConnectResponse
 
 from llmenv_collector import clock
-from llmenv_collector.delivery import circumstances, environment_gaps
+from llmenv_collector.delivery import environment_gaps
+from llmenv_collector.delivery.acceptance import MAX_SHOWN, OF_ANOTHER_MACHINE
 from llmenv_collector.delivery.acknowledging import Acknowledging, Pending
-from llmenv_collector.delivery.group import Rejection, Sighting
-from llmenv_collector.delivery.ingest import MAX_SHOWN, OF_ANOTHER_MACHINE, Arrival
+from llmenv_collector.delivery.ingest import Arrival
 from llmenv_collector.delivery.room import Size
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.delivery.telling import Telling, Voice
 from llmenv_collector.delivery.welcome import rejected, require_acceptable, state_of, welcome_of
 from llmenv_collector.errors import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from llmenv_collector.delivery.house import House
+    from llmenv_collector.delivery.sieve import Rejection
     from llmenv_collector.delivery.streams import Stream
 
 logger = logging.getLogger(__name__)
@@ -248,11 +250,10 @@ class Session:
             await self.house.trust.refused(self.machine_id, foreign[0])
 
     def _first_sighting(self) -> Sighting:
-        machine_rows = list(circumstances.of_machine(self._hello.machine, self.machine_id))
         return replace(
             self._sighting(self._hello.ledger),
             agent_version=self._hello.agent_version,
-            facts=machine_rows[0][1] if machine_rows else None,
+            facts=self._hello.machine,
         )
 
     def _sighting(self, ledger: agent_service_pb2.Ledger) -> Sighting:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from llmenv_collector.errors import StoreError
 
 if TYPE_CHECKING:
-    from llmenv_collector.delivery.group import Sighting
+    from llmenv_collector.delivery.sighting import Sighting
     from llmenv_collector.storage.store import Store
 
 logger = logging.getLogger(__name__)

@@ -63,4 +63,5 @@ class FileTransactions:
         return rows
 
     def advance(self, before: Mapping[str, Watermark], after: Collection[Watermark]) -> None:  # noqa: ARG002 (nobody else moved them)
-        self.tables.merge("watermark", (mark.row() for mark in after), key="spool_id")
+        rows = self.tables.of_rows("watermark", [mark.row() for mark in after])
+        self.tables.merge("watermark", rows, key="spool_id")

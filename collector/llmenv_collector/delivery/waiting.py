@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from llmenv_collector.delivery.group import Rejection, Sighting
     from llmenv_collector.delivery.ingest import Arrival
+    from llmenv_collector.delivery.sieve import Rejection
+    from llmenv_collector.delivery.sighting import Sighting
 
 MAX_GROUP_RECORDS = 8_192
 MAX_GROUP_BYTES = 64 << 20

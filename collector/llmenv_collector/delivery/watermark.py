@@ -6,23 +6,22 @@ For every spool, always: sequence = stored + rejected + dropped.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import duckdb
-    from llmenv.fleet.v1 import record_pb2
 
     from llmenv_collector.delivery.ingest import Reading
 
 FIRST_DIGEST = bytes(32)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Watermark:
-    """The state of one spool, as one row of store.watermark keeps it."""
+    """The state of one spool, as one row of store.watermark keeps it; it moves on with each record."""
 
     spool_id: str
     machine_id: str
@@ -41,30 +40,25 @@ class Watermark:
         """Whether the record is the next one, or a tombstone that reaches back to the next one."""
         return reading.first_sequence <= self.sequence + 1 <= reading.arrival.sequence
 
-    def after(self, reading: Reading) -> Watermark:
-        """Moved past a record that follows."""
+    def advance(self, reading: Reading) -> None:
+        """Past a record that follows."""
         arrival = reading.arrival
         covered = arrival.sequence - self.sequence
-        return replace(
-            self,
-            sequence=arrival.sequence,
-            digest=hashlib.sha256(self.digest + arrival.record).digest(),
-            stored=self.stored + (0 if reading.reason or reading.is_tombstone else covered),
-            rejected=self.rejected + (covered if reading.reason else 0),
-            dropped=self.dropped + (covered if reading.is_tombstone else 0),
-            previous_spool_id=reading.previous_spool_id or self.previous_spool_id,
-            previous_answered=self.previous_answered or answered_before(reading.message.spool_forked),
-            first_received_at=self.first_received_at or arrival.received_at,
-            last_received_at=arrival.received_at,
-        )
+        self.sequence = arrival.sequence
+        self.digest = hashlib.sha256(self.digest + arrival.record).digest()
+        if reading.reason:
+            self.rejected += covered
+        elif reading.is_tombstone:
+            self.dropped += covered
+        else:
+            self.stored += covered
+        self.previous_spool_id = reading.previous_spool_id or self.previous_spool_id
+        self.previous_answered = self.previous_answered or reading.previous_answered
+        self.first_received_at = self.first_received_at or arrival.received_at
+        self.last_received_at = arrival.received_at
 
     def row(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-
-def answered_before(forked: record_pb2.SpoolForked) -> int:
-    """Of the spool that is continued: what both copies had, and what a restored collector lost after that."""
-    return forked.shared_sequence + forked.lost_records
+        return asdict(self)
 
 
 def read_watermarks(connection: duckdb.DuckDBPyConnection, spool_ids: Iterable[str]) -> dict[str, Watermark]:

@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING
 from llmenv.fleet.v1 import agent_service_pb2
 
 from llmenv_collector import clock
-from llmenv_collector.delivery.ingest import (
-    MAX_SHOWN,
-    OLDEST_PROTOCOL_REVISION,
-    PROTOCOL_REVISION,
-    is_uuid,
-)
+from llmenv_collector.delivery.acceptance import MAX_SHOWN, is_uuid
+from llmenv_collector.delivery.ingest import OLDEST_PROTOCOL_REVISION, PROTOCOL_REVISION
 from llmenv_collector.errors import (
     ForbiddenError,
     UnauthenticatedError,
@@ -22,8 +18,8 @@ from llmenv_collector.errors import (
 )
 
 if TYPE_CHECKING:
-    from llmenv_collector.delivery.group import Rejection
     from llmenv_collector.delivery.house import House
+    from llmenv_collector.delivery.sieve import Rejection
     from llmenv_collector.storage.store import SpoolState
 
 CAPABILITIES = ("authorities", "cases", "commands", "environments", "schedules")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from llmenv.fleet.v1 import fleet_service_pb2
 
-from llmenv_collector.delivery.ingest import MAX_SHOWN
+from llmenv_collector.delivery.acceptance import MAX_SHOWN
 from llmenv_collector.errors import NotFoundError, StatementError, StatementLimitError, UsageError
 from llmenv_collector.identity import labels
 from llmenv_collector.identity.standing import State

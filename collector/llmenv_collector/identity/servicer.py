@@ -14,8 +14,7 @@ from llmenv.fleet.v1.enrollment_service_pb2 import (
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceServicer
 from llmenv.ids import new_id
 
-from llmenv_collector.delivery import circumstances
-from llmenv_collector.delivery.group import Sighting
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.identity import renewal, tokens
 from llmenv_collector.identity.renewal import Proof
 from llmenv_collector.serving.peer_limits import Peer, PeerLimits
@@ -71,13 +70,12 @@ class EnrollmentServicer(EnrollmentServiceServicer):
             hostname=request.machine.hostname[:MOST_HOSTNAME],
             certificate=certificate,
         )
-        machine_rows = list(circumstances.of_machine(request.machine, machine_id))
         sighting = Sighting(
             machine_id=machine_id,
             seen_at=enrolled_at,
             enrolled_at=enrolled_at,
             agent_version=request.agent_version,
-            facts=machine_rows[0][1] if machine_rows else None,
+            facts=request.machine,
         )
         await asyncio.wrap_future(self._store.see(sighting))
         return self._response(machine_id, certificate)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from llmenv.fleet.v1.agent_service_pb2 import Schedule
 from llmenv.fleet.v1.fleet_service_pb2 import MachineSelection
 
-from llmenv_collector.delivery.ingest import MAX_SHOWN
+from llmenv_collector.delivery.acceptance import MAX_SHOWN
 from llmenv_collector.errors import NotFoundError, UsageError
 from llmenv_collector.identity.identity_file import audit
 from llmenv_collector.schedules.copy import StoredSchedule

@@ -19,7 +19,7 @@ from llmenv.fleet.v1 import record_pb2
 from llmenv.ids import new_id
 
 from llmenv_collector import clock
-from llmenv_collector.delivery.ingest import MAX_SHOWN
+from llmenv_collector.delivery.acceptance import MAX_SHOWN
 from llmenv_collector.errors import StoreError, UsageError
 from llmenv_collector.fleet.machine_selection import by_ids
 from llmenv_collector.fleet_commands.desk import described, require_acceptable

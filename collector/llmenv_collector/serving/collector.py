@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmenv_collector.delivery.group import Sighting
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.delivery.sightings import Sightings
 from llmenv_collector.delivery.streams import Streams
 from llmenv_collector.notices.work import NoticeWork

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 import duckdb
 
 from llmenv_collector import clock
-from llmenv_collector.delivery.group import REFUSALS_OF_VALUES, Outcome, Rejection, Sighting, first_line
+from llmenv_collector.delivery.group import REFUSALS_OF_VALUES, first_line
+from llmenv_collector.delivery.sieve import Rejection
 from llmenv_collector.delivery.waiting import (
     Asked,
     Delivered,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmenv_collector.delivery.ingest import Arrival
+    from llmenv_collector.delivery.sieve import Outcome
+    from llmenv_collector.delivery.sighting import Sighting
 
 T = TypeVar("T")
 MAX_REPEATED = 1_000

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
-from llmenv_collector.delivery.group import Sighting
 from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.fleet_report.analysis import Analysis
 from llmenv_collector.fleet_report.period import DAY_MICROSECONDS, Period
 from llmenv_collector.fleet_report.question import Question
@@ -121,7 +120,7 @@ class BuiltFleet:
         """Everything that was built since the last time."""
         for machine_id, arrivals in self.arrivals.items():
             new = arrivals[self.delivered.get(machine_id, 0) :]
-            timed = [dataclasses.replace(one, received_at=received_at) for one in new]
+            timed = [one._replace(received_at=received_at) for one in new]
             if timed:
                 assert self.store.deliver(timed).result().rejections == ()
             self.delivered[machine_id] = len(arrivals)

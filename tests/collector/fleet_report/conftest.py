@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
-from llmenv_collector.delivery.group import Sighting
 from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.analysis import Analysis
 from llmenv_collector.fleet_report.period import Period

@@ -14,8 +14,8 @@ import pytest
 from llmenv.catalog.status import WORDS
 from llmenv.ids import new_id
 from llmenv_agent.simulation.fleet import Fleet
-from llmenv_collector.delivery.group import Sighting
 from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.period import Period
 from llmenv_collector.fleet_report.question import Pin, Question

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from llmenv.fleet.v1 import machine_pb2, record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
 from llmenv_collector import clock
-from llmenv_collector.delivery.group import Sighting
 from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.identity.identity_file import Identity
 from llmenv_collector.notices.outbox import Outbox
 from llmenv_collector.notices.sender import Sender

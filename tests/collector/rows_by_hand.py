@@ -1,27 +1,22 @@
-"""The rows that each kind of record leaves, table by table.
+"""What each kind of record leaves, worked out row by row and field by field.
 
-A row is (table of schema `store`, value by column); times are microseconds
-since 1970.  The columns and their types are those of migrations/*.sql.
+The collector does the same in whole columns; here is the plain way, to hold it against.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmenv.fleet.v1 import record_pb2, result_pb2, run_pb2
-
-from llmenv_collector.delivery.circumstances import (
-    FACT_COLUMNS,
-    condition_row,
-    environment_id,
-    of_environment,
-    of_machine,
-)
+from llmenv.fleet.v1 import environment_pb2, machine_pb2, record_pb2, result_pb2, run_pb2
+from llmenv_collector import clock
 from llmenv_collector.delivery.fields import optional, status_word, time_of, word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from llmenv_collector.delivery.ingest import Arrival
 
 Row = tuple[str, dict[str, Any]]
 
@@ -163,7 +158,7 @@ def result_row(finished: record_pb2.CheckFinished, origin: Origin) -> Row:
         "started_at": time_of(result, "started_at"),
         "measurements_withheld": result.measurements_withheld.text,
         "log_tail": result.log_tail,
-        "message": without_large_parts(result).SerializeToString(),
+        "message": remainder(result, *RESULT_ELSEWHERE).SerializeToString(),
     }
 
 
@@ -190,7 +185,7 @@ def of_cases(
                 "reason": case.reason.text,
                 "remedy_id": case.remedy_id,
                 "duration_seconds": case.duration_seconds,
-                "message": case.SerializeToString(),
+                "message": remainder(case, *CASE_ELSEWHERE).SerializeToString(),
             },
         )
         yield from of_observations(case, origin, result_id=result_id, case_name=case.name)
@@ -215,7 +210,6 @@ def of_observations(
                 "trials": list(measurement.trials),
                 "warmups": list(measurement.warmups),
                 "stability": stability_word(measurement.stability),
-                "spread": None,
             },
         )
     for fact in observed.facts:
@@ -404,10 +398,131 @@ def run_alone(run: run_pb2.Run) -> run_pb2.Run:
     return copy
 
 
-def without_large_parts(result: result_pb2.Result) -> result_pb2.Result:
-    """Cases, trials of remedies and the log have columns of their own."""
-    copy = result_pb2.Result()
-    copy.CopyFrom(result)
-    del copy.cases[:], copy.remedy_trials[:]
-    copy.log_tail = ""
+def remainder(message: Any, *elsewhere: str) -> Any:
+    """What has columns or rows of its own is left out."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    for name in elsewhere:
+        copy.ClearField(name)
     return copy
+
+
+RESULT_ELSEWHERE = (
+    *("result_id", "check_name", "definition_hash", "parameters_json", "device", "remedy_id", "seed"),
+    *("import_seconds", "run_seconds", "wall_seconds", "log_tail", "conditions_before", "conditions_after"),
+    *("measurements", "facts", "expectations", "cases", "remedy_trials", "environment_variables"),
+)
+CASE_ELSEWHERE = ("name", "parameters_json", "remedy_id", "duration_seconds", "measurements", "facts")
+
+
+FACT_COLUMNS = ("hostname", "chip", "os_name", "os_version", "os_build", "is_apple_silicon")
+
+
+def of_machine(machine: machine_pb2.Machine, machine_id: str) -> Iterator[Row]:
+    """Nothing when the facts are empty: they must not wipe out better ones."""
+    if machine.ByteSize() == 0:
+        return
+    texts = (*FACT_COLUMNS, "model_identifier", "model_name", "architecture")
+    yield (
+        "machine",
+        {
+            "machine_id": machine_id,
+            **{name: getattr(machine, name) for name in texts},
+            "gpu_cores": optional(machine, "gpu_cores"),
+            "memory_bytes": optional(machine, "memory_bytes"),
+            "message": machine.SerializeToString(),
+        },
+    )
+
+
+def of_environment(environment: environment_pb2.Environment, origin: Origin) -> Iterator[Row]:
+    """What it consists of, and that it was seen on this machine."""
+    identity = environment_id(environment)
+    yield (
+        "environment",
+        {
+            "environment_id": identity,
+            "python_version": environment.python_version,
+            "python_implementation": environment.python_implementation,
+            "python_architecture": environment.python_architecture,
+        },
+    )
+    for position, package in enumerate(environment.packages):
+        yield (
+            "environment_package",
+            {
+                "environment_id": identity,
+                "position": position,
+                **{name: getattr(package, name) for name in ("name", "version", "origin")},
+            },
+        )
+    yield (
+        "environment_sighting",
+        {
+            "record_id": origin.record_id,
+            "machine_id": origin.machine_id,
+            "environment_id": identity,
+            **{
+                name: getattr(environment, name)
+                for name in ("environment_hash", "name", "kind", "python_path")
+            },
+            "measured_at": origin.measured_at,
+        },
+    )
+
+
+def environment_id(environment: environment_pb2.Environment) -> str:
+    """SHA-256 over what the environment consists of, first 16 hex digits.
+
+    Computed here and not taken from the agent, so that two sets of packages
+    can never share their rows.
+    """
+    content = environment_pb2.Environment(
+        python_version=environment.python_version,
+        python_implementation=environment.python_implementation,
+        python_architecture=environment.python_architecture,
+        packages=environment.packages,
+    )
+    return hashlib.sha256(content.SerializeToString(deterministic=True)).hexdigest()[:16]
+
+
+def condition_row(conditions: machine_pb2.Conditions, origin: Origin, result_id: str, moment: str) -> Row:
+    optionals = (
+        "low_power_mode",
+        "available_memory_bytes",
+        "swap_used_bytes",
+        "load_1m",
+        "uptime_seconds",
+        "free_disk_bytes",
+        "other_gpu_processes",
+    )
+    texts = ("power_source", "thermal_pressure", "memory_pressure")
+    return "condition", {
+        "record_id": origin.record_id,
+        "result_id": result_id,
+        "machine_id": origin.machine_id,
+        "moment": moment,
+        **{name: getattr(conditions, name) for name in texts},
+        **{name: optional(conditions, name) for name in optionals},
+        "session_type": word(machine_pb2.SessionType, "SESSION_TYPE_", conditions.session_type),
+    }
+
+
+def rows_of(arrival: Arrival, *, is_whole: bool = True) -> list[Row]:
+    """All rows of an acceptable record."""
+    record = record_pb2.Record.FromString(arrival.record)
+    origin = Origin(
+        record_id=record.record_id,
+        machine_id=arrival.machine_id,
+        spool_id=arrival.spool_id,
+        sequence=arrival.sequence,
+        measured_at=clock.from_timestamp(record.measured_at) if record.HasField("measured_at") else None,
+        received_at=arrival.received_at,
+    )
+    kind = record.WhichOneof("kind")
+    rows = [] if kind == "tombstone" else [record_row(record, origin)]
+    if kind is None or not is_whole or arrival.protocol_revision > 1:
+        rows.append(raw_row(arrival.record, origin, protocol_revision=arrival.protocol_revision))
+    if kind is not None:
+        rows.extend(OF_KIND[kind](getattr(record, kind), origin))
+    return rows
