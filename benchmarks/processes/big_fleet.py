@@ -14,7 +14,7 @@ import duckdb
 from llmenv.catalog import chips
 from llmenv.ids import new_id
 from llmenv_agent.simulation.fleet import Fleet
-from llmenv_collector.delivery.group import Sighting
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.delivery.ingest import Arrival
 from llmenv_collector.storage.store import Store
 
