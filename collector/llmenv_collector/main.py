@@ -28,6 +28,7 @@ COMMANDS = {
     "machine": "List, approve, name, label, retire, revoke and forget machines.",
     "ca": "Rotate the authority that certifies machines.",
     "migrate": "Bring the database's schema forward.",
+    "compact": "Write the database anew without free room.",
     "backup": "Copy the database, also while it is served.",
     "restore": "Put a backup in place of the database.",
     "retention": "Say what is kept for how long, and what is older now.",

@@ -70,6 +70,8 @@ class Settings:
     """The bytes of records that were refused for good, likewise."""
     retention_seconds: float = 3_600.0
     """Between rounds that remove what is older."""
+    compact_percent: int = 30
+    """The file of the database is written anew when so much of it is free room; 100 for never."""
     changes_seconds: float = 60.0
     """Between rounds that keep the changes of measurements up to date."""
     sql_seconds: int = 30

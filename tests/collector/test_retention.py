@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +27,7 @@ from llmenv_collector.retention.upkeep import Retention
 from llmenv_collector.settings import Settings
 from llmenv_collector.storage.store import Store
 
-from .conftest import RunningCollector, run_command
+from .conftest import PATIENCE_SECONDS, RunningCollector, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -235,19 +237,28 @@ def test_a_time_that_is_none_is_refused(tmp_path: Path, value: str) -> None:
         settings.load(file, flags={})
 
 
-def test_the_command_says_what_is_older_beside_a_serving_collector(tmp_path: Path) -> None:
-    """What would go with another time, too; nothing goes."""
-    collector = RunningCollector(tmp_path / "data", "--keep-trials", "30d")
+def test_a_serving_collector_applies_its_policies_and_says_so(tmp_path: Path) -> None:
+    """In rounds, the first soon after the start; the command tells of it beside it and afterwards."""
+    collector = RunningCollector(tmp_path / "data", "--keep-trials", "30d", "--retention-seconds", "0.1")
+    asked = ("retention", "--data", str(collector.folder), "--keep-trials", "30d", "--keep-logs", "forever")
     try:
-        done = run_command("retention", "--data", str(collector.folder), "--keep-logs", "forever")
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not (lines := applied_lines(asked)) and time.monotonic() < until:
+            pass
     finally:
         collector.stop()
+    assert [line.split()[0] for line in lines] == ["trials", "logs", "refused"]
+    assert ["for ever" in line for line in lines] == [False, True, False]
+    assert applied_lines(asked)
+
+
+def applied_lines(command: tuple[str, ...]) -> list[str]:
+    """What it says of each policy, once the first was applied."""
+    done = run_command(*command)
     assert done.returncode == 0, done.stderr
-    lines = [line.split("  ") for line in done.stdout.splitlines()]
-    assert [line[0] for line in lines] == ["WHAT", "trials", "logs", "refused"]
-    assert "for ever" in done.stdout.splitlines()[2]
-    stopped = run_command("retention", "--data", str(collector.folder))
-    assert (stopped.returncode, stopped.stdout.splitlines()[0].split("  ")[0]) == (0, "WHAT")
+    heading, *lines = done.stdout.splitlines()
+    assert heading.startswith("WHAT")
+    return lines if re.search(r"^trials +30 days +2\d{3}-", lines[0]) else []
 
 
 def test_the_command_counts_what_is_older(tmp_path: Path) -> None:

@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     "--retention-seconds", metavar="SECONDS", help="Between rounds that remove them.  [default: 3600]"
 )
 @click.option(
+    "--compact-percent",
+    metavar="PERCENT",
+    help="Free room of the database at which it is written anew; 100 for never.  [default: 30]",
+)
+@click.option(
     "--changes-seconds", metavar="SECONDS", help="Between looks for changed measurements.  [default: 60]"
 )
 @click.option("--sql-seconds", metavar="SECONDS", help="Time an analyst's statement may take.  [default: 30]")

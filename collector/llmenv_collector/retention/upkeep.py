@@ -18,6 +18,7 @@ from llmenv_collector.retention.removals import Span
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmenv_collector.compaction.upkeep import Compaction
     from llmenv_collector.retention.policies import Policy
     from llmenv_collector.storage.store import Store
 
@@ -30,9 +31,13 @@ FIRST_SECONDS = 60.0
 class Retention:
     """Lives in the event loop; reads and waits in threads."""
 
-    def __init__(self, store: Store, policies: Sequence[Policy]) -> None:
+    def __init__(
+        self, store: Store, policies: Sequence[Policy], compaction: Compaction | None = None
+    ) -> None:
+        """`compaction` follows each round: it may not copy rows from which something is being removed."""
         self._store = store
         self._policies = policies
+        self._compaction = compaction
         # What was ingested again has its trials back.
         self._looks_at_all = store.reingested > 0
 
@@ -42,6 +47,8 @@ class Retention:
         while True:
             try:
                 await self.round()
+                if self._compaction is not None:
+                    await self._compaction.round()
             except StoreError as error:
                 logger.warning("what is too old is not removed: %s", error)
             await asyncio.sleep(seconds)

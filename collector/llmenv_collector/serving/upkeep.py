@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from llmenv_collector.changes.upkeep import ChangeUpkeep
+from llmenv_collector.compaction.upkeep import Compaction
 from llmenv_collector.delivery.sightings import LONGEST_SECONDS
 from llmenv_collector.identity.identity_watch import IdentityWatch
 from llmenv_collector.retention.policies import policies_of
@@ -63,7 +64,9 @@ class Upkeep:
         yield self._watch.keep_up()
         yield self._watch.keep_copying()
         yield ChangeUpkeep(collector.store, collector.analysis).keep_up(settings.changes_seconds)
-        yield Retention(collector.store, policies_of(settings)).keep_up(settings.retention_seconds)
+        compaction = Compaction(collector.store, percent=settings.compact_percent)
+        retention = Retention(collector.store, policies_of(settings), compaction)
+        yield retention.keep_up(settings.retention_seconds)
         if collector.reports:
             yield self._scheduled_reports().keep_on_time()
 

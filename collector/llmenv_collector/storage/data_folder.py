@@ -156,6 +156,16 @@ def default_path() -> Path:
     return Path(platformdirs.user_data_dir("llmenv", appauthor=False)) / "collector"
 
 
+def put_in_place(file: Path, path: Path) -> None:
+    """Of both names one or the other is there, also after a power failure."""
+    file.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_whole(path: Path, content: bytes, *, mode: int) -> None:
     """The file has either its old content or the new one, never a part, and never wider access."""
     part = path.with_name(path.name + ".part")

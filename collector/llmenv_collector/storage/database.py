@@ -19,12 +19,17 @@ from llmenv_collector.delivery.group import GroupWriter, first_line
 from llmenv_collector.errors import AnalysisLimitError, StoreError
 from llmenv_collector.serving import metrics
 from llmenv_collector.storage import migrate
+from llmenv_collector.storage.data_folder import put_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from llmenv_collector.compaction.compact_copy import CompactCopy
+
 CHECKPOINT_LOG_BYTES = 64 << 20
+EXCHANGE_SECONDS = 1.0
+"""What is delivered waits so long at most for readers that are under way."""
 
 
 class Database:
@@ -78,15 +83,39 @@ class Database:
             self._is_reopening = True
             # As long as one cursor is open, DuckDB gives back the database that it has given up.
             self._free.wait_for(lambda: self._reading == 0)
-            self.file_version += 1
             try:
-                self.close()
-                self.connection = migrate.connect(self.path)
-                self.writer = GroupWriter(self.connection)
-                self._readers = self.connection.cursor()
+                self._open_anew()
             finally:
                 self._is_reopening = False
                 self._free.notify_all()
+
+    def exchange(self, copy: CompactCopy) -> bool:
+        """Puts a copy in place of the file; False where readers do not end soon, or it lacks something."""
+        with self._free:
+            self._is_reopening = True
+            try:
+                if not self._free.wait_for(lambda: self._reading == 0, EXCHANGE_SECONDS):
+                    return False
+                if not copy.catch_up(self.connection):
+                    return False
+                copy.close()
+                self.checkpoint()
+                return self._open_anew(instead=copy.path)
+            finally:
+                self._is_reopening = False
+                self._free.notify_all()
+
+    def _open_anew(self, instead: Path | None = None) -> bool:
+        """Whether it is what lay at `instead`, which takes the place of the file when that is let go."""
+        self.file_version += 1
+        self.close()
+        is_exchanged = instead is not None and is_let_go(self.path)
+        if instead is not None and is_exchanged:
+            put_in_place(instead, self.path)
+        self.connection = migrate.connect(self.path)
+        self.writer = GroupWriter(self.connection)
+        self._readers = self.connection.cursor()
+        return is_exchanged
 
     def checkpoint(self) -> None:
         """Moves what the log holds into the file."""
@@ -104,3 +133,15 @@ class Database:
     def close(self) -> None:
         self._readers.close()
         self.connection.close()
+
+
+def is_let_go(path: Path) -> bool:
+    """Everything is in the file, and nobody here has it open: DuckDB would go on with that one."""
+    if migrate.log_of(path).exists():
+        return False
+    try:
+        # One that is open already cannot be opened with other settings.
+        duckdb.connect(str(path), read_only=True).close()
+    except duckdb.ConnectionException:
+        return False
+    return True

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from llmenv_collector.compaction.compact_copy import CompactCopy
     from llmenv_collector.delivery.ingest import Arrival
     from llmenv_collector.delivery.sieve import Outcome
     from llmenv_collector.delivery.sighting import Sighting
@@ -136,6 +137,10 @@ class Store:
 
     def release(self) -> Future[None]:
         return self.request(self._release, is_change=False)
+
+    def exchange(self, copy: CompactCopy) -> Future[bool]:
+        """Puts a copy in place of the file, where nobody but the caller holds it, and closes the copy."""
+        return self.request(lambda _connection: self._exchange(copy))
 
     def try_again(self) -> Future[None]:
         """After a failure: writes what is committed into the file, which shows whether it can be written."""
@@ -278,6 +283,14 @@ class Store:
     def _hold(self, _connection: duckdb.DuckDBPyConnection) -> Held:
         self._holds += 1
         return Held(clock.now(), self._commits, self._database.log_bytes(), self._database.file_version)
+
+    def _exchange(self, copy: CompactCopy) -> bool:
+        try:
+            if self._holds != 1 or not isinstance(self._database, Database):
+                return False
+            return self._database.exchange(copy)
+        finally:
+            copy.close()
 
     def _release(self, _connection: duckdb.DuckDBPyConnection) -> None:
         self._holds -= 1

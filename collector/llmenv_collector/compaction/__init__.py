@@ -1,0 +1,1 @@
+"""The database written anew without the room of what was removed, which DuckDB does not give back."""
