@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import threading
 from typing import TYPE_CHECKING
 
 import grpc
@@ -21,6 +22,7 @@ from llmenv_agent.identity import Identity
 from llmenv_agent.simulation import descriptors, enrolling
 from llmenv_agent.simulation.cuttable_line import CUT_OFF, CuttableLine
 from llmenv_agent.simulation.enrolling import enrol_machines
+from llmenv_agent.simulation.event_loop import InMemoryLoop
 from llmenv_agent.simulation.fleet import Fleet
 from llmenv_agent.simulation.plan import Plan
 from llmenv_agent.simulation.runwise_spool import RunwiseSpool
@@ -221,3 +223,26 @@ def test_as_many_files_are_allowed_as_machines_need(monkeypatch: pytest.MonkeyPa
     assert limits[-1] == (3_024, 4_096)
     with pytest.raises(UsageError, match=r"need 4,512 open files.*--processes"):
         descriptors.require(1_000, on_disk=True)
+
+
+def test_a_spool_in_memory_is_asked_at_once_and_all_else_in_a_thread(spool: Spool) -> None:
+    """What a spool raises comes out as from a thread."""
+
+    async def asked() -> tuple[int, bool]:
+        sequence = await asyncio.to_thread(spool.append, started())
+        with pytest.raises(RecordTooLargeError):
+            await asyncio.to_thread(spool.append, started("x" * (MAX_RECORD_BYTES + 1)))
+        elsewhere = await asyncio.to_thread(threading.get_ident)
+        return sequence, elsewhere == threading.get_ident()
+
+    with asyncio.Runner(loop_factory=InMemoryLoop) as runner:
+        assert runner.run(asked()) == (1, False)
+
+
+def test_only_methods_of_a_spool_are_called_at_once(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the thread of the loop."""
+    seen: list[int] = []
+    monkeypatch.setattr(Spool, "ledger", lambda _: seen.append(threading.get_ident()))
+    with asyncio.Runner(loop_factory=InMemoryLoop) as runner:
+        runner.run(asyncio.to_thread(spool.ledger))
+    assert seen == [threading.get_ident()]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from llmenv_agent.errors import AgentError
 from llmenv_agent.simulation.delivery import Delivery, Slice
+from llmenv_agent.simulation.event_loop import InMemoryLoop
 from llmenv_agent.simulation.progress import Progress
 from llmenv_agent.simulation.slice_report import SliceReport
 
@@ -30,7 +31,7 @@ def play_slices(
 ) -> list[SliceReport]:
     """One of each process. With one, that is this process."""
     if processes == 1:
-        return [asyncio.run(Delivery(play=play, on_progress=on_progress).run())]
+        return [_run(Delivery(play=play, on_progress=on_progress))]
     context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
     barrier = context.Barrier(processes)
     players: dict[Connection, SpawnProcess] = {}
@@ -85,13 +86,18 @@ def _hear(connection: Connection, players: dict[Connection, SpawnProcess]) -> Pr
     return said
 
 
+def _run(delivery: Delivery) -> SliceReport:
+    with asyncio.Runner(loop_factory=None if delivery.play.on_disk else InMemoryLoop) as runner:
+        return runner.run(delivery.run())
+
+
 def _play_slice(play: Play, part: Slice, barrier: Barrier, connection: Connection) -> None:
     """In a process of its own, which Ctrl-C reaches through the first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     delivery = Delivery(play=play, part=part, begin=barrier.wait, on_progress=connection.send)
     try:
-        connection.send(asyncio.run(delivery.run()))
+        connection.send(_run(delivery))
     except AgentError as error:
         connection.send(error)
     except BrokenPipeError:  # the first process is gone
