@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 ROUND = 200
 """Runs that are pushed between two scrapes."""
-_SCRAPE_SECONDS = 60.0
+_SCRAPE_SECONDS = 300.0
 CONFIGURATION = """
 scrape_configs:
   - job_name: pushgateway

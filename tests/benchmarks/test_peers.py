@@ -14,7 +14,7 @@ from llmenv.fleet.v1 import agent_service_pb2 as wire
 from llmenv.fleet.v1 import record_pb2, result_pb2
 from llmenv_agent.simulation.fleet import Fleet
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import peers
 from systems import collector, influxdb, postgres, prometheus
 from systems.runs import ASKED_NAME, Answer, Run, expected_answer, histories
