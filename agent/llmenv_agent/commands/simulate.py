@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
 
@@ -11,7 +13,7 @@ import click
 from llmenv_agent.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TextIO
 
     from llmenv_agent.simulation.outages import Outage
@@ -218,11 +220,7 @@ def command(**options: Unpack[Options]) -> int:
     _enrol(play, options)
     processes = min(options["processes"], play.machines)
     found = measured(play_slices(play, processes=processes, on_progress=_tell))
-    click.echo(
-        found.as_json()
-        if options["style"] == "json"
-        else "\n".join(f"{name:<17}{figure}" for name, figure in found.as_rows())
-    )
+    click.echo(found.as_json() if options["style"] == "json" else _table(found.as_rows()))
     return ExitCode.DONE if found.is_delivered else ExitCode.NOT_DELIVERED
 
 
@@ -276,6 +274,16 @@ def _enrol(play: Play, options: Options) -> None:
     found = enrol_machines(fleet.machines, lines, play.state_dir)
     if options["truth"] is not None:
         fleet.under_ids([each.machine for each in found]).truth.write(options["truth"])
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
+    """As wide as the terminal, what is longer on further lines."""
+    width = max(60, shutil.get_terminal_size((120, 24)).columns)
+    lines = [
+        textwrap.fill(f"{name:<17}{figure}", width, subsequent_indent=" " * 17, break_on_hyphens=False)
+        for name, figure in rows
+    ]
+    return "\n".join(lines)
 
 
 def _tell(progress: Progress) -> None:
