@@ -6,6 +6,7 @@ names the file and the line.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -31,6 +32,7 @@ MOST = 1_000_000_000
 KIND_WORDS = {int: "a whole number", float: "a number", str: "text"}
 DEFAULT_PORTS = {"listen": 7443, "agents_listen": 7444}
 OPTIONAL_PORTS = ("http_listen", "metrics_listen")
+STORES = ("file", "ducklake")
 RETENTIONS = ("keep_trials", "keep_logs", "keep_refused")
 FOREVER = "forever"
 ARRAYS = ("webhook", "report")
@@ -41,6 +43,12 @@ ARRAYS = ("webhook", "report")
 class Settings:
     """Everything that can be set, with its default."""
 
+    store: str = "file"
+    """`file`, one DuckDB file in the data folder, or `ducklake`, which several collectors write to."""
+    lake_catalog: str = dataclasses.field(default="", repr=False)
+    """Connection string of the PostgreSQL database that is the catalog of `ducklake`; may hold a password."""
+    lake_data: str = ""
+    """Folder, or s3://bucket/prefix, for the Parquet files of `ducklake`."""
     listen: str = "127.0.0.1:7443"
     """host:port for people and enrolment; port 0 lets the system choose."""
     agents_listen: str = "127.0.0.1:7444"
@@ -185,6 +193,8 @@ def convert(name: str, value: object, *, where: str) -> Any:
     wanted = types[name]
     if name in DEFAULT_PORTS or (name in OPTIONAL_PORTS and value):
         parse_address(str(value), where=where)
+    if name == "store" and value not in STORES:
+        raise UsageError(f"{where}: store must be {' or '.join(STORES)}, not {value!r}.")
     if name == "log_format" and value not in logs.FORMATS:
         raise UsageError(f"{where}: log_format must be {' or '.join(logs.FORMATS)}, not {value!r}.")
     if name in RETENTIONS:

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
 @click.command("serve")
 @data_option
+@click.option(
+    "--store",
+    metavar="STORE",
+    help="file, or ducklake, which several collectors share.  [default: file]",
+)
+@click.option(
+    "--lake-data",
+    metavar="DIR|s3://BUCKET/PREFIX",
+    help="Where ducklake has its files; its catalog is told by LLMENV_LAKE_CATALOG or in collector.toml.",
+)
 @click.option("--listen", metavar="HOST:PORT", help="For people and enrolment.  [default: 127.0.0.1:7443]")
 @click.option("--agents-listen", metavar="HOST:PORT", help="For agents.  [default: 127.0.0.1:7444]")
 @click.option(

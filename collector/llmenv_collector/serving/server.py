@@ -61,7 +61,7 @@ def serve(
             identity=identity,
             store=store,
             analysis=analysis,
-            snapshots=Snapshots(store, folder.snapshots),
+            snapshots=snapshots_of(store, folder),
             label_copy=LabelCopy(identity, store),
             webhooks=webhooks,
             reports=reports,
@@ -71,7 +71,7 @@ def serve(
 
 @contextmanager
 def opened(folder: DataFolder, settings: Settings) -> Iterator[tuple[Store, Analysis]]:
-    store = quarantine.open_store(folder, reserve_bytes=settings.min_free_mb * MEGABYTE)
+    store = open_store(folder, settings)
     analysis = Analysis()
     try:
         if store.reingested:
@@ -108,6 +108,22 @@ class Listening:
             agent_addresses=ports.agent_addresses(settings, serving),
         )
         return cls(server, gate, certificate, fleet, health, serving)
+
+
+def open_store(folder: DataFolder, settings: Settings) -> Store:
+    if settings.store == "file":
+        return quarantine.open_store(folder, reserve_bytes=settings.min_free_mb * MEGABYTE)
+    from llmenv_collector.lake.opening import open_lake
+
+    return open_lake(folder, settings)
+
+
+def snapshots_of(store: Store, folder: DataFolder) -> Snapshots:
+    if store.lake is None:
+        return Snapshots(store, folder.snapshots)
+    from llmenv_collector.lake.snapshots import LakeSnapshots
+
+    return LakeSnapshots(store, folder.snapshots, store.lake)
 
 
 async def run(collector: Collector) -> None:

@@ -128,7 +128,7 @@ def observe(collector: Collector, room: Room) -> None:
             metrics.LINE: lambda: room.waiting,
             metrics.STREAMS: lambda: collector.streams.count,
             metrics.WRITABLE: lambda: not store.obstacle(),
-            metrics.DATABASE_BYTES: lambda: store.path.stat().st_size,
+            metrics.DATABASE_BYTES: store.size_bytes,
             metrics.LOG_BYTES: store.log_bytes,
             metrics.DISK_FREE_BYTES: store.free_bytes,
         }

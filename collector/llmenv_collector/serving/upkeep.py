@@ -17,7 +17,7 @@ from llmenv_collector.scheduled.report_work import ReportWork
 from llmenv_collector.serving.health import Health
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Iterable, Iterator
 
     from llmenv_collector.fleet.servicer import FleetServicer
     from llmenv_collector.serving.collector import Collector
@@ -40,10 +40,14 @@ class Upkeep:
             streams=collector.streams,
             calls=gate.calls,
         )
-        self._tasks = [asyncio.create_task(work) for work in self._works()]
-        for task in self._tasks:
-            task.add_done_callback(say_end)
-        self._tasks += collector.notices.begin()
+        self._tasks = begun(self._works())
+        lake = collector.store.lake
+        if lake is None:
+            self._tasks += self._begun_once()
+        else:
+            from llmenv_collector.lake.elected_work import ElectedWork
+
+            self._tasks += begun([ElectedWork(lake.place, self._begun_once).keep_up()])
 
     def end(self) -> None:
         for task in self._tasks:
@@ -53,7 +57,8 @@ class Upkeep:
         """What waited for the next round."""
         await self._collector.sightings.write()
         await self._gate.uses.write()
-        await self._watch.copy_last()
+        if self._collector.store.lake is None:  # there the elected one copies what is audited
+            await self._watch.copy_last()
 
     def _works(self) -> Iterator[Coroutine[Any, Any, None]]:
         collector, settings = self._collector, self._collector.settings
@@ -62,11 +67,19 @@ class Upkeep:
         yield self._gate.uses.write_every()
         yield self._fleet.assignment.keep_up()
         yield self._watch.keep_up()
+
+    def _begun_once(self) -> list[asyncio.Task[Any]]:
+        """What a store needs once, by whichever collector."""
+        return [*begun(self._works_done_once()), *self._collector.notices.begin()]
+
+    def _works_done_once(self) -> Iterator[Coroutine[Any, Any, None]]:
+        collector, settings = self._collector, self._collector.settings
         yield self._watch.keep_copying()
         yield ChangeUpkeep(collector.store, collector.analysis).keep_up(settings.changes_seconds)
-        compaction = Compaction(collector.store, percent=settings.compact_percent)
-        retention = Retention(collector.store, policies_of(settings), compaction)
-        yield retention.keep_up(settings.retention_seconds)
+        if collector.store.lake is None:
+            compaction = Compaction(collector.store, percent=settings.compact_percent)
+            retention = Retention(collector.store, policies_of(settings), compaction)
+            yield retention.keep_up(settings.retention_seconds)
         if collector.reports:
             yield self._scheduled_reports().keep_on_time()
 
@@ -78,6 +91,13 @@ class Upkeep:
             notices=self._collector.notices,
             make=ReportMaker(self._fleet).make,
         )
+
+
+def begun(works: Iterable[Coroutine[Any, Any, None]]) -> list[asyncio.Task[Any]]:
+    tasks = [asyncio.create_task(work) for work in works]
+    for task in tasks:
+        task.add_done_callback(say_end)
+    return tasks
 
 
 def say_end(task: asyncio.Task[Any]) -> None:

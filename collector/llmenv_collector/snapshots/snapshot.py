@@ -30,7 +30,7 @@ from llmenv_collector.sql.statement_rules import CATALOG
 from llmenv_collector.storage import migrate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
     from pathlib import Path
 
     from llmenv_collector.storage.store import Held, Store
@@ -52,6 +52,8 @@ class Snapshot:
     keep_until: float
     """Monotonic, seconds."""
     users: int = 0
+    lake: Mapping[str, Any] | None = None
+    """What shows a lake as of a commit, where the file has the views alone; secrets are in it."""
 
 
 class Snapshots:

@@ -6,12 +6,12 @@ import contextlib
 import functools
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmenv_collector.sql.statement_rules import SCHEMA, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import duckdb
 
@@ -22,7 +22,10 @@ ADVICE = re.compile(r" (?:Use|Please try|Possible solutions)\b[^.]*\b(?:SET|INST
 SIGNS_OF_NO_MEMORY = ("bad_alloc", "bad allocation", "Out of Memory")
 
 
-def connect(path: str, *, memory_bytes: int) -> duckdb.DuckDBPyConnection:
+def connect(
+    path: str, *, memory_bytes: int, lake: Mapping[str, Any] | None = None
+) -> duckdb.DuckDBPyConnection:
+    """With a lake, the file at `path` has its views, and nothing but its files may be opened."""
     import duckdb
 
     connection = duckdb.connect(
@@ -37,6 +40,10 @@ def connect(path: str, *, memory_bytes: int) -> duckdb.DuckDBPyConnection:
             "threads": THREADS,
         },
     )
+    if lake:
+        from llmenv_collector.lake.place import Place
+
+        Place.from_shown(lake).show(connection, commit=lake["commit"])
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     connection.execute(f"SET schema = '{SCHEMA}'")
     connection.execute("SET errors_as_json = true")

@@ -160,6 +160,7 @@ class Statements:
         taken_at = dt.datetime.fromtimestamp(snapshot.taken_at / clock.MICROSECONDS, dt.UTC)
         return {
             "snapshot": str(snapshot.path),
+            "lake": snapshot.lake,
             "sql": question.sql,
             "parameters": list(question.parameters),
             "arrow_parameters": base64.b64encode(question.arrow_parameters).decode(),

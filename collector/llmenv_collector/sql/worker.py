@@ -101,8 +101,12 @@ def open_nothing_more() -> None:
 
 def answer(request: dict[str, Any], writer: FrameWriter) -> dict[str, Any]:
     with refused():
-        connection = connect(request["snapshot"], memory_bytes=request["memory_bytes"])
-    open_nothing_more()
+        connection = connect(
+            request["snapshot"], memory_bytes=request["memory_bytes"], lake=request.get("lake")
+        )
+    # The files of a lake are opened as they are read: there DuckDB alone keeps to them.
+    if not request.get("lake"):
+        open_nothing_more()
     if not request["is_condition"]:
         return answered(connection, request, writer)
     with condition_rules.without_values():

@@ -16,16 +16,18 @@ from llmenv import failpoints
 
 from llmenv_collector.delivery import reingest
 from llmenv_collector.delivery.group import GroupWriter, first_line
+from llmenv_collector.delivery.watermark import read_watermarks
 from llmenv_collector.errors import AnalysisLimitError, StoreError
 from llmenv_collector.serving import metrics
 from llmenv_collector.storage import migrate
 from llmenv_collector.storage.data_folder import put_in_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from llmenv_collector.compaction.compact_copy import CompactCopy
+    from llmenv_collector.delivery.watermark import Watermark
 
 CHECKPOINT_LOG_BYTES = 64 << 20
 EXCHANGE_SECONDS = 1.0
@@ -33,7 +35,12 @@ EXCHANGE_SECONDS = 1.0
 
 
 class Database:
-    """`connection`, `writer` and `reopen` belong to one thread; `reader` to any."""
+    """`connection`, `writer`, `watermarks` and `reopen` belong to one thread; `reader` to any."""
+
+    gather_seconds = 0.0
+    """Between two commits."""
+    commits_elsewhere = 0
+    """A file has one writer."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,6 +58,10 @@ class Database:
         self._free = threading.Condition()
         self._reading = 0
         self._is_reopening = False
+
+    def watermarks(self, spool_ids: Iterable[str]) -> dict[str, Watermark]:
+        """Of those spools that have one."""
+        return read_watermarks(self.connection, spool_ids)
 
     @contextmanager
     def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -124,6 +135,11 @@ class Database:
         with metrics.CHECKPOINT_SECONDS.time():
             self.connection.execute("CHECKPOINT")
         failpoints.reach("collector.checkpoint.after", error=duckdb.IOException)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file, without its log."""
+        return self.path.stat().st_size
 
     def log_bytes(self) -> int:
         """What is committed and not in the file yet."""

@@ -8,6 +8,7 @@ no data and are laid anew after every step.
 from __future__ import annotations
 
 import importlib.resources
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import duckdb
 from llmenv_collector.errors import DamagedStoreError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 # Both majors of DuckDB that are supported read files of this version.
@@ -90,8 +91,19 @@ def migrate(
     connection: duckdb.DuckDBPyConnection, *, migrations: Sequence[Migration] | None = None
 ) -> list[Migration]:
     """Applies what is missing and returns it.  Raises StoreError when the file is newer than this program."""
+    missing = bring_forward(connection, migrations=migrations)
+    with explained():
+        lay_views(connection)
+        connection.execute("CHECKPOINT")
+    return missing
+
+
+def bring_forward(
+    connection: duckdb.DuckDBPyConnection, *, migrations: Sequence[Migration] | None = None
+) -> list[Migration]:
+    """The tables alone."""
     known = list(migrations if migrations is not None else shipped())
-    try:
+    with explained():
         connection.execute(VERSION_TABLE)
         present = current_version(connection)
         newest = max((migration.version for migration in known), default=0)
@@ -102,12 +114,16 @@ def migrate(
         missing = [migration for migration in known if migration.version > present]
         for migration in missing:
             apply(connection, migration)
-        lay_views(connection)
-        connection.execute("CHECKPOINT")
+    return missing
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    try:
+        yield
     except duckdb.Error as error:
         kind = DamagedStoreError if is_damage(error) else StoreError
         raise kind(f"The schema cannot be brought forward: {error}") from error
-    return missing
 
 
 def current_version(connection: duckdb.DuckDBPyConnection) -> int:

@@ -1,4 +1,6 @@
-"""The store: one DuckDB file, one writer thread that owns the only write connection.
+"""The store: a database, and one writer thread that owns the only connection that writes to it.
+
+The database is a DuckDB file that no other process opens, or a lake that other collectors write to as well.
 
 What is asked of the writer waits in a queue.  While one group commits, the next
 one gathers: an idle store commits at once, a busy one in large groups.  A future
@@ -9,8 +11,9 @@ Readers use cursors of their own and never wait for the writer.
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,7 +32,6 @@ from llmenv_collector.delivery.waiting import (
     Seen,
     Waiting,
 )
-from llmenv_collector.delivery.watermark import Watermark, read_watermarks
 from llmenv_collector.errors import FullStoreError, StoreError
 from llmenv_collector.serving import metrics
 from llmenv_collector.storage.database import CHECKPOINT_LOG_BYTES, Database
@@ -43,9 +45,12 @@ if TYPE_CHECKING:
     from llmenv_collector.delivery.ingest import Arrival
     from llmenv_collector.delivery.sieve import Outcome
     from llmenv_collector.delivery.sighting import Sighting
+    from llmenv_collector.delivery.watermark import Watermark
+    from llmenv_collector.lake.database import LakeDatabase
 
 T = TypeVar("T")
 MAX_REPEATED = 1_000
+MAX_TRIES = 5
 FATAL = (duckdb.FatalException, duckdb.InternalException)
 
 
@@ -72,9 +77,13 @@ class Held:
 class Store:
     """Open from creation to close().  Every method may be called from any thread."""
 
-    def __init__(self, path: Path, *, reserve_bytes: int = 0) -> None:
-        """`reserve_bytes` of the disk stay free: deliveries are refused before."""
-        self._database = Database(path)
+    def __init__(self, path: Path, *, reserve_bytes: int = 0, lake: LakeDatabase | None = None) -> None:
+        """`reserve_bytes` of the disk stay free: deliveries are refused before.
+
+        The file at `path`, or the lake that is given, which is closed with this.
+        """
+        self.lake = lake
+        self._database = lake or Database(path)
         self._space = DiskSpace(path.parent, reserve_bytes)
         self._waiting = Waiting()
         self._trouble = ""
@@ -153,7 +162,7 @@ class Store:
     @property
     def commits(self) -> int:
         """Groups and changes since it was opened, a count: unchanged means that nothing is new."""
-        return self._commits
+        return self._commits + self._database.commits_elsewhere
 
     @property
     def path(self) -> Path:
@@ -168,6 +177,10 @@ class Store:
     def file_version(self) -> int:
         """Another one whenever the file, apart from its log, may have changed."""
         return self._database.file_version
+
+    def size_bytes(self) -> int:
+        """What is committed takes so much, without log_bytes()."""
+        return self._database.size_bytes
 
     def log_bytes(self) -> int:
         """Committed, and not in the file yet."""
@@ -205,6 +218,8 @@ class Store:
                     self._checkpoint_when_due()
                 for question, asked in by_question(wanted).items():
                     self._answer(question, asked)
+                if group:
+                    time.sleep(self._database.gather_seconds)
         finally:
             # Also after a failure: nobody may wait for an acknowledgement that cannot come.
             self._end()
@@ -217,7 +232,7 @@ class Store:
                 self._space.require()
             with metrics.COMMIT_SECONDS.time():
                 outcome = self._database.writer.commit(arrivals, sightings)
-        except (*REFUSALS_OF_VALUES, duckdb.Error, FullStoreError) as error:
+        except (*REFUSALS_OF_VALUES, duckdb.Error, StoreError) as error:
             self._fail(group, error)
             return
         self._commits += 1
@@ -230,17 +245,25 @@ class Store:
 
     def _act(self, request: Request) -> None:
         try:
-            result = request.act(self._database.connection)
-        except (duckdb.Error, FullStoreError) as error:
+            result = self._acted(request.act)
+        except (duckdb.Error, StoreError) as error:
             self._fail([request], error)
             return
         self._commits += request.is_change
         request.done.set_result(result)
 
+    def _acted(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Again when another collector has changed the same rows of a lake: nothing of it stayed then."""
+        for _ in range(MAX_TRIES - 1):
+            with suppress(duckdb.TransactionException):
+                return act(self._database.connection)
+        return act(self._database.connection)
+
     def _answer(self, question: Question, asked: Sequence[Asked]) -> None:
+        keys = [one.key for one in asked]
         try:
-            answers = question(self._database.connection, [one.key for one in asked])
-        except (duckdb.Error, FullStoreError) as error:
+            answers = self._acted(lambda connection: question(connection, keys))
+        except (duckdb.Error, StoreError) as error:
             self._fail(asked, error)
             return
         self._commits += any(one.is_change for one in asked)
@@ -250,7 +273,7 @@ class Store:
     def _spool_states(
         self, connection: duckdb.DuckDBPyConnection, spool_ids: Sequence[str]
     ) -> dict[str, SpoolState]:
-        marks = read_watermarks(connection, spool_ids)
+        marks = self._database.watermarks(spool_ids)
         refused = unconfirmed(connection, [spool_id for spool_id, mark in marks.items() if mark.rejected])
         return {one: SpoolState(marks.get(one), refused.get(one, ())) for one in spool_ids}
 
