@@ -14,8 +14,8 @@ import duckdb
 from llmenv.catalog import chips
 from llmenv.ids import new_id
 from llmenv_agent.simulation.fleet import Fleet
-from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.storage.store import Store
 
 # ruff: noqa: E501 (statements are easier to compare with the tables on long lines)
