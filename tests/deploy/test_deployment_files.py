@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"
 DOCKERFILE = DEPLOY / "container" / "Dockerfile"
 COMPOSE = DEPLOY / "container" / "compose.yaml"
+LAKE = DEPLOY / "container" / "compose.lake.yaml"
 MANIFEST = DEPLOY / "kubernetes" / "collector.yaml"
 HAPROXY = DEPLOY / "haproxy" / "haproxy.cfg"
 UNITS = sorted((DEPLOY / "systemd").iterdir())
@@ -33,7 +35,11 @@ SERVICES = [path for path in UNITS if path.suffix == ".service"]
 PROGRAM = "/opt/llmenv/bin/llmenv-collector"
 # Of no setting, but variables of the programs all the same.
 OTHER_VARIABLES = {"LLMENV_DATA_DIR"}
-PLACE_HOLDERS = {"COLLECTOR_HOST": "collector.lab.example"}
+PLACE_HOLDERS = {
+    "COLLECTOR_HOST": "collector.lab.example",
+    "CATALOG_PASSWORD": "open-sesame",
+    "BUCKET_SECRET": "open-barley",
+}
 
 
 def called(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -48,9 +54,9 @@ def require(program: str) -> str:
     return found
 
 
-def compose() -> dict[str, Any]:
+def compose(file: Path = COMPOSE) -> dict[str, Any]:
     yaml = pytest.importorskip("yaml")
-    loaded: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     return loaded
 
 
@@ -82,6 +88,7 @@ def environments() -> dict[str, dict[str, str]]:
     return {
         "image": dict(word.split("=", 1) for word in image[1].replace("\\\n", " ").split()),
         "compose": compose()["services"]["collector"]["environment"],
+        "lake": compose(LAKE)["services"]["collector"]["environment"],
         "kubernetes": {one["name"]: one["value"] for one in pod()["containers"][0]["env"]},
         **by_unit,
     }
@@ -109,6 +116,35 @@ def test_the_settings_of_the_image_load_with_those_of_compose_and_kubernetes(tmp
 
 def _interpolated(text: str) -> str:
     return re.sub(r"\$\{(\w+):\?[^}]*\}", lambda match: PLACE_HOLDERS[match[1]], text)
+
+
+def test_a_lake_is_where_its_services_are(tmp_path: Path) -> None:
+    """The catalog and the bucket that the collector is told are those beside it, secrets too."""
+    services = compose(LAKE)["services"]
+    told = {name: _interpolated(value) for name, value in services["collector"]["environment"].items()}
+    settings = load(tmp_path / "collector.toml", flags={}, environment=told)
+    assert settings.store == "ducklake"
+    catalog = services["catalog"]["environment"]
+    password, database = _interpolated(catalog["POSTGRES_PASSWORD"]), catalog["POSTGRES_DB"]
+    assert settings.lake_catalog == f"postgresql://{catalog['POSTGRES_USER']}:{password}@catalog/{database}"
+    (volume,) = services["bucket"]["volumes"]
+    folder = Path(services["bucket"]["command"][-1])
+    bucket = settings.lake_data.removeprefix("s3://").partition("/")[0]
+    assert volume.partition(":")[2] == str(folder / bucket)
+    listens = services["bucket"]["command"][services["bucket"]["command"].index("--port") + 1]
+    assert told["AWS_ENDPOINT_URL_S3"] == f"http://bucket{listens}"
+    keys = {name: _interpolated(value) for name, value in services["bucket"]["environment"].items()}
+    assert keys["ROOT_ACCESS_KEY"] == told["AWS_ACCESS_KEY_ID"]
+    assert keys["ROOT_SECRET_KEY"] == told["AWS_SECRET_ACCESS_KEY"]
+    extras = services["collector"]["build"]["args"]["EXTRAS"].split(",")
+    assert set(extras) <= set(_extras())
+    assert set(compose(LAKE)["volumes"]) == {"catalog", "bucket"}
+
+
+def _extras() -> dict[str, Any]:
+    pyproject = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = pyproject["project"]["optional-dependencies"]
+    return found
 
 
 def test_ports_are_those_of_the_collector() -> None:
@@ -186,11 +222,12 @@ def test_the_container_file_has_no_finding() -> None:
     assert (linted.returncode, linted.stdout) == (0, "")
 
 
-def test_compose_is_of_the_specification() -> None:
+@pytest.mark.parametrize("file", [COMPOSE, LAKE], ids=["file", "lake"])
+def test_compose_is_of_the_specification(file: Path) -> None:
     """Keys and their values; merges are resolved before, as Compose does."""
     specification = pytest.importorskip("compose_spec")
-    known = specification.PyCompose.from_json(json.dumps(compose()))
-    assert set(known.service_names()) == set(compose()["services"])
+    known = specification.PyCompose.from_json(json.dumps(compose(file)))
+    assert set(known.service_names()) == set(compose(file)["services"])
     with pytest.raises(ValueError, match="nonsense"):
         specification.PyCompose.from_json(json.dumps({"services": {"a": {"image": "a", "nonsense": 1}}}))
 
