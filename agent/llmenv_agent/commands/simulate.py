@@ -50,152 +50,152 @@ class Options(TypedDict):
     style: str
 
 
-def history_options(function: Decorated) -> Decorated:
-    """What is played."""
-    for option in (
-        click.option(
-            "--machines", default=10, show_default=True, type=click.IntRange(1, 100_000), help="How many."
-        ),
-        click.option(
-            "--days",
-            type=click.IntRange(1, 36_500),
-            help=f"Length of the history.  [default: {DAYS}, or as long as --rate and --duration need]",
-        ),
-        click.option(
-            "--runs-per-day",
-            default=1.0,
-            show_default=True,
-            type=click.FloatRange(0, 1_440, min_open=True),
-            help="Runs of each machine; 0.142857 is one a week.",
-        ),
-        click.option(
-            "--seed", default=1, show_default=True, type=int, help="The same seed plays the same fleet."
-        ),
-        click.option(
-            "--truth",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="Write what was planted there, as JSON.",
-        ),
-        click.option(
-            "--plain",
-            is_flag=True,
-            help="Plant nothing: machines are upgraded, and all that changes otherwise is noise.",
-        ),
-        click.option(
-            "--copied-runs",
-            is_flag=True,
-            help="Draw a few runs of each model and play copies with other ids, times and figures: cheaper. "
-            "Nothing is planted, and nothing upgraded.",
-        ),
-    )[::-1]:
-        function = option(function)
-    return function
+HISTORY = (
+    click.option(
+        "--machines", default=10, show_default=True, type=click.IntRange(1, 100_000), help="How many."
+    ),
+    click.option(
+        "--days",
+        type=click.IntRange(1, 36_500),
+        help=f"Length of the history.  [default: {DAYS}, or as long as --rate and --duration need]",
+    ),
+    click.option(
+        "--runs-per-day",
+        default=1.0,
+        show_default=True,
+        type=click.FloatRange(0, 1_440, min_open=True),
+        help="Runs of each machine; 0.142857 is one a week.",
+    ),
+    click.option(
+        "--seed", default=1, show_default=True, type=int, help="The same seed plays the same fleet."
+    ),
+    click.option(
+        "--truth",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write what was planted there, as JSON.",
+    ),
+    click.option(
+        "--plain",
+        is_flag=True,
+        help="Plant nothing: machines are upgraded, and all that changes otherwise is noise.",
+    ),
+    click.option(
+        "--copied-runs",
+        is_flag=True,
+        help="Draw a few runs of each model and play copies with other ids, times and figures: cheaper. "
+        "Nothing is planted, and nothing upgraded.",
+    ),
+)
+"""What is played."""
 
 
-def machine_options(function: Decorated) -> Decorated:
-    """Who the machines are, and where they live."""
-    for option in (
-        click.option(
-            "--tokens",
-            type=click.File("r"),
-            help="Tokens to enrol with, one a line, or - for stdin, as `llmenv-collector token create "
-            "--count N` prints them; one alone is of a roll-out (--uses N).",
-        ),
-        click.option(
-            "--state-dir",
-            required=True,
-            type=click.Path(path_type=Path, file_okay=False),
-            help="Where each virtual machine has a folder with its identity.",
-        ),
-        click.option(
-            "--spool",
-            default="memory",
-            show_default=True,
-            type=click.Choice(["memory", "disk"]),
-            help="Where records wait; on disk a second call goes on where the first ended.",
-        ),
-        click.option(
-            "--processes",
-            default=1,
-            show_default=True,
-            type=click.IntRange(1, 64),
-            help="Each plays a share of the machines; a core each is of use.",
-        ),
-    )[::-1]:
-        function = option(function)
-    return function
+MACHINES = (
+    click.option(
+        "--tokens",
+        type=click.File("r"),
+        help="Tokens to enrol with, one a line, or - for stdin, as `llmenv-collector token create "
+        "--count N` prints them; one alone is of a roll-out (--uses N).",
+    ),
+    click.option(
+        "--state-dir",
+        required=True,
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where each virtual machine has a folder with its identity.",
+    ),
+    click.option(
+        "--spool",
+        default="memory",
+        show_default=True,
+        type=click.Choice(["memory", "disk"]),
+        help="Where records wait; on disk a second call goes on where the first ended.",
+    ),
+    click.option(
+        "--processes",
+        default=1,
+        show_default=True,
+        type=click.IntRange(1, 64),
+        help="Each plays a share of the machines; a core each is of use.",
+    ),
+)
+"""Who the machines are, and where they live."""
 
 
-def delivery_options(function: Decorated) -> Decorated:
-    """How fast, how long, in which shape, and through what."""
-    for option in (
-        click.option(
-            "--rate",
-            default="fast",
-            show_default=True,
-            metavar="RATE",
-            help="fast; the pace of the history's clock, 1x being real time from now on and 3600x an hour a "
-            "second; or runs of the whole fleet, such as 50/s.",
-        ),
-        click.option(
-            "--duration",
-            metavar="TIME",
-            help="Spool nothing more after so much real time: 30s, 10m.  [default: to the history's end]",
-        ),
-        click.option(
-            "--outage",
-            multiple=True,
-            metavar="AT:LENGTH[:SHARE]",
-            help="Cut machines off: 10m:30s all of them, after ten minutes for half a minute; 10m:30s:50% "
-            "half of them. May be repeated.",
-        ),
-        click.option(
-            "--backlog",
-            is_flag=True,
-            help="Spool the whole history first, then connect and measure how it drains.",
-        ),
-        click.option(
-            "--a-run-a-message",
-            is_flag=True,
-            help="Spool a run's records at its end, and send them as one message.",
-        ),
-        click.option(
-            "--connect-over",
-            default="0s",
-            show_default=True,
-            metavar="TIME",
-            help="Machines connect one after the other for as long.",
-        ),
-        click.option(
-            "--deliver-within",
-            default="10m",
-            show_default=True,
-            metavar="TIME",
-            help="Deadline of what waits at the end.",
-        ),
-        click.option(
-            "--ask/--no-ask",
-            default=True,
-            show_default=True,
-            help="In the end ask the collector, on a new stream of each machine, whether it has everything.",
-        ),
-        click.option(
-            "--format",
-            "style",
-            default="table",
-            show_default=True,
-            type=click.Choice(["table", "json"]),
-            help="How to print what was measured.",
-        ),
-    )[::-1]:
-        function = option(function)
-    return function
+DELIVERY = (
+    click.option(
+        "--rate",
+        default="fast",
+        show_default=True,
+        metavar="RATE",
+        help="fast; the pace of the history's clock, 1x being real time from now on and 3600x an hour a "
+        "second; or runs of the whole fleet, such as 50/s.",
+    ),
+    click.option(
+        "--duration",
+        metavar="TIME",
+        help="Spool nothing more after so much real time: 30s, 10m.  [default: to the history's end]",
+    ),
+    click.option(
+        "--outage",
+        multiple=True,
+        metavar="AT:LENGTH[:SHARE]",
+        help="Cut machines off: 10m:30s all of them, after ten minutes for half a minute; 10m:30s:50% "
+        "half of them. May be repeated.",
+    ),
+    click.option(
+        "--backlog",
+        is_flag=True,
+        help="Spool the whole history first, then connect and measure how it drains.",
+    ),
+    click.option(
+        "--a-run-a-message",
+        is_flag=True,
+        help="Spool a run's records at its end, and send them as one message.",
+    ),
+    click.option(
+        "--connect-over",
+        default="0s",
+        show_default=True,
+        metavar="TIME",
+        help="Machines connect one after the other for as long.",
+    ),
+    click.option(
+        "--deliver-within",
+        default="10m",
+        show_default=True,
+        metavar="TIME",
+        help="Deadline of what waits at the end.",
+    ),
+    click.option(
+        "--ask/--no-ask",
+        default=True,
+        show_default=True,
+        help="In the end ask the collector, on a new stream of each machine, whether it has everything.",
+    ),
+    click.option(
+        "--format",
+        "style",
+        default="table",
+        show_default=True,
+        type=click.Choice(["table", "json"]),
+        help="How to print what was measured.",
+    ),
+)
+"""How fast, how long, in which shape, and through what."""
+
+
+def options_of(*groups: Sequence[Callable[[Decorated], Decorated]]) -> Callable[[Decorated], Decorated]:
+    """In the order given."""
+
+    def decorate(function: Decorated) -> Decorated:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 @click.command("simulate")
-@history_options
-@machine_options
-@delivery_options
+@options_of(HISTORY, MACHINES, DELIVERY)
 def command(**options: Unpack[Options]) -> int:
     """Play a fleet of virtual Macs to a collector, and say how its delivery went.
 
