@@ -26,8 +26,10 @@ DAY_SECONDS = 86_400
 GB = 1e9
 PORTS = 2
 SIZES = (100, 1_000, 10_000, 100_000)
-BALANCER_CONNECTIONS_A_SECOND = 500
+BALANCER_CONNECTIONS_A_SECOND = 250
 """`rate-limit sessions` of deploy/haproxy/haproxy.cfg."""
+LAKE_COMMITS_A_SECOND = 2
+"""Of a collector on a lake, at most (ducklake.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class Figure:
 
 
 SIMULATION, STORAGE = "llmenv-agent simulate", "benchmarks/storage.py"
+CONNECTIONS = "benchmarks/connections.py"
 MEASURED = {
     "run_records": Figure(
         value=26,
@@ -85,12 +88,33 @@ MEASURED = {
         command="benchmarks/report.py",
         page="fleet-report.md",
     ),
-    "handshake_seconds": Figure(
-        value=0.70e-3,
-        shown="0.70 ms",
-        what="Processor time of a collector for a handshake with mutual TLS",
-        command="benchmarks/handshakes.py",
-        page="identity.md",
+    "collector_bytes": Figure(
+        value=218e6,
+        shown="218 MB",
+        what="Memory of a collector that nobody is connected to",
+        command=CONNECTIONS,
+        page="connections.md",
+    ),
+    "stream_bytes": Figure(
+        value=114e3,
+        shown="114 kB",
+        what="... and of each connected machine",
+        command=CONNECTIONS,
+        page="connections.md",
+    ),
+    "heartbeats_share": Figure(
+        value=0.149 / 10_000,
+        shown="14.9 % of a core",
+        what="Heartbeats of 10,000 machines every 30 s",
+        command=CONNECTIONS,
+        page="connections.md",
+    ),
+    "return_seconds": Figure(
+        value=7.2e-3,
+        shown="7.2 ms",
+        what="Processor time of a collector for a machine that comes back with a record",
+        command=CONNECTIONS,
+        page="connections.md",
     ),
     "lone_record_seconds": Figure(
         value=20e-3,
@@ -134,6 +158,21 @@ class Fleet:
         return math.ceil(self.machines / most_streams())
 
     @property
+    def memory_bytes(self) -> float:
+        idle, stream = MEASURED["collector_bytes"].value, MEASURED["stream_bytes"].value
+        return self.collectors * idle + self.machines * stream
+
+    @property
+    def return_seconds(self) -> float:
+        """Of one core, in all; collectors share them."""
+        return self.machines * MEASURED["return_seconds"].value
+
+    @property
+    def seconds_to_return(self) -> float:
+        """The agents' own patience, or the balancer's pace."""
+        return max(LONGEST_RECONNECT_SECONDS, self.machines / BALANCER_CONNECTIONS_A_SECOND)
+
+    @property
     def renewals_a_day(self) -> float:
         return self.machines / (Settings.certificate_seconds * 2 / 3 / DAY_SECONDS)
 
@@ -174,7 +213,6 @@ def most_streams() -> int:
 def rows(fleet: Fleet) -> Iterator[tuple[str, str]]:
     """What follows, and how much."""
     records, measurements = MEASURED["run_records"].value, MEASURED["run_measurements"].value
-    handshakes = fleet.machines * MEASURED["handshake_seconds"].value
     yield "Records a second, on average", number(fleet.runs_a_second * records)
     yield "... while all run in the same ten minutes", number(fleet.runs_a_second_in_window * records)
     yield "Measurements a second in those", number(fleet.runs_a_second_in_window * measurements)
@@ -189,11 +227,11 @@ def rows(fleet: Fleet) -> Iterator[tuple[str, str]]:
     )
     yield "Such commits a day, each collector", number(DAY_SECONDS / SIGHTINGS_SECONDS)
     yield "Collectors, by open files", number(fleet.collectors)
-    yield "Processor seconds of handshakes when all come back", number(handshakes)
-    yield (
-        "Seconds for all to come back through the balancer, at least",
-        number(max(fleet.machines / BALANCER_CONNECTIONS_A_SECOND, LONGEST_RECONNECT_SECONDS)),
-    )
+    yield "Commits of a lake a second, at most", number(fleet.collectors * LAKE_COMMITS_A_SECOND)
+    yield "GB of memory of all collectors", number(fleet.memory_bytes / GB)
+    yield "Cores for heartbeats", number(fleet.machines * MEASURED["heartbeats_share"].value)
+    yield "Processor seconds when all come back", number(fleet.return_seconds)
+    yield "Seconds for all to come back, at least", number(fleet.seconds_to_return)
     yield (
         "Seconds to enrol all from one address, at least",
         number(max(0.0, fleet.machines - ADDRESS.burst) / ADDRESS.a_second),
