@@ -36,6 +36,7 @@ COMMANDS = {
 }
 
 CODES = {UsageError: ExitCode.USAGE, DamagedStoreError: ExitCode.DAMAGED}
+ONLY_OF_A_LAKE = {"psycopg"}
 DENIALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
@@ -78,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one r
         say(str(error))
         return next((code for kind, code in CODES.items() if isinstance(error, kind)), ExitCode.FAILED)
     except ModuleNotFoundError as error:  # a plain install of llmenv is the CLI alone
-        say(f"The package {error.name} is missing: pip install 'llmenv[collector]'.")
+        extras = "collector,lake" if error.name in ONLY_OF_A_LAKE else "collector"
+        say(f"The package {error.name} is missing: pip install 'llmenv[{extras}]'.")
         return ExitCode.FAILED
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DENIALS:

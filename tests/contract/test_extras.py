@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # As an interpreter without the package would answer.
 WITHOUT = """
@@ -15,6 +20,21 @@ sys.argv[1:] = {arguments}
 from {module} import main
 sys.exit(main())
 """
+
+
+def without(package: str, module: str, arguments: list[str], folder: object, **variables: str) -> str:
+    """What the program says on stderr, without traceback."""
+    code = WITHOUT.format(package=package, module=module, arguments=arguments)
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=str(folder),
+        env={**os.environ, **variables},
+        check=False,
+    )
+    assert ended.returncode != 0
+    return ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -29,10 +49,23 @@ def test_a_missing_package_names_its_extra(
     tmp_path: object, module: str, package: str, arguments: list[str], extra: str
 ) -> None:
     """One sentence, no traceback."""
-    code = WITHOUT.format(package=package, module=module, arguments=arguments)
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=str(tmp_path), check=False
-    )
     program = module.partition(".")[0].replace("_", "-")
-    assert ended.stderr == f"{program}: The package {package} is missing: pip install '{extra}'.\n"
-    assert ended.returncode != 0
+    said = without(package, module, arguments, tmp_path)
+    assert said == f"{program}: The package {package} is missing: pip install '{extra}'.\n"
+
+
+def test_a_lake_names_its_extra_too(tmp_path: Path) -> None:
+    """What the file store needs is not enough for it."""
+    main = "llmenv_collector.main"
+    subprocess.run(
+        [sys.executable, "-m", main, "init", "--data", tmp_path / "data"], capture_output=True, check=True
+    )
+    lake = {
+        "LLMENV_STORE": "ducklake",
+        "LLMENV_LAKE_CATALOG": "postgresql://llmenv@127.0.0.1/llmenv",
+        "LLMENV_LAKE_DATA": str(tmp_path / "lake"),
+    }
+    said = without("psycopg", main, ["serve", "--data", "data"], tmp_path, **lake)
+    assert said == (
+        "llmenv-collector: The package psycopg is missing: pip install 'llmenv[collector,lake]'.\n"
+    )
