@@ -90,7 +90,9 @@ class Balancer:
             text = text.replace(f"192.0.2.11:{port}", f"127.0.0.1:{real}")
         # As many files as that needs are not to be had everywhere.
         text = text.replace("maxconn 100000", "maxconn 100")
-        return text.replace("192.0.2.12", "127.0.0.2").replace("inter 5s", "inter 200ms")
+        # On a machine that much else is done on a handshake may take long.
+        text = text.replace("    mode tcp\n", "    mode tcp\n    timeout check 60s\n")
+        return text.replace("192.0.2.12", "127.0.0.2").replace("inter 5s", "inter 500ms")
 
 
 def wait_until(condition: Callable[[], bool], balancer: Balancer) -> None:
@@ -127,7 +129,7 @@ def test_an_agent_delivers_through_it_and_comes_back_when_its_stream_is_moved(
     text = configuration.read_text(encoding="utf-8")
     configuration.write_text(f'[agent]\ncollectors = ["127.0.0.1:{balancer.port}"]\n{text}', encoding="utf-8")
     assert fleet.start_agent(configuration).wait(timeout=300) == 0, (fleet.folder / "agent.log").read_text()
-    assert balancer.server("collector-1")["stot"] == "1"
+    assert int(balancer.server("collector-1")["stot"]) >= 1
 
     log = (fleet.folder / "agent.log").open("ab")
     with log:
@@ -139,8 +141,9 @@ def test_an_agent_delivers_through_it_and_comes_back_when_its_stream_is_moved(
     try:
         wait_until(lambda: balancer.server("collector-1")["scur"] == "1", balancer)
         assert MOVE in PAGE.read_text(encoding="utf-8")
+        before = int(balancer.server("collector-1")["stot"])
         balancer.ask(MOVE)
-        wait_until(lambda: int(balancer.server("collector-1")["stot"]) >= 3, balancer)
+        wait_until(lambda: int(balancer.server("collector-1")["stot"]) > before, balancer)
         wait_until(lambda: balancer.server("collector-1")["scur"] == "1", balancer)
         assert balancer.server("collector-1", "people")["status"].startswith("UP")
         wait_until(lambda: balancer.server("collector-2")["status"].startswith("DOWN"), balancer)
