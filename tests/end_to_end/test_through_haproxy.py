@@ -91,8 +91,8 @@ class Balancer:
         # As many files as that needs are not to be had everywhere.
         text = text.replace("maxconn 100000", "maxconn 100")
         # On a machine that much else is done on a handshake may take long.
-        text = text.replace("    mode tcp\n", "    mode tcp\n    timeout check 60s\n")
-        return text.replace("192.0.2.12", "127.0.0.2").replace("inter 5s", "inter 500ms")
+        text = text.replace("timeout check 10s", "timeout check 60s")
+        return text.replace("192.0.2.12", "127.0.0.2").replace("inter 10s", "inter 500ms")
 
 
 def wait_until(condition: Callable[[], bool], balancer: Balancer) -> None:
