@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import stat
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from llmenv.fleet.v1.enrollment_service_pb2 import EnrollRequest
 from llmenv.fleet.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 from llmenv_collector.identity import authority
+from llmenv_collector.identity.identity_file import Identity
 from llmenv_collector.serving import server_certificate, services
 
 from .conftest import run_command, signing_request
@@ -229,3 +231,26 @@ def test_the_server_certificate_keeps_its_names(tmp_path: Any) -> None:
     assert certificate is not None
     names = server_certificate.certified_names(certificate)
     assert {"collector.lab.example", "10.0.0.5", "localhost"} <= names
+
+
+def test_whoever_follows_the_identity_may_leave_while_a_thread_asks(tmp_path: Any) -> None:
+    """SQLite ends the process where a connection is closed in the middle of a question."""
+    identity = Identity.create(tmp_path / "identity.db")
+    for _ in range(50):
+        asked = threading.Event()
+        refusals: list[str] = []
+        with identity.followed() as version:
+
+            def ask(version: Any = version, asked: threading.Event = asked, refusals: Any = refusals) -> None:
+                try:
+                    while True:
+                        version()
+                        asked.set()
+                except sqlite3.ProgrammingError as error:
+                    refusals.append(str(error))
+
+            thread = threading.Thread(target=ask)
+            thread.start()
+            assert asked.wait(60)
+        thread.join()
+        assert refusals == ["Cannot operate on a closed database."]

@@ -120,8 +120,18 @@ class Identity:
     def followed(self) -> Iterator[Callable[[], int]]:
         """What gives another number whenever another program or call has changed anything in the file."""
         connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, check_same_thread=False)
-        with closing(connection):
-            yield lambda: int(connection.execute("PRAGMA data_version").fetchone()[0])
+        # Whoever ends this need not wait for a thread that is asking: SQLite would crash the process.
+        turn = threading.Lock()
+
+        def version() -> int:
+            with turn:
+                return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+        try:
+            yield version
+        finally:
+            with turn:
+                connection.close()
 
     def machines(self) -> list[EnrolledMachine]:
         """Sorted by the time of enrolment; without those that were forgotten."""
