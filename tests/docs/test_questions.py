@@ -20,8 +20,8 @@ from llmenv_agent.simulation.effects import (
 )
 from llmenv_agent.simulation.fleet import Fleet
 from llmenv_agent.simulation.plan import Plan
-from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.sql import people_duckdb
 from llmenv_collector.sql.statement_rules import only_select
 from llmenv_collector.storage.store import Store

@@ -6,8 +6,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from llmenv.ids import new_id
-from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.storage.store import Store
 
 from .conftest import Fleet
