@@ -106,7 +106,7 @@ $(TRAINING)/.weights: $(TRAINING)/.ready tests/weights.txt
 $(LAKE)/.ready: pyproject.toml
 	@echo "Setting up $(LAKE) (collectors on a lake) ..." >&2
 	@$(PYTHON) -m venv $(LAKE)
-	@$(LAKE)/bin/pip install $(PIP_FLAGS) -e '.[agent,collector,sql,lake]' hypothesis pytest pytest-timeout pytest-xdist
+	@$(LAKE)/bin/pip install $(PIP_FLAGS) -e '.[agent,collector,sql,lake]' boto3 hypothesis 'moto[s3,server]' pytest pytest-timeout pytest-xdist
 	@touch $@
 
 # The generator is older than the runtimes, so it lives apart.
