@@ -17,6 +17,7 @@ from llmenv_collector.delivery.group import GroupWriter
 from llmenv_collector.delivery.ingest import Arrival
 from llmenv_collector.delivery.watermark import read_watermarks
 from llmenv_collector.errors import StoreError
+from llmenv_collector.identity.forgetting import forget
 from llmenv_collector.storage import migrate
 from llmenv_collector.storage.migrate import Migration
 from llmenv_collector.storage.store import Store
@@ -237,6 +238,38 @@ def test_environments_are_stored_once(store: Store) -> None:
         store, "SELECT (SELECT count(*) FROM store.environment), count(*) FROM store.environment_package"
     ) == [(1, 1)]
     assert rows(store, "SELECT count(*) FROM store.environment_sighting") == [(3,)]
+
+
+def test_an_environment_that_was_removed_is_stored_again(store: Store) -> None:
+    """Whoever forgets a machine removes what only that one had; another one may have the same tomorrow."""
+    snapshot = {"environment": {"python_version": "3.11.7", "packages": [{"name": "torch"}]}}
+    spool_id = new_id()
+    store.deliver([spooled(spool_id, 1, environment_snapshot=snapshot)]).result()
+    store.request(lambda connection: forget(connection, [MACHINE])).result()
+    assert rows(store, "SELECT count(*) FROM store.environment") == [(0,)]
+    store.deliver([spooled(new_id(), 1, environment_snapshot=snapshot)]).result()
+    assert rows(
+        store, "SELECT (SELECT count(*) FROM store.environment), count(*) FROM store.environment_package"
+    ) == [(1, 1)]
+
+
+def test_an_environment_whose_transaction_failed_is_stored_with_the_next(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was taken back is not remembered as stored, whatever is stored in between."""
+    snapshot = {"environment": {"python_version": "3.11.7", "packages": [{"name": "torch"}]}}
+    arrival, failures = spooled(new_id(), 1, environment_snapshot=snapshot), iter([True])
+
+    def reach(_name: str, *, error: type[Exception]) -> None:
+        if next(failures, False):
+            raise error("the disk failed")
+
+    monkeypatch.setattr("llmenv.failpoints.reach", reach)
+    with pytest.raises(StoreError):
+        store.deliver([arrival]).result()
+    store.deliver([spooled(new_id(), 1)]).result()
+    store.deliver([arrival]).result()
+    assert rows(store, "SELECT count(*) FROM store.environment") == [(1,)]
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

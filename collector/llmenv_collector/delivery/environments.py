@@ -24,12 +24,20 @@ class Environments:
         self._known: set[str] = set()
         self._added: set[str] = set()
 
+    def begin(self) -> None:
+        """A transaction begins; what the last one added counts only where it said that it ended well."""
+        self._added = set()
+
+    def look_again(self) -> None:
+        """Somebody else may have removed some."""
+        self._known.clear()
+
     def insert(self, environments: pa.Table | None, packages: pa.Table | None) -> None:
         """Those that the store lacks, in the transaction that has begun."""
         if environments is None:
             return
         came = set(environments["environment_id"].to_pylist()) - self._known
-        self._added = came
+        self._added |= came
         new = pa.array(came - self._stored(came), pa.string())
         for name, table in (("environment", environments), ("environment_package", packages)):
             if table is not None and len(new):
@@ -41,7 +49,6 @@ class Environments:
         if len(self._known) > MOST_KNOWN:
             self._known.clear()
         self._known |= self._added
-        self._added = set()
 
     def _stored(self, ids: set[str]) -> set[str]:
         query = """

@@ -71,6 +71,10 @@ class GroupWriter:
         outcome.update(self.commit(arrivals[middle:]))
         return outcome
 
+    def look_again(self) -> None:
+        """Something else has changed what is stored."""
+        self._environments.look_again()
+
     def name(self, names: Mapping[str, str]) -> None:
         """What people call machines from now on, by id."""
         naming.write(self._connection, names)
@@ -96,6 +100,7 @@ class GroupWriter:
     def _transact(
         self, arrivals: Sequence[Arrival], sightings: Sequence[Sighting], *, refusal: str = ""
     ) -> Outcome:
+        self._environments.begin()
         with self._transactions.begun(spools_of(arrivals)) as known:
             sieved = sieve(arrivals, known, refusal=refusal)
             self._write(sieved)

@@ -249,7 +249,9 @@ class Store:
         except (duckdb.Error, StoreError) as error:
             self._fail([request], error)
             return
-        self._commits += request.is_change
+        if request.is_change:
+            self._commits += 1
+            self._database.writer.look_again()
         request.done.set_result(result)
 
     def _acted(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
