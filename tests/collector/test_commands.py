@@ -42,6 +42,21 @@ def test_commands_say_when_there_is_no_collector(tmp_path: Path, command: str) -
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["backup", "retention", "compact"])
+def test_what_is_for_a_file_is_refused_of_a_lake(own_collector: RunningCollector, command: str) -> None:
+    """In the same sentence while it serves and afterwards."""
+    folder = str(own_collector.folder)
+    (own_collector.folder / "collector.toml").write_text('store = "ducklake"\n', encoding="utf-8")
+    arguments = [command, "--data", folder, *([f"{folder}/copy"] if command == "backup" else [])]
+    serving = run_command(*arguments)
+    own_collector.stop()
+    stopped = run_command(*arguments)
+    for done in (serving, stopped):
+        assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
+        assert done.stderr.startswith("llmenv-collector: The store is a lake: ")
+        assert done.stderr.count("\n") == 1
+
+
 def test_a_lost_authority_is_never_made_anew(tmp_path: Path) -> None:
     """Machines trust the old one: neither serve nor init touches a folder whose key is gone."""
     run_command("init", "--data", str(tmp_path))

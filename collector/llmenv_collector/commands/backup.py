@@ -36,8 +36,10 @@ def command(folder: DataFolder, destination: Path, *, with_identity: bool) -> No
 
     from llmenv_collector.backups import backup_folder
     from llmenv_collector.backups import history as backup_history
+    from llmenv_collector.lake.only_a_file import require_a_file
 
     folder.require_initialised()
+    require_a_file(folder)
     with sound_copy(folder) as (database, taken_at, is_serving):
         if destination.is_dir():
             destination /= taken_at.strftime("llmenv-%Y%m%dT%H%M%SZ")

@@ -23,9 +23,11 @@ def command(folder: DataFolder) -> None:
 
     from llmenv_collector.compaction.upkeep import Compaction
     from llmenv_collector.errors import StoreError
+    from llmenv_collector.lake.only_a_file import require_a_file
     from llmenv_collector.storage import quarantine
 
     folder.require_initialised()
+    require_a_file(folder)
     with folder.lock():
         store = quarantine.open_store(folder, reserve_bytes=0)
         before = folder.database.stat().st_size

@@ -29,10 +29,12 @@ def command(folder: DataFolder, **flags: str | None) -> None:
     """
     from llmenv_collector import clock, settings
     from llmenv_collector.commands.backup import sound_copy
+    from llmenv_collector.lake.only_a_file import require_a_file
     from llmenv_collector.retention.policies import policies_of
     from llmenv_collector.retention.standing import standing_of
 
     folder.require_initialised()
+    require_a_file(folder)
     policies = policies_of(settings.load(folder.configuration, flags=flags))
     with sound_copy(folder) as (database, _taken_at, _is_serving):
         found = standing_of(database, policies, now=clock.now())

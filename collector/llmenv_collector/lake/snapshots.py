@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from llmenv_collector import clock
 from llmenv_collector.errors import BackupError
+from llmenv_collector.lake import only_a_file
 from llmenv_collector.snapshots.snapshot import NAME, Snapshot, Snapshots
 
 if TYPE_CHECKING:
@@ -39,8 +40,5 @@ class LakeSnapshots(Snapshots):
 
     @asynccontextmanager
     async def whole(self) -> AsyncIterator[Snapshot]:
-        raise BackupError(
-            "A lake is backed up where it is: `pg_dump` of its catalog, then a copy of its files, as"
-            " docs/ducklake.md says."
-        )
+        raise BackupError(only_a_file.SENTENCE)
         yield  # which makes it a generator
