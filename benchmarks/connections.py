@@ -19,7 +19,6 @@ import contextlib
 import dataclasses
 import datetime as dt
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -51,7 +50,7 @@ MACHINES, QUICK_MACHINES = 10_000, 400
 IDLE_SECONDS, QUICK_IDLE_SECONDS = 90.0, 10.0
 OUTAGE_SECONDS, QUICK_OUTAGE_SECONDS = 5.0, 1.0
 STARTS_A_SECOND = 150.0
-PATIENCE_SECONDS = 600.0
+PATIENCE_SECONDS, QUICK_PATIENCE_SECONDS = 600.0, 200.0
 SETTLE_SECONDS = 5.0
 SPARE_CONNECTIONS = 72
 """Of the agents' port."""
@@ -119,7 +118,8 @@ class Served:
             self.addresses = (serving.people_address, serving.agents_address)
 
     def kill(self) -> None:
-        self.process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it was killed before
+            self.process.kill()
         self.process.wait()
 
     @property
@@ -135,8 +135,9 @@ class Served:
 class Agents:
     """Processes of machines."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patience: float) -> None:
         self._processes: list[subprocess.Popen[str]] = []
+        self._patience = patience
         self.machines = 0
 
     def start(self, identities: Sequence[Identity], folder: Path) -> None:
@@ -159,13 +160,13 @@ class Agents:
 
     def wait(self) -> dict[str, Any]:
         """Until all are connected and have delivered everything."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + self._patience
         while time.monotonic() < deadline:
             state = self.ask("state")
             if state["connected"] == state["drained"] == self.machines:
                 return state
             time.sleep(0.5)
-        raise SystemExit(f"after {PATIENCE_SECONDS:g} s of {self.machines} machines: {state}")
+        raise SystemExit(f"after {self._patience:g} s of {self.machines} machines: {state}")
 
     def end(self) -> None:
         for process in self._processes:
@@ -195,12 +196,13 @@ def main() -> int:
     if wanted > allowed:
         print(f"{wanted} machines are {allowed}: more files are not allowed to a process here (ulimit -Hn)")
     outage = QUICK_OUTAGE_SECONDS if given.quick else OUTAGE_SECONDS
-    report(measured(min(wanted, allowed), idle=idle, outage=outage))
+    patience = QUICK_PATIENCE_SECONDS if given.quick else PATIENCE_SECONDS
+    report(measured(min(wanted, allowed), idle=idle, outage=outage, patience=patience))
     return 0
 
 
-def measured(machines: int, *, idle: float, outage: float) -> Seen:
-    with served() as (collector, agents):
+def measured(machines: int, *, idle: float, outage: float, patience: float) -> Seen:
+    with served(patience) as (collector, agents):
         rest, bare = processor_share(collector, idle / 3), collector.bytes
         made = identities(collector, machines)
         half = connected(collector, agents, made[: machines // 2])
@@ -228,11 +230,9 @@ def measured(machines: int, *, idle: float, outage: float) -> Seen:
 
 
 @contextlib.contextmanager
-def served() -> Iterator[tuple[Served, Agents]]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
+def served(patience: float) -> Iterator[tuple[Served, Agents]]:
     with tempfile.TemporaryDirectory() as folder:
-        data, agents = DataFolder(Path(folder)), Agents()
+        data, agents = DataFolder(Path(folder)), Agents(patience=patience)
         subprocess.run([BIN / "llmenv-collector", "init", "--data", folder], check=True, capture_output=True)
         collector = Served(data)
         try:
