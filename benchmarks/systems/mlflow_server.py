@@ -74,7 +74,7 @@ class MlflowOnPostgres:
 
 
 def version() -> str:
-    if not PYTHON.exists():
+    if not (PEERS / ".ready").exists():
         raise NotInstalledError("not installed: mlflow, of PyPI, in .venv-peers")
     said = subprocess.run([PYTHON, "-m", "mlflow", "--version"], capture_output=True, text=True, check=True)
     return f"MLflow {said.stdout.split()[-1]}"

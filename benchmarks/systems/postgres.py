@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,16 @@ from typing import TYPE_CHECKING
 
 from systems.feeding import feed
 from systems.runs import ASKED_CHECK, ASKED_NAME, PACKAGES
-from systems.server import LOOPBACK, UNPACKED, NotMeasuredError, Server, free_ports, program, served
+from systems.server import (
+    LOOPBACK,
+    UNPACKED,
+    NotInstalledError,
+    NotMeasuredError,
+    Server,
+    free_ports,
+    program,
+    served,
+)
 from systems.system import Shape, batches
 
 if TYPE_CHECKING:
@@ -113,6 +123,7 @@ def copied(runs: Sequence[Run]) -> str:
 
 
 def version() -> str:
+    runs_as()
     said = subprocess.run([binary("postgres"), "--version"], capture_output=True, text=True, check=True)
     return f"PostgreSQL {said.stdout.split()[2]}"
 
@@ -123,10 +134,19 @@ def binary(name: str) -> Path:
     return program(name, package=_PACKAGE, folder=(folders or [UNPACKED])[-1])
 
 
+def runs_as() -> str | None:
+    """PostgreSQL refuses to run as root: there it runs as the user of Debian's package, who has to exist."""
+    if os.geteuid():
+        return None
+    try:
+        return pwd.getpwnam(USER).pw_name
+    except KeyError:
+        raise NotInstalledError(f"not installed: the user {USER}, of Debian's package {_PACKAGE}") from None
+
+
 @contextlib.contextmanager
 def postmaster(folder: Path) -> Iterator[tuple[Server, int]]:
-    """PostgreSQL refuses to run as root: there it runs as the user of Debian's package."""
-    user = USER if os.geteuid() == 0 else None
+    user = runs_as()
     data, (port,) = folder / "postgresql", free_ports(1)
     data.mkdir()
     if user:
