@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import re
 import time
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 from llmenv.fleet.v1 import record_pb2, run_pb2
 from llmenv.ids import new_id
@@ -22,7 +24,7 @@ from llmenv_collector.fleet_report.period import Period
 from llmenv_collector.fleet_report.question import Question
 from llmenv_collector.retention import state
 from llmenv_collector.retention.policies import policies_of
-from llmenv_collector.retention.removals import Span
+from llmenv_collector.retention.removals import SPREAD, Span
 from llmenv_collector.retention.upkeep import Retention
 from llmenv_collector.settings import Settings
 from llmenv_collector.storage.store import Store
@@ -158,6 +160,20 @@ def forget_what_goes(result: Any) -> None:
     del result.cut[:]
     for measured in (*result.measurements, *(one for case in result.cases for one in case.measurements)):
         del measured.trials[:], measured.warmups[:]
+
+
+def test_the_interval_of_a_median_is_never_too_narrow() -> None:
+    """By the binomial distribution: of n trials few enough lie below the rank, for each n up to 1,200."""
+    ranks = duckdb.sql(
+        f"SELECT n, ({SPREAD}).low::INTEGER, ({SPREAD}).high::INTEGER FROM (SELECT n, 1.0 AS value,"
+        " []::DOUBLE[] AS warmups, range(1, n + 1)::DOUBLE[] AS trials FROM range(1, 1201) AS _(n))"
+        " ORDER BY n"
+    ).fetchall()
+    assert [n for n, low, _ in ranks if low is None] == [1, 2, 3, 4, 5]
+    for n, low, high in ranks[5:]:
+        assert high == n + 1 - low
+        outside = 2 * sum(math.comb(n, below) for below in range(low))
+        assert 20 * outside <= 2**n, n
 
 
 def test_for_ever_is_for_ever(store: Store) -> None:
