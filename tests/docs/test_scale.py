@@ -33,9 +33,12 @@ def test_the_tables_of_the_page_follow_from_the_figures(arithmetic: Any) -> None
 
 
 def test_each_measured_figure_is_said_where_the_page_says(arithmetic: Any) -> None:
-    """By a program that there is, which the page names."""
+    """By a program that there is, which the page names; and the figure itself."""
     for figure in arithmetic.MEASURED.values():
-        assert figure.command in (DOCS / figure.page).read_text(encoding="utf-8"), figure
+        page = (DOCS / figure.page).read_text(encoding="utf-8")
+        assert figure.command in page, figure
+        shown = figure.shown.removesuffix(" bytes").removesuffix(" of a core")
+        assert re.search(rf"(?<![\d.,]){re.escape(shown)}(?![\d.]*\d)", page), figure
         if figure.command.startswith("benchmarks/"):
             assert (DOCS.parent / figure.command).is_file(), figure.command
 
