@@ -103,10 +103,10 @@ $(TRAINING)/.weights: $(TRAINING)/.ready tests/weights.txt
 	@touch $@
 
 # The three programs on the one version of DuckDB that the extensions of a lake are made for.
-$(LAKE)/.ready: pyproject.toml
+$(LAKE)/.ready: pyproject.toml tests/lake/requirements.txt
 	@echo "Setting up $(LAKE) (collectors on a lake) ..." >&2
 	@$(PYTHON) -m venv $(LAKE)
-	@$(LAKE)/bin/pip install $(PIP_FLAGS) -e '.[agent,collector,sql,lake]' boto3 hypothesis 'moto[s3,server]' pytest pytest-timeout pytest-xdist
+	@$(LAKE)/bin/pip install $(PIP_FLAGS) -e '.[agent,collector,sql,lake]' -r tests/lake/requirements.txt
 	@touch $@
 
 # The generator is older than the runtimes, so it lives apart.
