@@ -29,6 +29,14 @@ def programs() -> Path | None:
     return Path(on_path).resolve().parent if on_path else None
 
 
+def may_run() -> bool:
+    """Not as root, and root needs that user."""
+    try:
+        return os.geteuid() != 0 or bool(pwd.getpwnam("postgres"))
+    except KeyError:
+        return False
+
+
 class Cluster:
     """Created and started; `stop` and `start` again as wanted; `remove` at the end."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lake.cluster import Cluster, programs
+from tests.lake.cluster import Cluster, may_run, programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,7 @@ MISSING = next(
         reason
         for is_missing, reason in (
             (programs() is None, "PostgreSQL is not installed (apt-get install postgresql)"),
+            (not may_run(), "PostgreSQL refuses to run as root, and there is no user postgres here"),
             (
                 importlib.util.find_spec("duckdb_extension_ducklake") is None
                 or importlib.util.find_spec("psycopg") is None,

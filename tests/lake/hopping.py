@@ -28,7 +28,7 @@ class Hopping:
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        self._listening.wait()
+        assert self._listening.wait(60), "it does not listen"
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -147,13 +147,15 @@ def test_postgres_crashes_between_read_and_commit(
     spool = Spool()
     with collectors(place, tmp_path, 1) as (store,):
         store.deliver(spool.records(range(1, 3))).result(PATIENCE)
-        with monkeypatch.context() as patch:
-            patch.setattr("llmenv.failpoints.reach", lambda name, **_kind: stop_once(name, cluster))
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr("llmenv.failpoints.reach", lambda name, **_kind: stop_once(name, cluster))
+                with pytest.raises(StoreError):
+                    store.deliver(spool.records(range(3, 6))).result(PATIENCE)
             with pytest.raises(StoreError):
                 store.deliver(spool.records(range(3, 6))).result(PATIENCE)
-        with pytest.raises(StoreError):
-            store.deliver(spool.records(range(3, 6))).result(PATIENCE)
-        cluster.start()
+        finally:
+            cluster.restart()
         assert store.deliver(spool.records(range(3, 6))).result(PATIENCE).watermark == 5
         assert ledger(store) == (5, 5, 5)
 

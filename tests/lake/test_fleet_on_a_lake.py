@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import time
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.lake.records import ledger
 from tests.lake.test_exactly_once import collectors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from llmenv_collector.lake.place import Place
@@ -42,24 +44,24 @@ def test_a_fleet_moves_while_everything_fails(place: Place, tmp_path: Path, clus
         enrol(lab, port)
         for number in range(COLLECTORS):
             lab.serve(number)
-        hopping = Hopping(
-            port, [lab.wait(number) for number in range(COLLECTORS)], seconds=HOP_SECONDS, seed=7
-        )
-        playing = play(lab, days=8)
-        time.sleep(HOP_SECONDS)
-        for number in (0, 1):
-            lab.kill(number)
-            lab.serve(number)
-            hopping.ports[number] = lab.wait(number)
-        cluster.restart()
-        output, complaint = playing.communicate(timeout=2_000)
-        assert playing.returncode == 0, f"{output}{complaint}{lab.logs()}"
-        measured = json.loads(output)
-        assert hopping.hops > AGENTS
-        asks(lab)
+        ports = [lab.wait(number) for number in range(COLLECTORS)]
+        with (
+            closing(Hopping(port, ports, seconds=HOP_SECONDS, seed=7)) as hopping,
+            play(lab, days=8) as playing,
+        ):
+            time.sleep(HOP_SECONDS)
+            for number in (0, 1):
+                lab.kill(number)
+                lab.serve(number)
+                hopping.ports[number] = lab.wait(number)
+            cluster.restart()
+            output, complaint = playing.communicate(timeout=2_000)
+            assert playing.returncode == 0, f"{output}{complaint}{lab.logs()}"
+            measured = json.loads(output)
+            assert hopping.hops > AGENTS
+            asks(lab)
     finally:
         lab.end()
-    hopping.close()
     with collectors(place, tmp_path, 1) as (store,):
         rows, ids, stored = ledger(store)
     assert rows == ids == stored
@@ -77,16 +79,22 @@ def enrol(lab: Lab, port: int) -> None:
     lab.end()
 
 
-def play(lab: Lab, *, days: int) -> subprocess.Popen[str]:
+@contextmanager
+def play(lab: Lab, *, days: int) -> Iterator[subprocess.Popen[str]]:
+    """Killed at the end, whatever else happened."""
     arguments = ("--machines", str(AGENTS), "--state-dir", str(lab.folder / "agents"), "--days", str(days))
     spread = ("--seed", "2", "--rate", "4800x", "--deliver-within", "20m", "--format", "json")
-    return subprocess.Popen(
+    with subprocess.Popen(
         [BIN / "llmenv-agent", "simulate", *arguments, *spread],
         env=lab.environment,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )
+    ) as playing:
+        try:
+            yield playing
+        finally:
+            playing.kill()
 
 
 def asks(lab: Lab) -> None:
