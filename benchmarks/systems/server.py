@@ -153,6 +153,7 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+        self._look()
 
     def cpu_seconds(self) -> float:
         """So far, with that of processes that have ended."""
@@ -164,7 +165,10 @@ class Watch:
 
     def _look_on(self) -> None:
         while not self._ended.wait(_LOOK_SECONDS):
-            self.peak_bytes = max(self.peak_bytes, sum(resident_bytes(each) for each in self._processes()))
+            self._look()
+
+    def _look(self) -> None:
+        self.peak_bytes = max(self.peak_bytes, sum(resident_bytes(each) for each in self._processes()))
 
     def _processes(self) -> list[psutil.Process]:
         found = list(self._roots)

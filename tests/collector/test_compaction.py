@@ -12,6 +12,7 @@ from llmenv.ids import new_id
 from llmenv_collector.compaction.compact_copy import CompactCopy
 from llmenv_collector.compaction.upkeep import Compaction
 from llmenv_collector.delivery.ingest import Arrival
+from llmenv_collector.errors import StoreError
 from llmenv_collector.identity import forgetting
 from llmenv_collector.storage import inspection
 from llmenv_collector.storage.store import Store
@@ -159,6 +160,32 @@ def test_a_cursor_that_was_left_open_does_not_keep_the_former_file(store: Store)
     store.close()
     assert inspection.inspect(store.path).records == RECORDS + 1
     cursor.close()
+
+
+def test_a_file_that_cannot_be_put_in_place_costs_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is open at that moment: the former file is opened anew, and deliveries go on."""
+    machine, before = with_free_room(store), contents(store)
+
+    def refuse(_copy: Path, _place: Path) -> None:
+        raise OSError("Too many open files")
+
+    monkeypatch.setattr("llmenv_collector.storage.database.put_in_place", refuse)
+    with pytest.raises(StoreError, match="Too many open files"):
+        compacted(store)
+    assert contents(store) == before
+    assert machine.deliver(1).result().watermark == machine.sequence
+    monkeypatch.undo()
+    assert compacted(store)
+
+
+def test_what_a_killed_collector_left_of_a_copy_is_removed(store: Store) -> None:
+    """It may be as large as the database."""
+    left = store.path.with_name("llmenv.duckdb.compact")
+    left.write_bytes(b"half a copy")
+    Compaction(store, percent=30)
+    assert not left.exists()
 
 
 def test_the_command_compacts_what_nobody_serves(tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ class Compaction:
     def __init__(self, store: Store, *, percent: int, least_free_bytes: int = LEAST_FREE_BYTES) -> None:
         """`percent` of the file has to be free."""
         self._store = store
+        self._path = store.path.with_name(store.path.name + ".compact")
+        # Of a collector that died over it: it may be as large as the database.
+        remove(self._path)
         self._percent = percent
         self._least = least_free_bytes
 
@@ -49,15 +52,14 @@ class Compaction:
         return await self._compact()
 
     async def _compact(self) -> bool:
-        path = self._store.path.with_name(self._store.path.name + ".compact")
         await asyncio.wrap_future(self._store.hold())
         try:
             before = path_bytes(self._store.path)
-            copy = await asyncio.to_thread(self._copied, path)
+            copy = await asyncio.to_thread(self._copied, self._path)
             done = await asyncio.wrap_future(self._store.exchange(copy))
         finally:
             await asyncio.wrap_future(self._store.release())
-            await asyncio.to_thread(remove, path)
+            await asyncio.to_thread(remove, self._path)
         if done:
             after = path_bytes(self._store.path)
             logger.info("the database was compacted from %d to %d MB", before // 10**6, after // 10**6)

@@ -18,8 +18,10 @@ MOST_KNOWN = 100_000
 class Environments:
     """Those in the store, of which the ids that came lately are remembered."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Tables) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Tables, *, remember: bool) -> None:
+        """`remember` where nobody else removes any."""
         self._connection = connection
+        self._remember = remember
         self._tables = tables
         self._known: set[str] = set()
         self._added: set[str] = set()
@@ -48,7 +50,8 @@ class Environments:
         """The transaction has ended well."""
         if len(self._known) > MOST_KNOWN:
             self._known.clear()
-        self._known |= self._added
+        if self._remember:
+            self._known |= self._added
 
     def _stored(self, ids: set[str]) -> set[str]:
         query = """

@@ -47,6 +47,9 @@ MAX_LINE = 300
 class GroupWriter:
     """Commits groups on the one connection that may write."""
 
+    is_alone = True
+    """Nobody else writes to the store."""
+
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, transactions: Transactions | None = None
     ) -> None:
@@ -54,7 +57,7 @@ class GroupWriter:
         self._connection = connection
         self._transactions = transactions or FileTransactions(connection)
         self._tables = self._transactions.tables
-        self._environments = Environments(connection, self._tables)
+        self._environments = Environments(connection, self._tables, remember=self.is_alone)
         self._names: Mapping[str, str] = naming.read(connection)
 
     def commit(self, arrivals: Sequence[Arrival], sightings: Sequence[Sighting] = ()) -> Outcome:

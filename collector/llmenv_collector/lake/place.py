@@ -98,6 +98,9 @@ class Place:
             raise UsageError(
                 "lake_catalog is no connection string, such as postgresql://llmenv@db.lab/llmenv."
             ) from None
+        if "sslpassword" in found:
+            # DuckDB quotes it when it cannot connect.
+            raise UsageError("lake_catalog has an sslpassword: use a key without one, or a passfile.")
         return {name: str(value) for name, value in found.items() if value is not None}
 
     def secrets(self) -> Iterator[str]:

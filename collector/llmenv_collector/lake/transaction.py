@@ -131,6 +131,8 @@ def committed(connection: duckdb.DuckDBPyConnection) -> None:
 class LakeGroupWriter(GroupWriter):
     """Does a group anew from the watermarks as they are, when another collector was faster."""
 
+    is_alone = False
+
     def commit(self, arrivals: Sequence[Arrival], sightings: Sequence[Sighting] = ()) -> Outcome:
         for _ in range(TRIES - 1):
             with contextlib.suppress(OvertakenError):

@@ -111,10 +111,17 @@ class Database:
                     return False
                 copy.close()
                 self.checkpoint()
-                return self._open_anew(instead=copy.path)
+                return self._opened_instead(copy.path)
             finally:
                 self._is_reopening = False
                 self._free.notify_all()
+
+    def _opened_instead(self, path: Path) -> bool:
+        """Raises duckdb.FatalException where nothing is open any more: it is opened anew after that."""
+        try:
+            return self._open_anew(instead=path)
+        except (StoreError, duckdb.Error, OSError) as error:
+            raise duckdb.FatalException(f"The compacted file could not be opened: {error}") from error
 
     def _open_anew(self, instead: Path | None = None) -> bool:
         """Whether it is what lay at `instead`, which takes the place of the file when that is let go."""
