@@ -14,7 +14,7 @@ import duckdb
 
 from llmenv_collector.delivery import reingest
 from llmenv_collector.delivery.group import first_line
-from llmenv_collector.errors import AnalysisLimitError, StoreError
+from llmenv_collector.errors import StoreError
 from llmenv_collector.lake import connection as lake_connection
 from llmenv_collector.lake import folds
 from llmenv_collector.lake.extensions import escaped
@@ -22,6 +22,7 @@ from llmenv_collector.lake.fence import SCHEMA_LOCK, Fence
 from llmenv_collector.lake.transaction import LakeGroupWriter, LakeTransactions
 from llmenv_collector.sql.statement_rules import CATALOG
 from llmenv_collector.storage import migrate
+from llmenv_collector.storage.reading import one_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -104,20 +105,8 @@ class LakeDatabase:
     @contextmanager
     def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection for one thread, for reading; one state of the lake throughout."""
-        try:
-            cursor = self._views.cursor()
-            try:
-                cursor.execute("BEGIN TRANSACTION READ ONLY")
-                yield cursor
-            finally:
-                cursor.close()
-        except duckdb.OutOfMemoryException as error:
-            raise AnalysisLimitError(
-                f"The answer needs more than the {migrate.MEMORY_LIMIT} of memory that reading may take:"
-                " ask for a shorter period, or for fewer machines or checks."
-            ) from error
-        except duckdb.Error as error:
-            raise StoreError(f"The lake could not be read: {first_line(error)}") from error
+        with one_state(self._views, of="lake") as cursor:
+            yield cursor
 
     def reopen(self) -> None:
         """After an error that DuckDB does not recover from: there is no file here to open anew."""

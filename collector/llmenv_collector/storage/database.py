@@ -15,12 +15,13 @@ import duckdb
 from llmenv import failpoints
 
 from llmenv_collector.delivery import reingest
-from llmenv_collector.delivery.group import GroupWriter, first_line
+from llmenv_collector.delivery.group import GroupWriter
 from llmenv_collector.delivery.watermark import read_watermarks
-from llmenv_collector.errors import AnalysisLimitError, StoreError
+from llmenv_collector.errors import StoreError
 from llmenv_collector.serving import metrics
 from llmenv_collector.storage import migrate
 from llmenv_collector.storage.data_folder import put_in_place
+from llmenv_collector.storage.reading import one_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,19 +71,8 @@ class Database:
             self._free.wait_for(lambda: not self._is_reopening)
             self._reading += 1
         try:
-            cursor = self._readers.cursor()
-            try:
-                cursor.execute("BEGIN TRANSACTION READ ONLY")
+            with one_state(self._readers, of="database") as cursor:
                 yield cursor
-            finally:
-                cursor.close()
-        except duckdb.OutOfMemoryException as error:
-            raise AnalysisLimitError(
-                f"The answer needs more than the {migrate.MEMORY_LIMIT} of memory that reading may take:"
-                " ask for a shorter period, or for fewer machines or checks."
-            ) from error
-        except duckdb.Error as error:
-            raise StoreError(f"The database could not be read: {first_line(error)}") from error
         finally:
             with self._free:
                 self._reading -= 1
