@@ -203,8 +203,9 @@ def convert(name: str, value: object, *, where: str) -> Any:
         converted = wanted(value)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {name} must be {KIND_WORDS[wanted]}, not {value!r}.") from error
-    if isinstance(converted, (int, float)) and not 0 < converted <= MOST:
-        raise UsageError(f"{where}: {name} must be above 0 and at most {MOST:,}, not {value!r}.")
+    most = 100 if name.endswith("_percent") else MOST
+    if isinstance(converted, (int, float)) and not 0 < converted <= most:
+        raise UsageError(f"{where}: {name} must be above 0 and at most {most:,}, not {value!r}.")
     return converted
 
 

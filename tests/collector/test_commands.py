@@ -208,6 +208,7 @@ def test_flags_win_over_variables_over_the_file(tmp_path: Path) -> None:
         ("\n# a comment\nlistn = 'x'\n", r"collector\.toml, line 3: there is no setting 'listn'"),
         ("\nsql_rows = 'many'\n", r"collector\.toml, line 2: sql_rows must be a whole number, not 'many'"),
         ("sql_rows = -1\n", r"line 1: sql_rows must be above 0"),
+        ("compact_percent = 200\n", r"line 1: compact_percent must be above 0 and at most 100, not 200"),
         ("listen = '127.0.0.1'\n", r"line 1: '127.0.0.1' is not host:port"),
         ("listen = \n", r"collector\.toml: .*line 1"),
     ],
