@@ -84,7 +84,6 @@ CREATE TABLE unfinished (
     name TEXT NOT NULL,
     began_at REAL NOT NULL                          -- Unix seconds
 );
-INSERT INTO spool (spool_id, machine_id) VALUES ('', '');
 PRAGMA application_id = 0x6C6C6D65;                 -- "llme"
 PRAGMA user_version = 1;
 """
@@ -93,7 +92,10 @@ SCHEMA = ";".join(("BEGIN IMMEDIATE", *RECORD_TABLE, TABLES, "COMMIT"))
 
 
 class SpoolFile:
-    """One connection behind one lock: threads take turns, and none sees half a transaction."""
+    """One connection behind one lock: threads take turns, and none sees half a transaction.
+
+    The agent itself names its `machine_id`, and makes the file where there is none; others only look.
+    """
 
     def __init__(self, path: Path, *, machine_id: str = "") -> None:
         self.path = path
@@ -125,20 +127,33 @@ class SpoolFile:
 
     def _open(self, machine_id: str) -> sqlite3.Connection:
         if self.path == IN_MEMORY:
-            return self._connect(machine_id)
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            connection = _connect(self.path)
+            _make(connection, machine_id)
+            return connection
         try:
-            return self._connect(machine_id)
+            if machine_id and not _has_content(self.path):
+                self._make_file(machine_id)
+            return self._checked()
         except spool_salvage.UNREADABLE as error:
             if not machine_id or not spool_salvage.is_damage(error):
                 raise
             return self._begin_anew(machine_id, str(error).partition("\n")[0])
 
+    def _make_file(self, machine_id: str) -> None:
+        """Whole before it has its name: who looks at it meanwhile finds none, and never half of one."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part = self.path.with_name(f"{self.path.name}.part")
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_CREAT | os.O_RDWR, 0o600))
+        with contextlib.closing(_connect(part)) as connection:
+            _make(connection, machine_id)
+        part.replace(self.path)
+
     def _begin_anew(self, machine_id: str, problem: str) -> sqlite3.Connection:
         """The damaged file keeps what it has; only the agent itself comes here, never one that looks."""
         aside = spool_salvage.set_aside(self.path)
-        connection = self._connect(machine_id)
+        self._make_file(machine_id)
+        connection = self._checked()
         taken = spool_salvage.salvage(aside, connection)
         outcome = "a new spool begins, and what was not delivered is in that file alone"
         if taken is not None:
@@ -148,38 +163,25 @@ class SpoolFile:
         log.error("the spool %s was damaged (%s); it is kept as %s: %s", self.path, problem, aside, outcome)
         return connection
 
-    def _connect(self, machine_id: str) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
-        connection.row_factory = sqlite3.Row
-        connection.text_factory = spool_salvage.lenient
+    def _checked(self) -> sqlite3.Connection:
+        connection = _connect(self.path)
         try:
-            self._prepare(connection, machine_id)
+            _set_durable(connection)
+            with _at_one_moment(connection):
+                self._check(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _prepare(self, connection: sqlite3.Connection, machine_id: str) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA fullfsync=1")
-        connection.execute("PRAGMA checkpoint_fullfsync=1")
+    def _check(self, connection: sqlite3.Connection) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            connection.executescript(SCHEMA)
-        elif version != SCHEMA_VERSION:
+        if version > SCHEMA_VERSION:
             raise SpoolError(
                 f"The spool {self.path} was written by a newer llmenv-agent (its version is {version}, "
                 f"this program knows {SCHEMA_VERSION}); install the newer one again."
             )
-        spool_id = new_id()
-        connection.execute(
-            "UPDATE spool SET spool_id = ?, machine_id = ?, checksum = ? WHERE spool_id = ''",
-            (spool_id, machine_id, spool_salvage.identity_checksum(spool_id, machine_id)),
-        )
-        if self.path == IN_MEMORY:  # made just now
-            return
-        if _schema(connection) != _expected_schema():
+        if version != SCHEMA_VERSION or _schema(connection) != _expected_schema():
             raise sqlite3.DatabaseError("its tables are not those that were made")
         spool_salvage.require_sound(connection)
 
@@ -196,6 +198,52 @@ class SpoolFile:
             ) from error
         except OSError as error:
             raise SpoolError(f"The spool {self.path} cannot be opened: {error.strerror}.") from error
+
+
+def _has_content(path: Path) -> bool:
+    """Not so where there is no file, nor where a full disk left an empty one."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Raises sqlite3.OperationalError where there is no file: it is not for SQLite to make one."""
+    name = ":memory:" if path == IN_MEMORY else f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+    connection.row_factory = sqlite3.Row
+    connection.text_factory = spool_salvage.lenient
+    return connection
+
+
+def _make(connection: sqlite3.Connection, machine_id: str) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")  # kept in the file
+    _set_durable(connection)
+    connection.executescript(SCHEMA)
+    spool_id = new_id()
+    checksum = spool_salvage.identity_checksum(spool_id, machine_id)
+    connection.execute(
+        "INSERT INTO spool (spool_id, machine_id, checksum) VALUES (?, ?, ?)",
+        (spool_id, machine_id, checksum),
+    )
+
+
+def _set_durable(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA fullfsync=1")
+    connection.execute("PRAGMA checkpoint_fullfsync=1")
+
+
+@contextlib.contextmanager
+def _at_one_moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is read within is of one commit, whatever another process appends meanwhile."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:  # damage may have ended it
+            connection.execute("ROLLBACK")
 
 
 def _schema(connection: sqlite3.Connection) -> list[tuple[str, ...]]:

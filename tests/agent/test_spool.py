@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,6 +90,54 @@ def test_a_killed_process_loses_nothing_it_appended(tmp_path: Path) -> None:
     spool = Spool(path, machine_id="machine-1")
     assert reasons(spool) == ["0", "1", "2", "3", "4"]
     spool.close()
+
+
+def test_who_looks_while_the_agent_appends_sees_no_damage(tmp_path: Path) -> None:
+    """What is checked is of one commit: marks read before an append and records read after it differ."""
+    path = tmp_path / "spool.db"
+    spool = Spool(path, machine_id="machine-1")
+    is_over = threading.Event()
+
+    def append() -> None:
+        while not is_over.is_set():
+            spool.append(outcome("meanwhile"))
+
+    with ThreadPoolExecutor(1) as others:
+        appending = others.submit(append)
+        try:
+            for _ in range(100):
+                Spool(path).close()
+        finally:
+            is_over.set()
+        appending.result()
+    spool.close()
+
+
+def test_a_spool_has_its_name_when_it_is_whole(tmp_path: Path) -> None:
+    """Who looks while it is made finds none, or all of it; an empty file of a full disk is made anew."""
+    path = tmp_path / "spool.db"
+    path.touch()
+    seen: list[str] = []
+
+    def look() -> None:
+        while "machine-1" not in seen:
+            with contextlib.suppress(SpoolError):
+                seen.append(Spool(path).marks().machine_id)
+
+    with ThreadPoolExecutor(1) as threads:
+        looking = threads.submit(look)
+        Spool(path, machine_id="machine-1").close()
+        looking.result()
+    assert seen == ["machine-1"]
+    others = {each.name for each in tmp_path.iterdir()} - {"spool.db", "spool.db-wal", "spool.db-shm"}
+    assert others == set()
+
+
+def test_who_looks_makes_no_spool(tmp_path: Path) -> None:
+    """A question leaves nothing behind."""
+    with pytest.raises(SpoolError, match=r"spool\.db cannot be used"):
+        Spool(tmp_path / "spool.db")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_spool_of_a_newer_agent_is_refused(tmp_path: Path) -> None:

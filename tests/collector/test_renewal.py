@@ -197,13 +197,14 @@ def short_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCol
     """A collector whose certificates end after seconds."""
     running = RunningCollector(
         tmp_path_factory.mktemp("short") / "data",
-        settings="certificate_seconds = 4\nserver_certificate_seconds = 8\nlate_renewal_seconds = 8\n",
+        settings="certificate_seconds = 4\nserver_certificate_seconds = 8\nlate_renewal_seconds = 12\n",
     )
     yield running
     running.stop()
 
 
-def wait_for_end(machine: EnrolledMachine, *, seconds_after: float = 0.0) -> None:
+def wait_for_end(machine: EnrolledMachine, *, seconds_after: float = 1.0) -> None:
+    """A second after the certificate's last: TLS compares whole seconds, by a clock of its own."""
     ends = certificate_of(machine).not_valid_after_utc + dt.timedelta(seconds=seconds_after)
     wait_until(lambda: dt.datetime.now(dt.UTC) > ends, seconds=90)
 
@@ -216,7 +217,7 @@ def test_a_certificate_that_has_ended_is_renewed_and_not_for_ever(short_lived: R
         machine.connect(new_id())
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
     renew(machine).connect(new_id()).close()
-    wait_for_end(machine, seconds_after=9)
+    wait_for_end(machine, seconds_after=13)
     code, sentence = refusal(short_lived, proof(machine))
     assert code == "FAILED_PRECONDITION"
     assert f"token create --for {machine.machine_id}" in sentence
