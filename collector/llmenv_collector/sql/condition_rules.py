@@ -7,6 +7,7 @@ no value.  What is allowed is listed, so that a new version of DuckDB brings not
 from __future__ import annotations
 
 import contextlib
+import copy
 from typing import TYPE_CHECKING, Any
 
 from llmenv_collector.sql.statement_rules import RefusedError, nodes, tree_of
@@ -59,7 +60,7 @@ def require_condition(connection: duckdb.DuckDBPyConnection, condition: str) -> 
     """Raises RefusedError for what may not be asked, or would be read in another way in its statement."""
     try:
         expression = only_expression(connection, condition)
-        require_of_one_row(connection, expression)
+        require_of_one_row(connection, without_lists(connection, copy.deepcopy(expression)))
         wanted = placeless(tree_of(connection, statement_of("true")))
         wanted["statements"][0]["node"]["where_clause"] = expression
         if placeless(tree_of(connection, statement_of(condition))) != wanted:
@@ -92,6 +93,41 @@ def require_of_one_row(connection: duckdb.DuckDBPyConnection, expression: dict[s
             name = node["function_name"]
             if name.lower() not in functions:
                 raise RefusedError(f"There is no function {name}() that a condition may use.")
+
+
+def without_lists(connection: duckdb.DuckDBPyConnection, expression: dict[str, Any]) -> dict[str, Any]:
+    """`x = ANY(list)` reads no table: DuckDB writes it as a SELECT of unnest(list), and of nothing else."""
+    bare = None
+    for node in nodes(expression):
+        if node.get("subquery_type") == "ANY":
+            bare = bare or any_of_list(connection)
+            if (operands := operands_of(node, bare)) is not None:
+                node.clear()
+                node.update({"class": "OPERATOR", "children": operands})
+    return expression
+
+
+def operands_of(node: dict[str, Any], bare: dict[str, Any]) -> list[Any] | None:
+    """What is compared and the list; None where it is anything but the bare form with those two in it."""
+    selected = node["subquery"]["node"].get("select_list", ())
+    arguments = arguments_of(selected[0]) if len(selected) == 1 else []
+    own = {key: node[key] for key in ("child", "comparison_type")}
+    made = copy.deepcopy(bare | own)
+    arguments_of(made["subquery"]["node"]["select_list"][0])[:] = arguments
+    return [own["child"], *arguments] if len(arguments) == 1 and made == node else None
+
+
+def any_of_list(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """As DuckDB writes it."""
+    tree = placeless(tree_of(connection, "SELECT true = ANY(true)"))
+    found: dict[str, Any] = tree["statements"][0]["node"]["select_list"][0]
+    return found
+
+
+def arguments_of(function: dict[str, Any]) -> list[Any]:
+    """Of either version of DuckDB; of what is no function there are none."""
+    found: list[Any] = function.get("arguments") or function.get("children") or []
+    return found
 
 
 def functions_of_values(connection: duckdb.DuckDBPyConnection) -> set[str]:
