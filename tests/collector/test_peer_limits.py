@@ -156,6 +156,19 @@ def test_a_compressed_bomb_is_refused_by_its_size(collector: RunningCollector, p
     assert answers(collector)
 
 
+def test_a_refusal_quotes_no_more_than_gets_back(collector: RunningCollector) -> None:
+    """gRPC drops an answer with long details and says RESOURCE_EXHAUSTED; what to do is still in it."""
+    metadata = [("authorization", f"Bearer {collector.admin_secret}")]
+    request = fleet.GetRunRequest(run_id="\N{PERSONAL COMPUTER}" * 20_000)
+    with collector.people_channel() as channel, pytest.raises(grpc.RpcError) as refused:
+        FleetServiceStub(channel).GetRun(request, metadata=metadata, timeout=200)
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    details = refused.value.details()
+    assert details.startswith("There is no run '\N{PERSONAL COMPUTER}")
+    assert details.endswith("': see `llmenv run list`.")
+    assert len(details) < 700
+
+
 def test_wrong_tokens_from_one_address_lock_nobody_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

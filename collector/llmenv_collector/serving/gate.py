@@ -110,7 +110,7 @@ class Gate(grpc.aio.ServerInterceptor):
             return
         self.limits.spend(peer)
         try:
-            await asyncio.to_thread(note_refused, self._identity, method, str(error))
+            await asyncio.to_thread(note_refused, self._identity, method, refusal.sentence_of(error))
         except CollectorError as trouble:
             logger.warning("a refusal is not in the audit: %s", trouble)
 
@@ -184,7 +184,7 @@ async def translated(
     except GoneError as error:
         logger.info("ended: %s", error)
     except CollectorError as error:
-        logger.info("refused: %s: %s", refusal.status_of(error).name, error)
+        logger.info("refused: %s: %s", refusal.status_of(error).name, refusal.sentence_of(error))
         if gate is not None and isinstance(error, (UnauthenticatedError, ForbiddenError)):
             await gate.note_refusal(method, error)
         await refusal.refuse(context, error)

@@ -57,6 +57,8 @@ STATUS_CODES: dict[type[CollectorError], grpc.StatusCode] = {
 WAITING_HELPS = (NoRoomError, FullStoreError)
 RETRY_SECONDS = (5.0, 30.0)
 DETAILS_KEY = "grpc-status-details-bin"
+LONGEST_BEGINNING, LONGEST_END = 440, 160
+"""Of a sentence, characters: gRPC writes each in up to 12 bytes, and drops an answer with over 8 KiB."""
 
 
 def status_of(error: CollectorError) -> grpc.StatusCode:
@@ -65,11 +67,19 @@ def status_of(error: CollectorError) -> grpc.StatusCode:
     return STATUS_CODES[kind] if (kind := next(kinds, None)) else grpc.StatusCode.INTERNAL
 
 
+def sentence_of(error: CollectorError) -> str:
+    """As it is told: what it quotes may be as long as a request; what to do about it stands at its end."""
+    text = str(error)
+    if len(text) <= LONGEST_BEGINNING + LONGEST_END:
+        return text
+    return f"{text[:LONGEST_BEGINNING]} … {text[-LONGEST_END:]}"
+
+
 async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: CollectorError) -> None:
     """Ends the call."""
-    code = status_of(error)
-    details = ((DETAILS_KEY, retry_details(code, str(error))),) if isinstance(error, WAITING_HELPS) else ()
-    await context.abort(code, str(error), trailing_metadata=details)
+    code, sentence = status_of(error), sentence_of(error)
+    details = ((DETAILS_KEY, retry_details(code, sentence)),) if isinstance(error, WAITING_HELPS) else ()
+    await context.abort(code, sentence, trailing_metadata=details)
 
 
 def retry_details(code: grpc.StatusCode, sentence: str) -> bytes:
