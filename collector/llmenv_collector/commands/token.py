@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from llmenv_collector.commands.options import data_option, table
 
 if TYPE_CHECKING:
-    from llmenv_collector.identity.identity_file import Identity
     from llmenv_collector.storage.data_folder import DataFolder
 
 
@@ -60,18 +59,7 @@ def command() -> None:
     type=click.IntRange(1, 100_000),
     help="How many to print, one a line: each lets one machine enrol.",
 )
-def create(
-    *,
-    folder: DataFolder,
-    role: str | None,
-    machine: str | None,
-    ttl: str | None,
-    label: str,
-    address: str | None,
-    uses: int,
-    machine_labels: tuple[str, ...],
-    count: int,
-) -> None:
+def create(*, folder: DataFolder, address: str | None, **wanted: Any) -> None:
     """Print a new token, this once.
 
     A token without a role lets one machine enrol.  With --for it is the machine that is named, as after a
@@ -81,57 +69,17 @@ def create(
     from llmenv.printed_token import PrintedToken
 
     from llmenv_collector import settings
-    from llmenv_collector.errors import UsageError
-    from llmenv_collector.identity import labels, tokens
+    from llmenv_collector.commands.wanted_token import WantedToken
     from llmenv_collector.identity.authority import Authority
     from llmenv_collector.identity.identity_file import Identity
 
-    if (count > 1 or uses > 1 or machine_labels) and (role or machine):
-        raise UsageError(
-            "--count, --uses and --machine-label are of machines that enrol: they go with neither --role nor"
-            " --for."
-        )
-    changes = [labels.parse_change(text) for text in machine_labels]
-    if any(change.value is None for change in changes):
-        raise UsageError("--machine-label is written key=value.")
+    token = WantedToken(**wanted)
+    token.require_sound()
     folder.require_initialised()
-    identity = Identity(folder.identity)
-    default = tokens.ROLE_SECONDS if role else tokens.ENROLMENT_SECONDS
-    seconds = settings.parse_duration(ttl, where="--ttl") if ttl else default
     where = str(settings.parse_address(address, where="--address")) if address else people_address(folder)
     pin = Authority.load(folder).pin
-    machine_id = continued(identity, machine, role) if machine else None
-    for _ in range(count):
-        secret = tokens.create(
-            identity,
-            role=role or tokens.ENROLMENT,
-            seconds=seconds,
-            label=label,
-            machine_id=machine_id,
-            uses=uses,
-            machine_labels={change.key: change.value for change in changes if change.value is not None},
-        )
+    for secret in token.made(Identity(folder.identity)):
         click.echo(PrintedToken(address=where, pin=pin, secret=secret))
-
-
-def continued(identity: Identity, machine: str, role: str | None) -> str:
-    """Id of the machine that a token is for."""
-    from llmenv_collector.errors import UsageError
-    from llmenv_collector.identity.standing import State
-
-    if role:
-        raise UsageError("--for is of a machine and --role of a person: give one of them.")
-    found = identity.find_machine(machine)
-    if found.state is State.RETIRED:
-        raise UsageError(
-            f"{found.hostname} ({found.machine_id}) was retired: `llmenv-collector machine approve"
-            f" {found.machine_id}` takes it back first."
-        )
-    if found.revoked_at is not None:
-        raise UsageError(
-            f"{found.hostname} ({found.machine_id}) was revoked for good: enrol it as a new machine."
-        )
-    return found.machine_id
 
 
 def people_address(folder: DataFolder) -> str:
