@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from llmenv.fleet.v1 import record_pb2, result_pb2, run_pb2
 from llmenv.ids import new_id
-from llmenv_collector.delivery import ingest
+from llmenv_collector.delivery import ingest, tables
 from llmenv_collector.delivery.ingest import Arrival
 from llmenv_collector.delivery.messages import RECORD
-from llmenv_collector.delivery.tables import OF_KIND, SLICE_BYTES, TooManyRowsError, slices, tables_of
+from llmenv_collector.delivery.tables import OF_KIND, TooManyRowsError, slices, tables_of
 
 from ..fuzz import random_messages  # noqa: TID252 (the folders of tests are no package)
 from .rows_by_hand import rows_of
@@ -153,13 +153,33 @@ def test_too_many_rows_are_seen_before_all_of_them_are_made() -> None:
     assert len(tables_of(readings, most_rows=10)) == 2
 
 
-def test_a_slice_ends_with_the_record_that_fills_it() -> None:
+def finished(**result: Any) -> record_pb2.Record:
+    held = record_pb2.CheckFinished(run_id=new_id(), result=result_pb2.Result(result_id=new_id(), **result))
+    return record_pb2.Record(record_id=new_id(), machine_id=MACHINE, check_finished=held)
+
+
+@pytest.mark.parametrize("what", ["bytes", "rows"])
+def test_a_slice_ends_with_the_record_that_fills_it(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is left out and nothing comes twice, in the order that came."""
-    result = result_pb2.Result(result_id=new_id(), log_tail="x" * (SLICE_BYTES // 3))
-    finished = record_pb2.CheckFinished(run_id=new_id(), result=result)
-    records = [
-        record_pb2.Record(record_id=new_id(), machine_id=MACHINE, check_finished=finished) for _ in range(7)
-    ]
-    readings = read(records)
+    monkeypatch.setattr(tables, "SLICE_BYTES", 30_000 if what == "bytes" else 1 << 30)
+    monkeypatch.setattr(tables, "SLICE_ROWS", 30)
+    held = {"log_tail": "x" * 10_000} if what == "bytes" else {"facts": [result_pb2.Fact()] * 10}
+    readings = read([finished(**held) for _ in range(7)])
     assert [len(part) for part in slices(readings)] == [3, 3, 1]
     assert [reading for part in slices(readings) for reading in part] == readings
+
+
+def test_what_is_counted_before_is_what_becomes_rows() -> None:
+    """Of each kind that repeats something, but for what every record leaves once."""
+    case = result_pb2.Case(name="a", measurements=[result_pb2.Measurement()] * 2, facts=[result_pb2.Fact()])
+    everything = finished(
+        measurements=[result_pb2.Measurement()],
+        facts=[result_pb2.Fact()] * 3,
+        expectations=[result_pb2.Expectation()] * 2,
+        environment_variables={"A": "1"},
+        remedy_trials=[result_pb2.RemedyTrial()],
+        cases=[case, case],
+    )
+    (reading,) = read([everything])
+    left = tables_of([reading], most_rows=1_000)
+    assert reading.rows == sum(len(table) for name, table in left.items() if name not in {"record", "result"})

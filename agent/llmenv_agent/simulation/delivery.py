@@ -92,11 +92,11 @@ class Delivery:
             await asyncio.gather(*beside, return_exceptions=True)
 
     async def _play(self, agents: Sequence[VirtualAgent]) -> None:
-        pace, turn = (
-            Pace(self.play.rate, self.play.begins_at, self.play.duration),
-            asyncio.Semaphore(_PRODUCERS),
-        )
         connecting = asyncio.create_task(self._connect(agents))
+        if self.play.rate is not None:
+            await connecting  # what happens at a pace waits for the collector, never for its turn to connect
+        pace = Pace(self.play.rate, self.play.begins_at, self.play.duration)
+        turn = asyncio.Semaphore(_PRODUCERS)
         await asyncio.gather(connecting, *(agent.play(pace, turn) for agent in agents))
         await asyncio.gather(*(self._deliver(agent) for agent in agents))
 

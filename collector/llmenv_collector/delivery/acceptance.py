@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from google.protobuf.timestamp_pb2 import Timestamp
-    from llmenv.fleet.v1 import record_pb2
+    from llmenv.fleet.v1 import record_pb2, result_pb2
 
     from llmenv_collector.delivery.ingest import Arrival
 
@@ -72,23 +74,32 @@ def check(record: record_pb2.Record, arrival: Arrival) -> None:
         )
     require_time(record.measured_at, "measured_at")
     CHECKS.get(record.WhichOneof("kind") or "", accept)(record, arrival)
-    require_few_rows(record, size=len(arrival.record))
 
 
-def require_few_rows(record: record_pb2.Record, *, size: int) -> None:
-    """`size` is that of the record, bytes: what leaves a row has at least its tag and its length."""
-    if size < 2 * MAX_RECORD_ROWS:
-        return
-    result = record.check_finished.result
-    rows = len(record.run_started.run.environment.packages) + len(
-        record.environment_snapshot.environment.packages
-    )
-    rows += 1 + len(result.measurements) + len(result.facts)
-    for case in (*result.cases, *record.case_batch.cases):
-        rows += 1 + len(case.measurements) + len(case.facts)
-    rows += len(result.expectations) + len(result.environment_variables) + len(result.remedy_trials)
+def require_few_rows(rows: int) -> None:
     if rows > MAX_RECORD_ROWS:
         raise UnacceptableError(f"The record would leave more than {MAX_RECORD_ROWS} rows.", Cause.TOO_LARGE)
+
+
+def count_rows(record: record_pb2.Record) -> int:
+    """What is repeated in a record and leaves rows, a count: two bytes of it may be one."""
+    match record.WhichOneof("kind"):
+        case "check_finished":
+            result = record.check_finished.result
+            rows = len(result.measurements) + len(result.facts) + len(result.expectations)
+            rows += len(result.environment_variables) + len(result.remedy_trials)
+            return rows + of_cases(result.cases)
+        case "case_batch":
+            return of_cases(record.case_batch.cases)
+        case "run_started":
+            return len(record.run_started.run.environment.packages)
+        case "environment_snapshot":
+            return len(record.environment_snapshot.environment.packages)
+    return 0
+
+
+def of_cases(cases: Sequence[result_pb2.Case]) -> int:
+    return sum(1 + len(case.measurements) + len(case.facts) for case in cases)
 
 
 def accept(record: record_pb2.Record, arrival: Arrival) -> None:

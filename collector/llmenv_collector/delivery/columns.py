@@ -16,11 +16,31 @@ if TYPE_CHECKING:
     import duckdb
 
 
+class Arriving:
+    """What DuckDB reads as `arriving`: whichever table is there when a statement begins.
+
+    Registered once: a view for every insert would be a third of what a small group costs.
+    """
+
+    def __init__(self) -> None:
+        self.rows = pa.table({"nothing": pa.nulls(0)})
+
+    @property
+    def schema(self) -> pa.Schema:
+        """DuckDB asks for it with each statement."""
+        return self.rows.schema
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.rows.__arrow_c_stream__(requested_schema)
+
+
 class Tables:
     """Inserts rows into the tables of schema `store` of one connection."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self._arriving = Arriving()
+        connection.register("arriving", self._arriving)
         names = connection.sql(
             "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'store'"
         ).fetchall()
@@ -46,7 +66,7 @@ class Tables:
     def insert(self, table: str, rows: pa.Table, *, distinct: bool = False) -> None:
         """Columns that `rows` lacks become NULL; `distinct` leaves out rows that are alike."""
         kind = "DISTINCT" if distinct else "ALL"
-        self._run(f"INSERT INTO store.{table} BY NAME SELECT {kind} * FROM incoming", rows)  # noqa: S608 (our own names)
+        self._run(f"INSERT INTO store.{table} BY NAME SELECT {kind} * FROM arriving", rows)  # noqa: S608 (our own names)
 
     def merge(
         self,
@@ -66,7 +86,7 @@ class Tables:
         changes = ", ".join(f"{name} = {(updates or {}).get(name, f'new.{name}')}" for name in names)
         same = " AND ".join(f"old.{name} = new.{name}" for name in keys)
         self._run(
-            f"MERGE INTO store.{table} AS old USING incoming AS new ON {same}"
+            f"MERGE INTO store.{table} AS old USING arriving AS new ON {same}"
             f" WHEN MATCHED THEN UPDATE SET {changes} WHEN NOT MATCHED THEN INSERT BY NAME",
             latest,
         )
@@ -74,10 +94,8 @@ class Tables:
     def _run(self, statement: str, rows: pa.Table) -> None:
         if rows.num_rows == 0:
             return
-        self._connection.register("incoming", rows)
+        self._arriving.rows = rows
         self._connection.execute(statement)
-        # Not after an error: in an aborted transaction this would fail too, and hide the cause.
-        self._connection.unregister("incoming")
 
 
 def last_of_each(rows: pa.Table, keys: Sequence[str]) -> pa.Table:

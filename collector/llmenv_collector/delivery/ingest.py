@@ -13,7 +13,15 @@ from typing import NamedTuple
 from llmenv.fleet.v1 import record_pb2
 
 from llmenv_collector import clock
-from llmenv_collector.delivery.acceptance import MAX_SHOWN, Cause, UnacceptableError, check, parse
+from llmenv_collector.delivery.acceptance import (
+    MAX_SHOWN,
+    Cause,
+    UnacceptableError,
+    check,
+    count_rows,
+    parse,
+    require_few_rows,
+)
 
 PROTOCOL_REVISION = 1
 OLDEST_PROTOCOL_REVISION = 1
@@ -49,6 +57,8 @@ class Reading(NamedTuple):
     measured_at: int | None = None
     """Machine's clock, microseconds since 1970."""
     clock_offset_seconds: float = 0.0
+    rows: int = 0
+    """What it may leave in the store beside itself, a count."""
     is_raw: bool = False
     """There is more in it than is known here."""
     is_repeated_end: bool = False
@@ -70,10 +80,10 @@ def read(arrival: Arrival) -> Reading:
     record = record_pb2.Record()
     try:
         parse(arrival.record, into=record)
-        size = record.ByteSize()
         record.DiscardUnknownFields()
-        known = record.ByteSize()
         check(record, arrival)
+        rows = count_rows(record)
+        require_few_rows(rows)
     except UnacceptableError as error:
         return Reading(
             arrival,
@@ -83,18 +93,27 @@ def read(arrival: Arrival) -> Reading:
             cause=error.cause,
         )
     kind = record.WhichOneof("kind") or ""
+    # Of the same length it is what came: whoever hides one field by writing another too short has lost it.
+    is_whole = record.ByteSize() == len(arrival.record)
     reading = Reading(
         arrival,
         record.record_id,
         arrival.sequence,
         kind=kind,
-        # What protobuf would write otherwise, such as a field that comes twice, is written anew.
-        content=arrival.record if known == len(arrival.record) else record.SerializeToString(),
+        content=arrival.record if is_whole else record.SerializeToString(),
         measured_at=clock.from_timestamp(record.measured_at) if record.HasField("measured_at") else None,
         clock_offset_seconds=record.clock_offset_seconds,
-        is_raw=not kind or known != size or arrival.protocol_revision > PROTOCOL_REVISION,
+        rows=rows,
+        is_raw=not kind
+        or arrival.protocol_revision > PROTOCOL_REVISION
+        or (not is_whole and has_unknown(arrival.record, record)),
     )
     return OF_ITS_SPOOL[kind](reading, record) if kind in OF_ITS_SPOOL else reading
+
+
+def has_unknown(serialised: bytes, known: record_pb2.Record) -> bool:
+    """Whether there was more in it than `known`."""
+    return record_pb2.Record.FromString(serialised).ByteSize() != known.ByteSize()
 
 
 def of_tombstone(reading: Reading, record: record_pb2.Record) -> Reading:

@@ -35,7 +35,7 @@ OF_KIND: dict[str, Callable[[Messages], Iterator[tuple[str, pa.Table]]]] = {
     "spool_forked": history_tables.of_spool_forked,
 }
 
-SLICE_BYTES = 1 << 20
+SLICE_BYTES, SLICE_ROWS = 8 << 20, 100_000
 """Records are converted this much at a time: two bytes may become a row, and rows take far more."""
 ID, COUNT, TIME = pa.string(), pa.uint64(), pa.timestamp("us", tz="UTC")
 
@@ -60,13 +60,14 @@ def tables_of(readings: Sequence[Reading], *, most_rows: int) -> dict[str, pa.Ta
 
 def slices(readings: Sequence[Reading]) -> Iterator[list[Reading]]:
     part: list[Reading] = []
-    size = 0
+    size = rows = 0
     for reading in readings:
         part.append(reading)
         size += len(reading.content)
-        if size >= SLICE_BYTES:
+        rows += reading.rows
+        if size >= SLICE_BYTES or rows >= SLICE_ROWS:
             yield part
-            part, size = [], 0
+            part, size, rows = [], 0, 0
     if part:
         yield part
 
