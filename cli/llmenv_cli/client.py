@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     HtmlPart = fleet_report_pb2.RenderComparisonResponse | fleet_report_pb2.RenderUpgradeResponse
 
 IMPORT_PART = 256 << 10
+LEARN_SECONDS = 5.0
+"""Nobody waits longer for what is only by the way."""
 CHANNEL_OPTIONS = (
     # A collector is a machine of the lab, which a web proxy does not know.
     ("grpc.enable_http_proxy", 0),
@@ -65,6 +67,7 @@ class FleetClient:
     """One connection to the collector of the credentials. Close it, or use it in a `with` block."""
 
     def __init__(self, credentials: Credentials, *, timeout_seconds: float) -> None:
+        self._credentials = credentials
         self._address = credentials.address
         self._timeout = timeout_seconds
         # The first report of a year of a large fleet takes a busy collector longer than any listing.
@@ -73,6 +76,7 @@ class FleetClient:
         tls = grpc.ssl_channel_credentials(root_certificates=credentials.ca_pem.encode())
         self._channel = grpc.secure_channel(credentials.address, tls, options=CHANNEL_OPTIONS)
         self._stub = FleetServiceStub(self._channel)
+        self._has_answered = False
 
     @property
     def address(self) -> str:
@@ -85,7 +89,16 @@ class FleetClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._has_answered and self._credentials.are_to_learn():
+            self._learn()
         self._channel.close()
+
+    def _learn(self) -> None:
+        """While its authority is rotated, the collector names the next one: here it has shown itself."""
+        timeout = min(self._timeout, LEARN_SECONDS)
+        with contextlib.suppress(CliError), self._translated():
+            answer = self._stub.WhoAmI(messages.WhoAmIRequest(), timeout=timeout, metadata=self._metadata)
+            self._credentials.learn(answer.ca_pem)
 
     def who_am_i(self) -> messages.WhoAmIResponse:
         with self._translated():
@@ -309,6 +322,7 @@ class FleetClient:
             yield
         except grpc.RpcError as error:
             raise translated(error, address=self._address) from error
+        self._has_answered = True
 
 
 def translated(error: grpc.RpcError, *, address: str) -> CliError:

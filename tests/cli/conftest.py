@@ -167,6 +167,7 @@ class FleetServicer(services.FleetServiceServicer):
         self.watch_ends: tuple[grpc.StatusCode, str] | None = None
         self.may_end = threading.Event()
         self.requests: list[Any] = []
+        self.ca_pem = ""
         self.notices = NoticeCollector()
 
     def _admit(self, request: Any, context: grpc.ServicerContext) -> None:
@@ -179,7 +180,9 @@ class FleetServicer(services.FleetServiceServicer):
 
     def WhoAmI(self, request: Any, context: grpc.ServicerContext) -> messages.WhoAmIResponse:  # noqa: N802
         self._admit(request, context)
-        answer = messages.WhoAmIResponse(role="analyst", label="laptop", collector_version="0.1.0")
+        answer = messages.WhoAmIResponse(
+            role="analyst", label="laptop", collector_version="0.1.0", ca_pem=self.ca_pem
+        )
         answer.expires_at.FromDatetime(dt.datetime(2026, 5, 1, tzinfo=dt.UTC))
         return answer
 

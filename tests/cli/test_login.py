@@ -162,6 +162,60 @@ def test_who_am_i(llmenv: Callable[..., Any], collector: Any, logged_in: Any) ->
     }
 
 
+def aged(kept: Path, **other: object) -> dict[str, Any]:
+    """What is kept, as from before the collector was asked whom to trust."""
+    content: dict[str, Any] = json.loads(kept.read_text("utf-8")) | {"learnt_at": 0.0} | other
+    kept.write_text(json.dumps(content))
+    return content
+
+
+def test_the_next_authority_is_learnt_by_the_way(
+    llmenv: Callable[..., Any], logged_in: Any, stranger_ca_pem: str, ring: Ring, tmp_path: Path
+) -> None:
+    """Once an hour, after a call that was answered; the token stays where it is."""
+    kept = tmp_path / "config" / "credentials.json"
+    before = aged(kept)
+    both = logged_in.servicer.ca_pem = before["ca_pem"] + stranger_ca_pem
+    assert llmenv("run", "show", "nothing-like-it").code == 2
+    assert json.loads(kept.read_text("utf-8")) == before
+    assert llmenv("run", "list").code == 0
+    after = json.loads(kept.read_text("utf-8"))
+    assert (after["ca_pem"], after["learnt_at"] > 0, after["token"]) == (both, True, before["token"])
+    asked = len(logged_in.servicer.requests)
+    assert llmenv("run", "list").code == 0
+    assert len(logged_in.servicer.requests) == asked + 1
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "told", ["", "nothing", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_what_is_no_authority_is_not_learnt(
+    llmenv: Callable[..., Any], logged_in: Any, told: str, tmp_path: Path
+) -> None:
+    """As from a collector that is older, or broken: who is logged in stays so."""
+    kept = tmp_path / "config" / "credentials.json"
+    before = aged(kept)
+    logged_in.servicer.ca_pem = told
+    assert llmenv("run", "list").code == 0
+    after = json.loads(kept.read_text("utf-8"))
+    assert (after["ca_pem"], after["learnt_at"] > 0) == (before["ca_pem"], True)
+
+
+def test_a_login_made_meanwhile_is_left_alone(
+    llmenv: Callable[..., Any], logged_in: Any, stranger_ca_pem: str, tmp_path: Path
+) -> None:
+    """To another collector, say."""
+    from llmenv_cli.credentials import Credentials
+
+    kept = tmp_path / "config" / "credentials.json"
+    aged(kept)
+    known = Credentials.load()
+    other = aged(kept, address="other.lab:7443")
+    known.learn(stranger_ca_pem)
+    assert json.loads(kept.read_text("utf-8")) == other
+
+
 def test_logging_out_forgets(llmenv: Callable[..., Any], logged_in: Any, tmp_path: Path) -> None:
     """Also twice, and also what is damaged."""
     kept = tmp_path / "config" / "credentials.json"

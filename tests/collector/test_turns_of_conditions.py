@@ -77,6 +77,7 @@ class House:
             selector=selector,
             analysis=NOBODY,
             desk=CommandDesk(**common, streams=streams, selector=selector),
+            authority=NOBODY,
         )
 
     def persons(self, call: Callable[[FleetServicer], Any], *, token: Token | None = None) -> list[str]:

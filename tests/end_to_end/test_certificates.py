@@ -92,6 +92,19 @@ def certificates(fleet: Fleet) -> list[x509.Certificate]:
     return [x509.load_pem_x509_certificate(pem) for pem in (identity["certificate_pem"].encode(), server)]
 
 
+@contextlib.contextmanager
+def logged_in_long_ago(fleet: Fleet) -> Iterator[None]:
+    """As somebody else: the first time with the login of the admin, hours later."""
+    own, other = Path(fleet.environment["LLMENV_CONFIG_DIR"]), fleet.folder / "somebody"
+    if not other.exists():
+        shutil.copytree(own, other)
+        kept = other / "credentials.json"
+        kept.write_text(json.dumps(json.loads(kept.read_text()) | {"learnt_at": 0}))
+    fleet.environment["LLMENV_CONFIG_DIR"] = str(other)
+    yield
+    fleet.environment["LLMENV_CONFIG_DIR"] = str(own)
+
+
 def have_ended(found: list[x509.Certificate]) -> bool:
     return all(dt.datetime.now(dt.UTC) > one.not_valid_after_utc for one in found)
 
@@ -131,6 +144,8 @@ def test_the_authority_is_rotated_without_touching_a_machine(short_lived: Fleet)
     with daemon(fleet, configure(fleet), state_dir=fleet.folder / "agent", log=log):
         eventually(lambda: "connected;" in log.read_text(), log)
         fleet.call("llmenv-collector", "ca", "rotate")
+        with logged_in_long_ago(fleet):
+            fleet.call("llmenv", "run", "list")
         assert "is being rotated already" in fleet.call("llmenv-collector", "ca", "rotate", codes=(2,)).stderr
         # What was made before goes on: a login, and a token with the pin of the former authority.
         assert "machine_id" in fleet.call("llmenv", "fleet", "machines", "--format", "json").stdout
@@ -153,6 +168,9 @@ def test_the_authority_is_rotated_without_touching_a_machine(short_lived: Fleet)
     assert identity["ca_pem"].encode() == (fleet.folder / "collector" / "ca.pem").read_bytes()
     assert former not in (fleet.folder / "collector" / "server.pem").read_bytes()
     assert "refuses this machine's certificate" not in log.read_text()
+    # Who asked during the rotation has learnt the new one; who did not within an hour of a login has not.
+    with logged_in_long_ago(fleet):
+        fleet.call("llmenv", "run", "list")
     assert "`llmenv login` again" in fleet.call("llmenv", "fleet", "machines", codes=(5,)).stderr
     fleet.call("llmenv", "login", token=fleet.token("--role", "viewer"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import os
 import sys
@@ -36,6 +37,8 @@ def login(collector: str | None) -> None:
     credentials = _first_contact(_token_text(), collector, timeout_seconds=chosen.timeout_seconds)
     with FleetClient(credentials, timeout_seconds=chosen.timeout_seconds) as client:
         person = client.who_am_i()
+    if person.ca_pem:
+        credentials = dataclasses.replace(credentials, ca_pem=person.ca_pem)
     in_keyring = credentials.save(in_keyring=chosen.keyring != "never")
     label = f" ({person.label})" if person.label else ""
     click.echo(

@@ -64,8 +64,8 @@ def rotate(folder: DataFolder) -> None:
 def retire(folder: DataFolder, *, is_now: bool) -> None:
     """Accept the former authority no more.
 
-    Refused while a machine has no certificate of the new one, or was not told of it.  People who logged in
-    before the rotation log in again, with a new token.
+    Refused while a machine has no certificate of the new one, or was not told of it.  People who have not
+    used llmenv since the rotation log in again, with a new token.
     """
     from llmenv_collector.errors import UsageError
     from llmenv_collector.identity import machine_register, rotation

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from llmenv_collector.fleet.machine_selection import Selector
     from llmenv_collector.fleet_commands.desk import CommandDesk
     from llmenv_collector.fleet_report.analysis import Analysis
+    from llmenv_collector.identity.authority import Authority
     from llmenv_collector.identity.identity_file import Identity
     from llmenv_collector.identity.labels import LabelCopy
     from llmenv_collector.sql.statements import Statements
@@ -68,6 +69,7 @@ class FleetServicer(
         selector: Selector,
         analysis: Analysis,
         desk: CommandDesk,
+        authority: Callable[[], Authority],
     ) -> None:
         super().__init__(desk)
         self._store = store
@@ -77,6 +79,7 @@ class FleetServicer(
         self._label_copy = label_copy
         self._selector = selector
         self._analysis = analysis
+        self._authority = authority
         self._answers = Answers()
         self._acknowledgements = AcknowledgementDesk(store=store, identity=identity, selector=selector)
         self._imports = ImportDesk(store=store, identity=identity)
@@ -99,6 +102,7 @@ class FleetServicer(
             label=token.label,
             expires_at=clock.to_timestamp(token.expires_at),
             collector_version=importlib.metadata.version("llmenv"),
+            ca_pem=self._authority().trusted_pem.decode(),
         )
 
     async def ListMachines(

@@ -92,7 +92,7 @@ async def run(collector: Collector, gate: ReadOnlyGate) -> None:
     listen = parse_address(collector.settings.listen, where="--listen")
     certificate = ports.server_certificate(collector.folder, collector.settings)
     port = ports.bind(at, listen, certificate.credentials())
-    fleet = fleet_servicer(collector)
+    fleet = fleet_servicer(collector, certificate.authority)
     health = add_services(at, collector, fleet, authority=certificate.authority, agent_addresses=[])
     await at.start()
     watch = asyncio.create_task(Health(health, collector.store).watch())

@@ -99,7 +99,7 @@ class Listening:
         server = ports.new_server(gate, ports=2)
         certificate = ports.server_certificate(collector.folder, settings)
         serving = ports.open_ports(server, settings, certificate)
-        fleet = fleet_servicer(collector)
+        fleet = fleet_servicer(collector, certificate.authority)
         health = add_services(
             server,
             collector,

@@ -84,7 +84,7 @@ def add_services(
     return health
 
 
-def fleet_servicer(collector: Collector) -> FleetServicer:
+def fleet_servicer(collector: Collector, authority: Callable[[], Authority]) -> FleetServicer:
     store, identity, streams = collector.store, collector.identity, collector.streams
     selector = Selector(
         store=store, identity=identity, statements=collector.statements, label_copy=collector.label_copy
@@ -98,6 +98,7 @@ def fleet_servicer(collector: Collector) -> FleetServicer:
         selector=selector,
         analysis=collector.analysis,
         desk=CommandDesk(store=store, identity=identity, streams=streams, selector=selector),
+        authority=authority,
     )
 
 

@@ -83,12 +83,17 @@ class WhoAmIResponse(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     COLLECTOR_VERSION_FIELD_NUMBER: _builtins.int
+    CA_PEM_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """"viewer", "analyst" or "admin"."""
     label: _builtins.str
     """Label that the token was created with."""
     collector_version: _builtins.str
     """Version of llmenv-collector."""
+    ca_pem: _builtins.str
+    """PEM, one or more CA certificates to trust; two while the authority is
+    rotated.
+    """
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When the token ends."""
@@ -100,10 +105,11 @@ class WhoAmIResponse(_message.Message):
         label: _builtins.str = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         collector_version: _builtins.str = ...,
+        ca_pem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collector_version", b"collector_version", "expires_at", b"expires_at", "label", b"label", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_pem", b"ca_pem", "collector_version", b"collector_version", "expires_at", b"expires_at", "label", b"label", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
