@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ CONFIGURATION = REPOSITORY / "deploy" / "haproxy" / "haproxy.cfg"
 PAGE = REPOSITORY / "docs" / "deployment.md"
 MOVE = "shutdown sessions server agents/collector-1"
 PATIENCE_SECONDS = 120.0
+MOST_OF_AN_ADDRESS = 4
 BARE_PYTHON = Path(sys.executable)
 
 
@@ -33,7 +35,7 @@ class Balancer:
 
     def __init__(self, folder: Path, *, control: Path, people: int, agents: int) -> None:
         self.log = folder / "haproxy.log"
-        self.port = 0
+        self.port = self.people_port = 0
         self._control = control
         self._file = folder / "haproxy.cfg"
         self._collector = {7443: people, 7444: agents}
@@ -45,7 +47,7 @@ class Balancer:
             socket.create_server(("127.0.0.1", 0)) as agents,
             socket.create_server(("127.0.0.1", 0)) as people,
         ):
-            self.port = agents.getsockname()[1]
+            self.port, self.people_port = agents.getsockname()[1], people.getsockname()[1]
             self._file.write_text(self._rewritten(agents.fileno(), people.fileno()), encoding="utf-8")
             with self.log.open("wb") as log:
                 self._process = process = subprocess.Popen(
@@ -90,6 +92,7 @@ class Balancer:
             text = text.replace(f"192.0.2.11:{port}", f"127.0.0.1:{real}")
         # As many files as that needs are not to be had everywhere.
         text = text.replace("maxconn 100000", "maxconn 100")
+        text = text.replace("sc0_conn_cur gt 500 ", f"sc0_conn_cur gt {MOST_OF_AN_ADDRESS} ")
         # On a machine that much else is done on a handshake may take long.
         text = text.replace("timeout check 10s", "timeout check 60s")
         return text.replace("192.0.2.12", "127.0.0.2").replace("inter 10s", "inter 500ms")
@@ -159,3 +162,19 @@ def test_an_agent_delivers_through_it_and_comes_back_when_its_stream_is_moved(
     finally:
         agent.terminate()
         agent.wait(timeout=60)
+
+
+@pytest.mark.slow
+def test_one_address_does_not_take_all_connections(fleet: Fleet, balancer: Balancer) -> None:
+    """What it opens beyond its share is closed before any handshake; another one is answered."""
+    wait_until(lambda: has_status(balancer, "collector-1", "people", "UP"), balancer)
+    at = ("127.0.0.1", balancer.people_port)
+    with ExitStack() as flood:
+        for _ in range(MOST_OF_AN_ADDRESS + 3):
+            flood.enter_context(socket.create_connection(at, timeout=60))
+        wait_until(lambda: balancer.server("FRONTEND", "people").get("dcon") == "3", balancer)
+        other = flood.enter_context(socket.create_connection(at, timeout=60, source_address=("127.0.0.2", 0)))
+        context = ssl.create_default_context(cafile=str(fleet.folder / "collector" / "ca.pem"))
+        with context.wrap_socket(other, server_hostname="localhost") as answered:
+            assert answered.version()
+    assert balancer.server("FRONTEND", "people")["dcon"] == "3"
