@@ -49,6 +49,7 @@ from typing import TYPE_CHECKING, Any
 from llmenv.addresses import split_address
 from llmenv.named_file import refuse_pipes
 
+from llmenv_agent.environment_variables import can_be_set
 from llmenv_agent.errors import UsageError
 from llmenv_agent.policy_settings import PolicySettings, parse_policy
 from llmenv_agent.schedule_settings import BOTH, ScheduleSettings, parse_schedules, parse_source
@@ -134,7 +135,10 @@ def load_configuration(
         raise UsageError(f"The configuration file {source} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"The configuration file {source} is not UTF-8 at byte {error.start}.") from error
-    return parse_configuration(text, path=source, state_dir=state_dir, checks_folders=checks_folders)
+    found = parse_configuration(text, path=source, state_dir=state_dir, checks_folders=checks_folders)
+    if os.path.exists(found.state_dir) and not os.path.isdir(found.state_dir):  # noqa: PTH110, PTH112 # neither raises
+        raise UsageError(f"The state directory {found.state_dir} is no folder; name another.")
+    return found
 
 
 def configuration_file(path: Path | None = None) -> Path:
@@ -236,7 +240,7 @@ def _target(document: Document, table: Mapping[str, Any], nth: int) -> TargetSet
     if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
         raise document.error(("target", "variables"), "must be names with texts", nth=nth)
     for name, value in variables.items():
-        if not name or "=" in name or "\0" in name + value:
+        if not can_be_set(name, value):
             raise document.error(("target", "variables"), f"has {name!r}, which no variable can be", nth=nth)
     python = document.text(table, ("target", "python"), nth=nth)
     if not python:

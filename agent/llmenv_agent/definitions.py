@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmenv_agent.environment_variables import can_be_set
 from llmenv_agent.errors import UsageError
 from llmenv_agent.parameter_rules import parse_rule
 from llmenv_agent.probe_sources import probe_sources
@@ -251,6 +252,9 @@ class _Constants:
             isinstance(each, str) for pair in value.items() for each in pair
         ):
             raise self._error(constant, 'a dict of names to text, such as {"OMP_NUM_THREADS": "1"}')
+        for name, text in value.items():
+            if not can_be_set(name, text):
+                raise self._error(constant, f"a dict of variables, which {name!r} cannot be")
         return value
 
     def rules(self, constant: str, parameters: Mapping[str, Any]) -> dict[str, Rule]:

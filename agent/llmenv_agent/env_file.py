@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmenv.named_file import refuse_pipes
 
+from llmenv_agent.environment_variables import can_be_set
 from llmenv_agent.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,5 +44,7 @@ def parse_env_file(text: str, *, path: Path) -> dict[str, str]:
             name, equals, value = word.partition("=")
             if not equals or not name.isidentifier():
                 raise EnvFileError(f"{path}:{number}: {word!r} is not NAME=VALUE.")
+            if not can_be_set(name, value):
+                raise EnvFileError(f"{path}:{number}: {name} has a value that no variable can have.")
             variables[name] = value
     return variables

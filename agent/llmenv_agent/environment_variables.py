@@ -6,6 +6,7 @@ are kept, and of those none that is named like a secret.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,15 @@ MOST_CHARACTERS = 1024
 """A longer value is left out: half of a list of paths would be another list."""
 
 _SECRET = re.compile(r"(^|_)(API)?(TOKENS?|KEYS?|SECRETS?|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH)(_|$)")
+
+
+def can_be_set(name: str, value: str) -> bool:
+    """Whether a process can be started with it: where one cannot, starting it raises ValueError."""
+    try:
+        os.fsencode(name + value)
+    except UnicodeEncodeError:  # half a character
+        return False
+    return bool(name) and "=" not in name and "\0" not in name + value
 
 
 def is_allowed(name: str) -> bool:

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from llmenv import logs
+from llmenv.named_file import refuse_pipes
 
 from llmenv_agent.errors import UsageError
 
@@ -21,6 +22,9 @@ STDERR_BYTES = 1_000_000
 def configure_logging(form: str, *, machine_id: str, file: Path | None = None) -> None:
     """Lines name the machine. Raises UsageError where the file cannot be used."""
     try:
+        if file is not None:
+            with contextlib.suppress(FileNotFoundError):
+                refuse_pipes(file)
         logs.configure_logging(form, fields={"machine_id": machine_id}, file=file)
     except OSError as error:
         raise UsageError(f"The log file {file} cannot be used: {error.strerror}.") from error

@@ -55,6 +55,7 @@ def read_repertoire(folders: Iterable[Path] = (), named: Iterable[NamedSuite] = 
         _require_readable(folder)
         for name, definition in read_definitions(folder).items():
             _require_name(definition, taken=definitions.get(name))
+            _require_suite_names(definition)
             definitions[name] = definition
     return Repertoire(by_name(definitions.values()), {each.name: each for each in named})
 
@@ -72,3 +73,12 @@ def _require_name(definition: Definition, *, taken: Definition | None) -> None:
         raise DefinitionError(f"{where}: there is a check {name!r} already ({taken.path}); rename the file.")
     if not name.isidentifier():
         raise DefinitionError(f"{where}: the file names the check: letters, digits and _, as in my_check.py.")
+
+
+def _require_suite_names(definition: Definition) -> None:
+    for name in definition.suites:
+        if not suites.is_name(name):
+            raise DefinitionError(
+                f"{definition.path}:1: SUITES has {name!r}; take letters, digits, dots, _ and -, "
+                f"and not {suites.CUSTOM}, which is that of named checks."
+            )

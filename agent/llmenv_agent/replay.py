@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmenv_agent.comparison import Difference, case_differences, circumstances, outcome_differences
+from llmenv_agent.configuration import DEVICES
+from llmenv_agent.environment_variables import can_be_set
 from llmenv_agent.environments import describe
 from llmenv_agent.errors import UsageError
 from llmenv_agent.facts import read_conditions, read_machine
@@ -51,6 +53,7 @@ def replay(recorded: Recorded, configuration: Configuration, *, target: str, cas
     """
     known = read_repertoire(_folders(recorded, configuration), configuration.suites)
     definition = known.custom([recorded.result.check_name]).definitions[0]
+    _require_startable(recorded.result)
     was = _case_of(recorded.result, case) if case else None
     parameters = _parameters(recorded.result)
     interpreter = _interpreter(recorded, configuration, target)
@@ -83,6 +86,18 @@ def replay(recorded: Recorded, configuration: Configuration, *, target: str, cas
         else outcome_differences(recorded.result, result),
         circumstances=circumstances(recorded, result, environment=environment, machine=machine),
     )
+
+
+def _require_startable(result: result_pb2.Result) -> None:
+    """A process can be started with what the file says. Raises UsageError."""
+    if result.device not in DEVICES:
+        known = ", ".join(DEVICES)
+        raise UsageError(
+            f"The result of {result.check_name} is of the device {result.device!r}; there are {known}."
+        )
+    for name, value in result.environment_variables.items():
+        if not can_be_set(name, value):
+            raise UsageError(f"The result of {result.check_name} has {name!r}, which no variable can be.")
 
 
 def _parameters(result: result_pb2.Result) -> dict[str, Any]:

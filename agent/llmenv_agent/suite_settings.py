@@ -5,13 +5,12 @@ A wrong name or value is refused with the file and the line.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmenv_agent.schedule_settings import suite_tables
-from llmenv_agent.suites import CUSTOM, PURPOSES, NamedSuite
+from llmenv_agent.suites import CUSTOM, PURPOSES, NamedSuite, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from llmenv_agent.repertoire import Repertoire
     from llmenv_agent.toml_document import Document
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 FOLDERS = ("agent", "checks_folders")
 
 
@@ -57,10 +55,10 @@ def _suite(document: Document, name: str, tables: Mapping[str, Any]) -> NamedSui
     table = document.table(tables, name, below="suite")
     where = ("suite", name)
     document.allow(table, where, {"checks", "parameters"})
-    if not _NAME.fullmatch(name):
-        raise document.error(("suite",), f"has the name {name!r}; take letters, digits, dots, _ and -")
     if name in (*PURPOSES, CUSTOM):
         raise document.error(where, "has the name of a suite of llmenv; take another")
+    if not is_name(name):
+        raise document.error(("suite",), f"has the name {name!r}; take letters, digits, dots, _ and -")
     checks = tuple(document.texts(table, (*where, "checks")))
     if not checks:
         raise document.error(where, 'needs checks, such as ["torch_basics", "my_check"]')

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from llmenv_agent.definitions import Definition, DefinitionError
@@ -25,6 +26,7 @@ PURPOSES = {
     "soak": "sustained load, as long as it is told",
 }
 CUSTOM = "custom"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,11 @@ def custom(names: Iterable[str], definitions: Mapping[str, Definition]) -> Suite
 def listed(named: NamedSuite, definitions: Mapping[str, Definition]) -> Suite:
     """A suite of the configuration, with its parameters; raises DefinitionError for an unknown check."""
     return Suite(named.name, _chosen(named.checks, definitions), named.parameters)
+
+
+def is_name(text: str) -> bool:
+    """Whether a suite may be called so; `custom` is none that anybody defines."""
+    return _NAME.fullmatch(text) is not None and text != CUSTOM
 
 
 def declared(definitions: Mapping[str, Definition]) -> list[str]:

@@ -9,9 +9,11 @@ import pytest
 from click.testing import CliRunner
 from llmenv_agent.commands.facts import command as facts
 from llmenv_agent.commands.replay import command as replay
+from llmenv_agent.commands.simulate import command as simulate
 from llmenv_agent.configuration import load_configuration
 from llmenv_agent.env_file import EnvFileError, read_env_file
 from llmenv_agent.errors import UsageError
+from llmenv_agent.logs import configure_logging
 
 RECORDINGS = Path(__file__).resolve().parent.parent / "recordings"
 WORDS = "cannot be read: it is no file but a pipe or a device."
@@ -49,6 +51,30 @@ def test_a_pipe_is_no_recording_and_no_run(pipe: Path, tmp_path: Path) -> None:
     again = CliRunner().invoke(replay, [str(pipe), "--state-dir", str(tmp_path), "--config", os.devnull])
     assert isinstance(again.exception, UsageError)
     assert str(again.exception) == f"{pipe} {WORDS}"
+
+
+def test_a_pipe_holds_no_tokens(pipe: Path, tmp_path: Path) -> None:
+    """`simulate --tokens`, which is read before anything begins."""
+    asked = CliRunner().invoke(simulate, ["--tokens", str(pipe), "--state-dir", str(tmp_path)])
+    assert (asked.exit_code, asked.stdout) == (2, "")
+    assert f"{pipe} {WORDS}" in " ".join(asked.stderr.split())
+
+
+def test_a_pipe_is_no_log(pipe: Path) -> None:
+    """An agent would wait for somebody who reads it, and do nothing meanwhile."""
+    with pytest.raises(UsageError) as refused:
+        configure_logging("text", machine_id="m", file=pipe)
+    assert str(refused.value) == f"The log file {pipe} cannot be used: it is no file but a pipe or a device."
+
+
+def test_a_file_is_no_state_directory(tmp_path: Path) -> None:
+    """Said for every command in one place; `status` and `doctor` broke down over it."""
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UsageError) as refused:
+        load_configuration(Path(os.devnull), state_dir=file)
+    assert str(refused.value) == f"The state directory {file} is no folder; name another."
+    assert load_configuration(Path(os.devnull), state_dir=tmp_path / "later").state_dir == tmp_path / "later"
 
 
 def test_what_a_shell_has_opened_is_a_recording() -> None:

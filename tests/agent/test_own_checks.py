@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -125,6 +126,27 @@ def test_a_file_that_is_no_check_is_refused(folder: Path) -> None:
     read_repertoire([folder])
     (folder / "other.py").write_text('"""Why?"""\nSUITES = 1\n\n\ndef run(probe):\n    pass\n')
     with pytest.raises(DefinitionError, match=r"/other\.py:1: TIMEOUT_SECONDS is missing"):
+        read_repertoire([folder])
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../up", "custom"])
+def test_a_suite_that_could_not_be_named_is_refused(name: str, folder: Path) -> None:
+    """As in agent.toml; `custom` is what a run of named checks is stored as."""
+    (folder / "my_check.py").write_text(MY_CHECK.lstrip().replace("nightly", name))
+    with pytest.raises(DefinitionError, match=rf"/my_check\.py:1: SUITES has {re.escape(repr(name))}"):
+        read_repertoire([folder])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("", "1"), ("A=B", "1"), ("A", "\\0"), ("A", "\\ud800")],
+    ids=["empty", "equals", "nul", "half a character"],
+)
+def test_a_variable_that_no_process_can_have_is_refused(name: str, value: str, folder: Path) -> None:
+    """With its line, before anything runs: to start the check with it broke the agent down."""
+    check = folder / "my_check.py"
+    check.write_text(MY_CHECK.lstrip().replace("def run", f'ENVIRONMENT = {{"{name}": "{value}"}}\ndef run'))
+    with pytest.raises(DefinitionError, match=r"/my_check\.py:7: ENVIRONMENT must be a dict of variables"):
         read_repertoire([folder])
 
 

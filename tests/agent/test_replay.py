@@ -316,6 +316,28 @@ def test_parameters_that_are_none_are_one_sentence(verdicts: Replayer, parameter
     assert done.stderr == "llmenv-agent: The parameters of as_told in this result are no JSON object.\n"
 
 
+@pytest.mark.parametrize(
+    ("edited", "sentence"),
+    [
+        ({"environment_variables": {"OMP_X": "\0"}}, "has 'OMP_X', which no variable can be"),
+        ({"environment_variables": {"OMP=X": "1"}}, "has 'OMP=X', which no variable can be"),
+        ({"device": "gpu"}, "is of the device 'gpu'; there are mps, cuda, cpu"),
+    ],
+    ids=["nul", "equals", "device"],
+)
+def test_what_no_process_can_be_started_with_is_one_sentence(
+    verdicts: Replayer, edited: dict[str, Any], sentence: str
+) -> None:
+    """Of a file that somebody has edited."""
+    verdicts.record()
+    run = json.loads(verdicts.file.read_text())
+    run["results"][0].update(edited)
+    verdicts.file.write_text(json.dumps(run))
+    done = verdicts.replay()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"llmenv-agent: The result of as_told {sentence}.\n"
+
+
 def test_a_check_that_is_not_there_is_one_sentence(rows: Replayer, agent: AgentFolder) -> None:
     """A lab's own check needs its folder."""
     rows.record()

@@ -204,6 +204,13 @@ def test_result_file_that_is_none_is_an_error() -> None:
     assert result.reason.text == "Its result file cannot be used: its status is no word of status."
 
 
+def test_exception_without_words_is_an_error() -> None:
+    """Not even its text can be asked for: the check has its verdict all the same, with the traceback."""
+    result = run_fault("unspeakable")
+    assert (result.status, result.reason.text) == (result_pb2.STATUS_ERROR, "UnspeakableError")
+    assert "raise UnspeakableError" in result.error.traceback
+
+
 def test_missing_interpreter_is_an_error(tmp_path: Path) -> None:
     """An interpreter that has gone since the target was configured is an error, no exception."""
     python = tmp_path / "python"

@@ -95,6 +95,7 @@ def test_env_file_is_read_as_a_shell_would() -> None:
     [
         ("A=1\nsource x\n", "training.env:2: 'source' is not NAME=VALUE"),
         ("A='1\n", "training.env:1: No closing"),
+        ("A=1\nB='\0'\n", "training.env:2: B has a value that no variable can have"),
     ],
 )
 def test_wrong_line_of_an_env_file_is_named(text: str, sentence: str) -> None:

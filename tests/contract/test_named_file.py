@@ -16,7 +16,14 @@ def test_files_and_what_is_open_already_are_read(tmp_path: Path) -> None:
     file.touch()
     reading, writing = os.pipe()
     try:
-        for path in (file, tmp_path, Path(os.devnull), Path("/dev/stdin"), Path(f"/dev/fd/{reading}")):
+        for path in (
+            file,
+            tmp_path,
+            Path(os.devnull),
+            Path("/dev/stdin"),
+            Path("/dev/stderr"),
+            Path(f"/dev/fd/{reading}"),
+        ):
             refuse_pipes(path)
     finally:
         os.close(reading)

@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
-if TYPE_CHECKING:
-    import os
-
-
-class _Recording(click.File):
-    def convert(
-        self,
-        value: str | os.PathLike[str] | IO[Any],
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> IO[Any]:
-        if isinstance(value, str) and value != "-" and Path(value).exists():
-            from llmenv.named_file import refuse_pipes
-
-            try:
-                refuse_pipes(Path(value))
-            except OSError as error:
-                self.fail(f"{value} cannot be read: {error.strerror}.", param, ctx)
-        converted: IO[Any] = super().convert(value, param, ctx)
-        return converted
+from llmenv_agent.commands import options
 
 
 @click.command("facts")
 @click.option(
     "--from",
     "recording",
-    type=(str, _Recording("rb")),
+    type=(str, options.NamedFile("rb")),
     metavar="KIND FILE",
     help="Parse what a tool printed on another Mac instead, such as `--from sysctl sysctl.txt`; - is stdin.",
 )

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
 Command = TypeVar("Command", bound="Callable[..., object]")
+
+
+class NamedFile(click.File):
+    """A file to read, or - for stdin; a named pipe or a device is refused and never waited for."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str] | IO[Any],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> IO[Any]:
+        if isinstance(value, str) and value != "-" and Path(value).exists():
+            from llmenv.named_file import refuse_pipes
+
+            try:
+                refuse_pipes(Path(value))
+            except OSError as error:
+                self.fail(f"{value} cannot be read: {error.strerror}.", param, ctx)
+        converted: IO[Any] = super().convert(value, param, ctx)
+        return converted
 
 
 def config_option(command: Command) -> Command:

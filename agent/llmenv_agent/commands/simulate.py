@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
 
 import click
 
+from llmenv_agent.commands.options import NamedFile
 from llmenv_agent.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ HISTORY = (
 MACHINES = (
     click.option(
         "--tokens",
-        type=click.File("r"),
+        type=NamedFile("r"),
         help="Tokens to enrol with, one a line, or - for stdin, as `llmenv-collector token create "
         "--count N` prints them; one alone is of a roll-out (--uses N).",
     ),

@@ -28,11 +28,11 @@ def describe(raised: BaseException) -> Described:
         return _described(raised, "fail", "Assertion failed: {assertion}", assertion=_assertion(raised))
     if isinstance(raised, ModuleNotFoundError) and raised.name:
         return _missing_module(raised, raised.name)
-    library = missing.library(str(raised)) if isinstance(raised, (ImportError, OSError)) else ""
+    library = missing.library(_text(raised)) if isinstance(raised, (ImportError, OSError)) else ""
     if library:
         template = "The dynamic library {library} is missing."
         return _described(raised, "error", template, missing_name=library, library=library)
-    message = shortened(str(raised), limit=300)
+    message = shortened(_text(raised), limit=300)
     if not message:
         return _described(raised, "error", "{type}", type=type(raised).__name__)
     return _described(raised, "error", "{type}: {message}", type=type(raised).__name__, message=message)
@@ -53,16 +53,24 @@ def _described(
     lines = traceback.format_exception(type(raised), raised, raised.__traceback__)
     error = {
         "type": type(raised).__name__,
-        "message": str(raised)[:MESSAGE_LIMIT],
+        "message": _text(raised)[:MESSAGE_LIMIT],
         "missing": missing_name,
         "traceback": "".join(lines)[-TRACEBACK_LIMIT:],
     }
     return Described(status, template, values, error)
 
 
+def _text(raised: BaseException) -> str:
+    """Its message; "" where asking for it raises, as nothing may that is done with what a check raised."""
+    try:
+        return str(raised)
+    except BaseException:
+        return ""
+
+
 def _assertion(raised: AssertionError) -> str:
     """The assertion's message, or where it has none its line of source."""
-    message = shortened(str(raised), limit=300)
+    message = shortened(_text(raised), limit=300)
     frames = traceback.extract_tb(raised.__traceback__)
     if message or not frames:
         return message
