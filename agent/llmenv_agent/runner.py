@@ -6,7 +6,6 @@ or hangs its process costs its own row: the rest continues in a fresh process.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import shutil
@@ -29,7 +28,7 @@ from llmenv_agent.surroundings import surroundings
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from llmenv_agent.definitions import Definition
@@ -80,35 +79,46 @@ def run_check(
     """
     complete = definition.complete(parameters or {})
     start = time.monotonic()
-    result = result_pb2.Result()
-    result.started_at.GetCurrentTime()
-    result.conditions_before.CopyFrom(read_conditions())
-    with (
-        _private_folder() as folder,
-        leftover.noted(leftover_file) as note,
-        watch_machine(device) as machine_watch,
-    ):
-        asked = Asked(
-            definition=definition,
-            python=target.python,
-            environment=_environment(definition, target, variables),
-            device=device,
-            parameters=complete,
-            seed=seed,
-            only_cases=only_cases,
-            machine=machine_limits(machine or machine_pb2.Machine(), result.conditions_before),
-            surroundings=surroundings(target, result.conditions_before, bad_combinations),
-        )
+    result = _begun(read_conditions())
+    asked = Asked(
+        definition=definition,
+        python=target.python,
+        environment=_environment(definition, target, variables),
+        device=device,
+        parameters=complete,
+        seed=seed,
+        only_cases=only_cases,
+        machine=machine_limits(machine or machine_pb2.Machine(), result.conditions_before),
+        surroundings=surroundings(target, result.conditions_before, bad_combinations),
+    )
+    with leftover.noted(leftover_file) as note, watch_machine(device) as machine_watch:
         watch = Watch(note=note, on_progress=on_progress, cancelled=cancelled)
-        result.MergeFrom(_Check(asked=asked, folder=folder, watch=watch).run())
+        result.MergeFrom(_verdict_on(asked, watch))
     result.conditions_after.CopyFrom(read_conditions())
     machine_watch.mark(result)
     result.result_id = result_id or new_id()
+    result.wall_seconds = result.wall_seconds or time.monotonic() - start
     _note_asked(result, asked)
-    if not result.wall_seconds:
-        result.wall_seconds = time.monotonic() - start
     _add_remedies(result, find_remedy)
     return result
+
+
+def _begun(conditions: machine_pb2.Conditions) -> result_pb2.Result:
+    result = result_pb2.Result(conditions_before=conditions)
+    result.started_at.GetCurrentTime()
+    return result
+
+
+def _verdict_on(asked: Asked, watch: Watch) -> result_pb2.Result:
+    """In a folder that only its processes know, and that is gone afterwards."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=leftover.FOLDER_PREFIX))
+    except OSError as error:
+        return _not_started(asked, error)
+    try:
+        return _Check(asked=asked, folder=folder, watch=watch).run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _note_asked(result: result_pb2.Result, asked: Asked) -> None:
@@ -119,15 +129,6 @@ def _note_asked(result: result_pb2.Result, asked: Asked) -> None:
     result.device = asked.device
     result.seed = asked.seed
     result.environment_variables.update(allowed(asked.environment))
-
-
-@contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=leftover.FOLDER_PREFIX))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environment(
@@ -154,6 +155,17 @@ def _remedy_of_first_case(result: result_pb2.Result) -> str:
     return next((case.remedy_id for case in result.cases if case.status == result.status), "")
 
 
+def _not_started(asked: Asked, error: OSError) -> result_pb2.Result:
+    why = error.strerror or str(error)
+    if error.filename is None or Path(error.filename) == asked.python:
+        template = "The interpreter {python} cannot be started: {why}."
+        reason = verdict.spoken(template, python=str(asked.python), why=why)
+    else:
+        template = "Its process cannot be started, because of {path}: {why}."
+        reason = verdict.spoken(template, path=error.filename, why=why)
+    return result_pb2.Result(status=result_pb2.STATUS_ERROR, reason=reason)
+
+
 @dataclasses.dataclass(kw_only=True)
 class _Check:
     """One check in progress, over as many processes as its cases need."""
@@ -170,7 +182,7 @@ class _Check:
             try:
                 process = self._run_process(number)
             except OSError as error:
-                return self._not_started(error)
+                return _not_started(self.asked, error)
             if not process.can_continue:
                 break
         result = process.result
@@ -194,13 +206,3 @@ class _Check:
         self.children_left_behind += ended.children_left_behind
         self.cases.extend(process.cases)
         return process
-
-    def _not_started(self, error: OSError) -> result_pb2.Result:
-        why = error.strerror or str(error)
-        if error.filename is None or Path(error.filename) == self.asked.python:
-            template = "The interpreter {python} cannot be started: {why}."
-            reason = verdict.spoken(template, python=str(self.asked.python), why=why)
-        else:
-            template = "Its process cannot be started, because of {path}: {why}."
-            reason = verdict.spoken(template, path=error.filename, why=why)
-        return result_pb2.Result(status=result_pb2.STATUS_ERROR, reason=reason)

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 import psutil
@@ -96,6 +97,17 @@ def test_folder_that_vanishes_is_not_blamed_on_the_interpreter(
     assert result.reason.text == (
         "Its process cannot be started, because of /tmp/gone: No such file or directory."
     )
+
+
+def test_folder_that_cannot_be_made_is_an_error_of_the_check(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As on a disk without room: the run goes on, and the next check may be luckier."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    result = run_body(tmp_path, 'probe.passed("Never said.")')
+    assert (result.check_name, result.status) == ("of_lines", result_pb2.STATUS_ERROR)
+    assert result.reason.text.startswith(f"Its process cannot be started, because of {tmp_path}/none/")
+    assert result.reason.text.endswith(": No such file or directory.")
 
 
 def test_check_of_an_agent_that_lives_is_left_alone(tmp_path: Path) -> None:
