@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import openpyxl
 import pytest
 from google.protobuf import json_format
+from llmenv.catalog.texts import LANGUAGES, texts
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv.fleet.v1 import result_pb2
 from llmenv_cli.render.fleet.tables import tables
@@ -370,6 +371,24 @@ def test_what_a_plain_effect_says_is_not_said_of_a_confounded_one(
     assert "Avoid torch 2.11.0, which 2 machines have now" in todo
     assert "torchvision" not in todo
     assert "mlx" not in todo
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_measurements_of_one_check_are_one_regression(
+    llmenv: Callable[..., Any], logged_in: Any, quiet_report: Any, full_report: Any, language: str
+) -> None:
+    """By one version or one cause: the first is named and the others counted; another check is another."""
+    names = ("steps_per_second", "tokens_per_second", "step_seconds")
+    for name, check in (*((one, "bench_lora") for one in names), ("steps_per_second", "peft_lora")):
+        effect, change = quiet_report.effects.add(), quiet_report.changes.add()
+        effect.CopyFrom(full_report.effects[0])
+        change.CopyFrom(next(row for row in full_report.changes if not row.is_suspected))
+        for row in (effect, change):
+            row.series.check_name, row.series.measurement = check, name
+    logged_in.servicer.report = quiet_report
+    said = llmenv("fleet", "report", "--lang", language, "--format", "md").out.split("## ")[1]
+    more = texts(language).say("todo.figures", figure="", count=2)
+    assert said.count(more) == 2
 
 
 def test_escape_sequences_do_not_reach_the_reader(

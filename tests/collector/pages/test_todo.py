@@ -68,6 +68,20 @@ def test_what_helps_most_machines_comes_first() -> None:
     assert all("noted" not in item.what and "warned" not in item.what for item in ranked)
 
 
+def test_measurements_of_one_check_are_one_reason() -> None:
+    """With their count; a verdict of it, and another check, are others."""
+    report = planted()
+    for name in ("tokens_per_second", "step_seconds"):
+        report.effects.add().CopyFrom(report.effects[0])
+        report.effects[-1].series.measurement = name
+    report.effects.add().CopyFrom(report.effects[0])
+    report.effects[-1].series.check_name = "peft_lora"
+    avoid = max(todo.items(report, Wording("en")), key=lambda item: item.machines)
+    several, alone = avoid.why
+    assert several.endswith("(mps): 3 measurements")
+    assert alone.endswith(": steps per second (mps)")
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_section_has_a_row_for_each(language: str) -> None:
     """Names unfold, and a reason that is one of several does as well."""

@@ -45,7 +45,7 @@ def test_a_ratio_is_printed_as_the_change_that_it_is(ratio: float, expected: str
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_count_of_improvements_is_said_rightly_whatever_it_is(count: int) -> None:
     """One is no "improvements": the words go with every number."""
-    changes = [{"judgement": messages.JUDGEMENT_BETTER}] * count
+    changes = [{"machine_id": f"{each}", "judgement": messages.JUDGEMENT_BETTER} for each in range(count)]
     answer = messages.GetFleetReportResponse(changes=changes)
     assert coverage.regressions(answer, Wording("en")).note == f"real improvements: {count}"
 

@@ -18,7 +18,7 @@ from llmenv_cli.render.fleet.outliers import by_machine, outlier_sentence
 from llmenv_cli.render.sections.wording import closed, title, titles, when
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from llmenv.catalog.texts import Texts
     from llmenv.fleet.v1.fleet_report_pb2 import (
@@ -162,15 +162,31 @@ def _effect(rows: list[words.Effect], machines: int | None, texts: Texts) -> str
         "package": words.package_name(first.package),
         "baseline": first.baseline,
         "candidate": first.candidate,
-        "what": words.names(
-            (_worse(row, texts) for row in rows), texts, most=3, separator="word.clause_separator"
-        ),
+        "what": _listed([(_check_of(row), _worse(row, texts)) for row in rows], texts),
     }
     if others:
         return texts.say("todo.effect_confounded", others=words.names(others, texts), **values)
     if machines is None:
         return texts.say("todo.effect", **values)
     return texts.say("todo.effect_in_use", count=machines, **values)
+
+
+def _check_of(row: words.Effect | ChangeRow) -> tuple[str, str]:
+    if isinstance(row, VerdictEffectRow):
+        return row.check_name, row.device
+    return row.series.check_name, row.series.device
+
+
+def _listed(said: Sequence[tuple[tuple[str, str], str]], texts: Texts) -> str:
+    """The first of each check, with how many more of it there are."""
+    of_check: dict[tuple[str, str], list[str]] = {}
+    for check, figure in dict.fromkeys(said):
+        of_check.setdefault(check, []).append(figure)
+    shown = (
+        texts.say("todo.figures", figure=figures[0], count=len(figures) - 1) if figures[1:] else figures[0]
+        for figures in of_check.values()
+    )
+    return words.names(shown, texts, most=3, separator="word.clause_separator")
 
 
 def _worse(row: words.Effect, texts: Texts) -> str:
@@ -190,7 +206,7 @@ def _changes(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
         yield _change(rows, texts)
     others = [row for row in worse if not (row.causes and explains(row.causes[0]))]
     if others:
-        what = words.names(_figures(others, texts), texts, most=3, separator="word.clause_separator")
+        what = _listed(_figures(others, texts), texts)
         machines = words.names((row.hostname for row in others), texts, most=4)
         yield texts.say("todo.change_unexplained", machines=machines, what=what)
 
@@ -201,17 +217,17 @@ def _change(rows: list[ChangeRow], texts: Texts) -> str:
         "todo.change",
         machines=words.names((row.hostname for row in rows), texts, most=4),
         since=when(since),
-        what=words.names(_figures(rows, texts), texts, most=3, separator="word.clause_separator"),
+        what=_listed(_figures(rows, texts), texts),
         cause=closed(supported(rows[0].causes[0], texts), texts),
     )
 
 
-def _figures(rows: list[ChangeRow], texts: Texts) -> list[str]:
+def _figures(rows: list[ChangeRow], texts: Texts) -> list[tuple[tuple[str, str], str]]:
     """Each series once, by its largest change; what a training waits for before errors and losses."""
     largest: dict[tuple[str, ...], ChangeRow] = {}
     for row in sorted(rows, key=lambda row: (_is_value(row.series), -abs(row.ratio.value - 1))):
         largest.setdefault(words.series_key(row.series), row)
-    return [words.figure(row.series, row.ratio.value, texts) for row in largest.values()]
+    return [(_check_of(row), words.figure(row.series, row.ratio.value, texts)) for row in largest.values()]
 
 
 def _is_value(series: Series) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
 from llmenv_collector.pages.blocks import Block, Cell, Column, Paragraph, Section, Table, Tile, Tiles
+from llmenv_collector.pages.real_differences import causes_of
 from llmenv_collector.pages.wording import moment_of
 
 if TYPE_CHECKING:
@@ -69,16 +70,16 @@ def causes(answer: messages.GetFleetReportResponse, wording: Wording) -> Tile:
 
 
 def regressions(answer: messages.GetFleetReportResponse, wording: Wording) -> Tile:
-    """Confirmed ones, of versions and of machines over time."""
-    judgements = [
-        *(row.judgement for row in answer.effects),
-        *(row.judgement for row in answer.verdict_effects),
-        *(row.judgement for row in answer.changes if not row.is_suspected),
-    ]
-    worse = judgements.count(messages.JUDGEMENT_WORSE)
-    better = judgements.count(messages.JUDGEMENT_BETTER)
-    note = wording.say("pages_tile.better", count=better) if better else ""
-    return Tile(f"{worse}", wording.say("pages_tile.worse"), note, tone="bad" if worse else "good")
+    """Confirmed ones, of versions and of machines over time, each cause once."""
+    worse = causes_of(answer, messages.JUDGEMENT_WORSE)
+    better = causes_of(answer, messages.JUDGEMENT_BETTER)
+    notes = []
+    if worse.total() > len(worse):
+        notes.append(wording.say("pages_tile.worse_measured", count=worse.total()))
+    if better:
+        notes.append(wording.say("pages_tile.better", count=len(better)))
+    note = wording.say("word.clause_separator").join(notes)
+    return Tile(f"{len(worse)}", wording.say("pages_tile.worse"), note, tone="bad" if worse else "good")
 
 
 def based_on(covered: messages.Coverage, wording: Wording) -> str:

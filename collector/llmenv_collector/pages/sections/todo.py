@@ -12,7 +12,7 @@ from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv_collector.pages.blocks import Block, Cell, Column, Paragraph, Section, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from llmenv_collector.pages.sections.effects import Effect
     from llmenv_collector.pages.wording import Wording
@@ -60,11 +60,11 @@ def items(answer: messages.GetFleetReportResponse, wording: Wording) -> Iterator
         row for row in answer.changes if row.judgement == messages.JUDGEMENT_WORSE and not row.is_suspected
     ]
     if worse:
-        why = unique(wording.series_of_check(row.series) for row in worse)
+        why = by_check([row.series for row in worse], wording)
         yield Item(wording.say("pages_todo.changes"), why, {row.hostname for row in worse})
     slow = [one for one in answer.outliers if one.judgement == messages.JUDGEMENT_WORSE]
     if slow:
-        why = unique(wording.series_of_check(one.series) for one in slow)
+        why = by_check([one.series for one in slow], wording)
         yield Item(wording.say("pages_todo.outliers"), why, {one.hostname for one in slow})
     missed = {one.hostname for one in answer.coverage.silent}
     missed |= {one.hostname for one in answer.coverage.overdue}
@@ -116,27 +116,36 @@ def unproved(rows: Iterable[messages.HealthRow], wording: Wording) -> Iterator[I
 def versions(answer: messages.GetFleetReportResponse, wording: Wording) -> Iterator[Item]:
     """Versions in use that are worse with nothing else changed."""
     in_use = {(row.package, row.version): row.machines for row in answer.packages}
-    found: dict[tuple[str, str], Item] = {}
+    found: dict[tuple[str, str], list[Effect]] = {}
     rows: list[Effect] = [*answer.verdict_effects, *answer.effects]
     for row in rows:
         key = row.package, row.candidate
-        if row.judgement != messages.JUDGEMENT_WORSE or row.confounded_with or not in_use.get(key):
-            continue
+        if row.judgement == messages.JUDGEMENT_WORSE and not row.confounded_with and in_use.get(key):
+            found.setdefault(key, []).append(row)
+    for key, worse in found.items():
         what = wording.say(
             "pages_todo.avoid",
-            package=wording.package(row.package),
-            candidate=row.candidate,
-            baseline=row.baseline,
+            package=wording.package(worse[0].package),
+            candidate=worse[0].candidate,
+            baseline=worse[0].baseline,
         )
-        item = found.setdefault(key, Item(what, count=in_use[key]))
-        item.why = unique([*item.why, subject(row, wording)])
-    yield from found.values()
+        failing = [row.check_name for row in worse if isinstance(row, messages.VerdictEffectRow)]
+        measured = [row.series for row in worse if isinstance(row, messages.EffectRow)]
+        why = [*unique(wording.check(name) for name in failing), *by_check(measured, wording)]
+        yield Item(what, why, count=in_use[key])
 
 
-def subject(row: Effect, wording: Wording) -> str:
-    if isinstance(row, messages.VerdictEffectRow):
-        return wording.check(row.check_name)
-    return wording.series_of_check(row.series)
+def by_check(measured: Sequence[messages.Series], wording: Wording) -> list[str]:
+    """One measurement of a check by its name, several as a count."""
+    of_check: dict[tuple[str, str], list[str]] = {}
+    for one in measured:
+        of_check.setdefault((one.check_name, one.device), []).append(wording.series_of_check(one))
+    return [
+        alike[0]
+        if len(alike := unique(names)) == 1
+        else wording.say("pages_todo.several", check=wording.check_on(check, device), count=len(alike))
+        for (check, device), names in of_check.items()
+    ]
 
 
 def unique(said: Iterable[str]) -> list[str]:
