@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -335,3 +336,29 @@ def test_any_order_of_deliveries_stores_a_prefix_once(deliveries: list[tuple[int
         marks = read_watermarks(connection, spools)
         assert [marks[one].sequence if one in marks else 0 for one in spools] == model
         connection.close()
+
+
+def wait_for_empty_log(store: Store) -> None:
+    deadline = time.monotonic() + 90
+    while store.log_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_log_goes_into_the_file_when_nothing_is_delivered(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks something would read it first; it waits while the file is left alone."""
+    monkeypatch.setattr("llmenv_collector.storage.store.QUIET_LOG_BYTES", 1)
+    monkeypatch.setattr("llmenv_collector.storage.store.QUIET_SECONDS", 3_600.0)
+    spool_id = new_id()
+    store.deliver([spooled(spool_id, 1)]).result(timeout=90)
+    store.hold().result(timeout=90)
+    assert store.log_bytes() > 0
+    monkeypatch.setattr("llmenv_collector.storage.store.QUIET_SECONDS", 0.0)
+    store.deliver([spooled(spool_id, 2)]).result(timeout=90)
+    store.spool_state(spool_id).result(timeout=90)  # the writer has looked at the log again
+    assert store.log_bytes() > 0
+    store.release().result(timeout=90)
+    wait_for_empty_log(store)
+    assert rows(store, "SELECT count(*) FROM store.record") == [(2,)]

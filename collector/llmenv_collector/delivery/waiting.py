@@ -95,11 +95,12 @@ class Waiting:
             self._items.append(item)
             self._changed.notify()
 
-    def take(self) -> list[Item]:
-        """Blocks until something waits; empty when it is closed and nothing is left."""
+    def take(self, seconds: float | None = None) -> list[Item] | None:
+        """What waits, or nothing when nothing comes for so long; None when it is closed and empty."""
         with self._changed:
-            while not self._items and not self._is_closed:
-                self._changed.wait()
+            self._changed.wait_for(lambda: self._items or self._is_closed, seconds)
+            if not self._items and self._is_closed:
+                return None
             return take_group(self._items)
 
     def close(self) -> list[Item]:
