@@ -169,17 +169,17 @@ def test_an_answer_that_is_lost_after_the_commit_costs_nothing(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit is there although its connection broke: it is found by its claim, and acknowledged."""
-    from llmenv_collector.lake import transaction
+    from llmenv_collector.lake import writing
 
     spool = Spool()
     with collectors(place, tmp_path, 1) as (store,):
-        original = transaction.committed
+        original = writing.committed
 
         def lost(connection: duckdb.DuckDBPyConnection) -> None:
             original(connection)
             raise duckdb.IOException("the connection is closed")
 
-        monkeypatch.setattr(transaction, "committed", lost)
+        monkeypatch.setattr(writing, "committed", lost)
         assert store.deliver(spool.records(range(1, 4))).result(PATIENCE).watermark == 3
         assert ledger(store) == (3, 3, 3)
 

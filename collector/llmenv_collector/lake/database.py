@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import duckdb
 
@@ -20,17 +20,19 @@ from llmenv_collector.lake import folds
 from llmenv_collector.lake.extensions import escaped
 from llmenv_collector.lake.fence import SCHEMA_LOCK, Fence
 from llmenv_collector.lake.transaction import LakeGroupWriter, LakeTransactions
+from llmenv_collector.lake.writing import Writing
 from llmenv_collector.sql.statement_rules import CATALOG
 from llmenv_collector.storage import migrate
 from llmenv_collector.storage.reading import one_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from llmenv_collector.delivery.watermark import Watermark
     from llmenv_collector.lake.place import Place
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.5
@@ -61,19 +63,25 @@ class LakeDatabase:
         self._look = Looking(place)
 
     def _bring_forward(self) -> None:
-        try:
-            self.connection = lake_connection.writing(self._views)
-            self._fence.lay()
-            migrate.bring_forward(self.connection)
-            folds.lay(self._views)
-            self.writer = LakeGroupWriter(self.connection, LakeTransactions(self.connection, self._fence))
-            self.reingested = reingest.reingest(self.connection, self.writer)
-        except duckdb.Error as error:
-            self._views.close()
-            raise StoreError(f"The lake cannot be brought forward: {first_line(error)}") from error
-        except StoreError:
-            self._views.close()
-            raise
+        with ExitStack() as opened:
+            opened.callback(self._views.close)
+            self._writing = Writing(self.place, self._fence, readers=self._views)
+            opened.callback(self._writing.close)
+            self.connection = cast("duckdb.DuckDBPyConnection", self._writing)
+            try:
+                self._fence.lay()
+                migrate.bring_forward(self.connection)
+                for views in (self._views, self._writing.views):
+                    folds.lay(views)
+                self.writer = LakeGroupWriter(self.connection, LakeTransactions(self._writing, self._fence))
+                self.reingested = reingest.reingest(self.connection, self.writer)
+            except duckdb.Error as error:
+                raise StoreError(f"The lake cannot be brought forward: {first_line(error)}") from error
+            opened.pop_all()
+
+    def act(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """All of it or nothing.  Raises StoreError also when nobody can say which."""
+        return self._writing.act(act)
 
     @property
     def commits_elsewhere(self) -> int:
@@ -123,6 +131,7 @@ class LakeDatabase:
     def close(self) -> None:
         self._look.end()
         self._fence.close()
+        self._writing.close()
         self._views.close()
 
 

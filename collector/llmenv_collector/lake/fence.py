@@ -139,11 +139,13 @@ class Fence:
             rows: list[tuple[str, str]] = connection.execute(query).fetchall()
         return rows
 
-    def has(self, claim: Claim) -> bool:
-        """Whether its group is committed, or was and something else was delivered since."""
-        query = "SELECT count(*) FROM llmenv.watermark WHERE claim_id = %s::uuid"
+    def has(self, mark: str) -> bool:
+        """Whether the commit with this mark took place; one that is still under way is waited for."""
+        lock = "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
+        query = "SELECT count(*) FROM public.ducklake_snapshot_changes WHERE commit_message = %s"
         with self._open() as connection:
-            ((count,),) = connection.execute(query, (claim.claim_id,)).fetchall()
+            connection.execute(lock, (mark,))
+            ((count,),) = connection.execute(query, (mark,)).fetchall()
         return bool(count)
 
     def has_overtaken(self, claim: Claim) -> bool:

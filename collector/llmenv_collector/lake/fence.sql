@@ -1,7 +1,8 @@
 -- How far each spool is durable, moved on by the very transaction of PostgreSQL that makes a commit of the
 -- lake visible.  DuckLake writes a row about each commit into ducklake_snapshot_changes; the trigger reads the
 -- claim in it, moves the watermarks from where the writer found them, and refuses the commit if they, or the
--- turn of a machine, are no longer there.
+-- turn of a machine, are no longer there.  The message of each commit is its mark: whoever has lost
+-- PostgreSQL's answer waits for its lock, and then looks for it.
 
 CREATE SCHEMA IF NOT EXISTS llmenv;
 
@@ -35,6 +36,9 @@ DECLARE
   moved bigint;
   more bigint;
 BEGIN
+  IF NEW.author IN ('llmenv delivery', 'llmenv change') THEN
+    PERFORM pg_advisory_xact_lock(hashtextextended(NEW.commit_message, 0));
+  END IF;
   IF NEW.author IS DISTINCT FROM 'llmenv delivery' THEN
     RETURN NEW;
   END IF;

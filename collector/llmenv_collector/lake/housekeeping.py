@@ -6,18 +6,19 @@ needs any more go.  Each step is a transaction; one that collides with another c
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from llmenv_collector.delivery.group import first_line
 from llmenv_collector.errors import StoreError
-from llmenv_collector.lake import connection as lake_connection
+from llmenv_collector.lake.fence import Fence
 from llmenv_collector.lake.folds import FOLDED
 from llmenv_collector.lake.place import LAKE
+from llmenv_collector.lake.writing import Writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ def fold(table: str) -> list[str]:
     ]
 
 
-def folds(connection: duckdb.DuckDBPyConnection) -> Iterator[list[str]]:
+def folds(connection: Writing) -> Iterator[list[str]]:
     """Of tables in which most rows are superseded."""
     for table, folded in FOLDED.items():
         stored = f"{LAKE}.store.{table}"
@@ -62,34 +63,33 @@ def folds(connection: duckdb.DuckDBPyConnection) -> Iterator[list[str]]:
             yield ["BEGIN", *fold(table), "COMMIT"]
 
 
+# What writes files has a transaction that is committed apart: see reach.py.
 COMPACTION = (
-    f"CALL ducklake_rewrite_data_files('{LAKE}', delete_threshold => {REWRITE_SHARE})",
-    f"CALL ducklake_merge_adjacent_files('{LAKE}')",
-    f"CALL ducklake_expire_snapshots('{LAKE}', older_than => now() - {KEPT})",
-    f"CALL ducklake_cleanup_old_files('{LAKE}', older_than => now() - {KEPT})",
-    f"CALL ducklake_delete_orphaned_files('{LAKE}', older_than => now() - {KEPT})",
+    ["BEGIN", f"CALL ducklake_rewrite_data_files('{LAKE}', delete_threshold => {REWRITE_SHARE})", "COMMIT"],
+    ["BEGIN", f"CALL ducklake_merge_adjacent_files('{LAKE}')", "COMMIT"],
+    [f"CALL ducklake_expire_snapshots('{LAKE}', older_than => now() - {KEPT})"],
+    [f"CALL ducklake_cleanup_old_files('{LAKE}', older_than => now() - {KEPT})"],
+    [f"CALL ducklake_delete_orphaned_files('{LAKE}', older_than => now() - {KEPT})"],
 )
 
 
 def keep_house(place: Place) -> list[str]:
     """One round; what could not be done, a sentence each.  Raises StoreError where there is no lake."""
-    with lake_connection.attached(place) as connection:
+    with closing(Fence(place)) as fence, closing(Writing(place, fence)) as connection:
         try:
-            steps = [*folds(connection), *([statement] for statement in COMPACTION)]
+            steps = [*folds(connection), *COMPACTION]
         except duckdb.Error as error:
             raise StoreError(f"The lake could not be read: {first_line(error)}") from error
         return [failure for step in steps if (failure := carry_out(connection, step))]
 
 
-def carry_out(connection: duckdb.DuckDBPyConnection, step: list[str]) -> str:
+def carry_out(connection: Writing, step: list[str]) -> str:
     """Why it could not be done, one sentence; empty when it was."""
     try:
         for statement in step:
             connection.execute(statement)
-    except duckdb.Error as error:
-        # A commit that failed, and a step of its own, have none.
-        with contextlib.suppress(duckdb.Error):
-            connection.execute("ROLLBACK")
+    except (duckdb.Error, StoreError) as error:
+        connection.rollback()
         return first_line(error)
     return ""
 

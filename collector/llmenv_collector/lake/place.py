@@ -107,17 +107,23 @@ class Place:
         """Statements that let DuckDB in."""
         yield f"CREATE OR REPLACE SECRET lake_catalog ({', '.join(self._of_catalog())})"
         if self.folder is None:
-            yield f"CREATE OR REPLACE SECRET lake_data ({', '.join(self._of_bucket())})"
+            yield self.secret_of_bucket()
 
-    def attachment(self, name: str, *, options: str = "") -> str:
+    def secret_of_bucket(self, *, endpoint: str = "") -> str:
+        """The statement; with another `endpoint` than the bucket's own where one is given."""
+        return f"CREATE OR REPLACE SECRET lake_data ({', '.join(self._of_bucket(endpoint))})"
+
+    def attachment(self, name: str, *, options: str = "", data: str = "") -> str:
         """The statement that attaches it under a name.
 
         Small changes are not inlined: a text with a NUL byte, which any machine may send, would be
         refused by PostgreSQL together with the whole group.
         """
+        if data:
+            options += ", OVERRIDE_DATA_PATH true"
         return (
             f"ATTACH 'ducklake:postgres:{escaped(self._beside_the_secret())}' AS {name}"
-            f" (DATA_PATH '{escaped(self.data)}/', META_SECRET 'lake_catalog',"
+            f" (DATA_PATH '{escaped(data or self.data)}/', META_SECRET 'lake_catalog',"
             f" DATA_INLINING_ROW_LIMIT 0{options})"
         )
 
@@ -134,7 +140,7 @@ class Place:
         held = {"host", "port", "user", "password", "dbname"}
         return " ".join(f"{name}='{value}'" for name, value in self.parameters().items() if name not in held)
 
-    def _of_bucket(self) -> Iterator[str]:
+    def _of_bucket(self, endpoint: str) -> Iterator[str]:
         told = self.environment
         yield "TYPE s3"
         yield f"SCOPE '{escaped(self.data)}'"
@@ -147,7 +153,7 @@ class Place:
                 yield f"{word} '{escaped(told[variable])}'"
         region = told.get("AWS_REGION") or told.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
         yield f"REGION '{escaped(region)}'"
-        if endpoint := told.get("AWS_ENDPOINT_URL_S3") or told.get("AWS_ENDPOINT_URL"):
+        if endpoint := endpoint or told.get("AWS_ENDPOINT_URL_S3") or told.get("AWS_ENDPOINT_URL", ""):
             parts = urlsplit(endpoint)
             yield f"ENDPOINT '{escaped(parts.netloc)}'"
             yield f"USE_SSL {str(parts.scheme == 'https').lower()}"

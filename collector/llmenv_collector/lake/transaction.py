@@ -16,9 +16,8 @@ import duckdb
 from llmenv_collector.delivery.columns import Tables, last_of_each
 from llmenv_collector.delivery.group import GroupWriter
 from llmenv_collector.delivery.tables import TooManyRowsError
-from llmenv_collector.errors import StoreError
 from llmenv_collector.lake.fence import AUTHOR, Claim
-from llmenv_collector.lake.place import LAKE
+from llmenv_collector.lake.writing import TRIES, OvertakenError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -31,14 +30,10 @@ if TYPE_CHECKING:
     from llmenv_collector.delivery.transaction import Known
     from llmenv_collector.delivery.watermark import Watermark
     from llmenv_collector.lake.fence import Fence
+    from llmenv_collector.lake.writing import Writing
 
 MAX_MACHINES = 1_000
 """Each takes a lock of a group; PostgreSQL has 6,400 for everybody unless told otherwise."""
-TRIES = 5
-
-
-class OvertakenError(StoreError):
-    """Another collector has committed something of the same machine in the meantime."""
 
 
 class LakeTables(Tables):
@@ -58,7 +53,7 @@ class LakeTables(Tables):
 class LakeTransactions:
     """Of the connection that writes into the lake."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, fence: Fence) -> None:
+    def __init__(self, connection: Writing, fence: Fence) -> None:
         self._connection = connection
         self._fence = fence
         self._turns: dict[str, int] = {}
@@ -94,38 +89,21 @@ class LakeTransactions:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN")
+        self._connection.begin()
         try:
             yield
-            if self._claim is not None:
-                statement = f"CALL {LAKE}.set_commit_message(?, 'group', extra_info => ?)"
-                self._connection.execute(statement, [AUTHOR, self._claim.text()])
-        except Exception:
-            with contextlib.suppress(duckdb.Error):
-                self._connection.execute("ROLLBACK")
+        except BaseException:
+            self._connection.rollback()
             raise
-        try:
-            committed(self._connection)
-        except duckdb.Error as error:
-            self._require_committed(error)
-
-    def _require_committed(self, error: duckdb.Error) -> None:
-        """PostgreSQL may have committed although its answer was lost: the claim says so."""
-        claim = self._claim
-        if claim is None:
-            raise error
-        # Whatever broke the commit may have broken this connection too, and its locks have done their part.
-        self._fence.close()
-        if self._fence.has(claim):
+        if (claim := self._claim) is None:
+            self._connection.commit()
             return
-        if self._fence.has_overtaken(claim):
-            raise OvertakenError("Another collector has stored records of the same machines.") from error
-        raise error
-
-
-def committed(connection: duckdb.DuckDBPyConnection) -> None:
-    """An error says that it was not, or that nobody knows."""
-    connection.execute("COMMIT")
+        try:
+            self._connection.commit(author=AUTHOR, mark=claim.claim_id, told=claim.text())
+        except duckdb.Error as error:
+            if self._fence.has_overtaken(claim):
+                raise OvertakenError from error
+            raise
 
 
 class LakeGroupWriter(GroupWriter):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 from llmenv import failpoints
@@ -24,12 +24,13 @@ from llmenv_collector.storage.data_folder import put_in_place
 from llmenv_collector.storage.reading import one_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from llmenv_collector.compaction.compact_copy import CompactCopy
     from llmenv_collector.delivery.watermark import Watermark
 
+T = TypeVar("T")
 CHECKPOINT_LOG_BYTES = 64 << 20
 EXCHANGE_SECONDS = 1.0
 """What is delivered waits so long at most for readers that are under way."""
@@ -59,6 +60,10 @@ class Database:
         self._free = threading.Condition()
         self._reading = 0
         self._is_reopening = False
+
+    def act(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """What it says, which nobody else can come between."""
+        return act(self.connection)
 
     def watermarks(self, spool_ids: Iterable[str]) -> dict[str, Watermark]:
         """Of those spools that have one."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_REPEATED = 1_000
-MAX_TRIES = 5
 QUIET_SECONDS = 2.0
 QUIET_LOG_BYTES = 4 << 20
 """Whoever asks something reads the log first, 4 ms a mebibyte: it goes into the file in a quiet moment."""
@@ -251,7 +250,7 @@ class Store:
 
     def _act(self, request: Request) -> None:
         try:
-            result = self._acted(request.act)
+            result = self._database.act(request.act)
         except (duckdb.Error, StoreError) as error:
             self._fail([request], error)
             return
@@ -260,17 +259,10 @@ class Store:
             self._database.writer.look_again()
         request.done.set_result(result)
 
-    def _acted(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """Again when another collector has changed the same rows of a lake: nothing of it stayed then."""
-        for _ in range(MAX_TRIES - 1):
-            with suppress(duckdb.TransactionException):
-                return act(self._database.connection)
-        return act(self._database.connection)
-
     def _answer(self, question: Question, asked: Sequence[Asked]) -> None:
         keys = [one.key for one in asked]
         try:
-            answers = self._acted(lambda connection: question(connection, keys))
+            answers = self._database.act(lambda connection: question(connection, keys))
         except (duckdb.Error, StoreError) as error:
             self._fail(asked, error)
             return
