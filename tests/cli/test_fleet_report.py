@@ -365,10 +365,12 @@ def test_what_a_plain_effect_says_is_not_said_of_a_confounded_one(
     confounded.confounded_with.append("torch")
     superseded.package = "mlx"
     quiet_report.packages.add(package="torch", version="2.11.0", machines=2)
+    quiet_report.known_good.add(package="torch", instead_of="2.11.0", version="2.10.0")
     quiet_report.packages.add(package="mlx", version="2.11.0", machines=0)
     logged_in.servicer.report = quiet_report
     todo = llmenv("fleet", "report").out.partition("Coverage")[0]
     assert "Avoid torch 2.11.0, which 2 machines have now" in todo
+    assert "Fastest known to be good: 2.10.0." in " ".join(todo.split())
     assert "torchvision" not in todo
     assert "mlx" not in todo
 

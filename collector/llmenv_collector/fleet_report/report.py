@@ -21,6 +21,7 @@ from llmenv_collector.fleet_report import (
     flaky,
     health,
     imported,
+    known_good,
     limits,
     method,
     packages,
@@ -67,6 +68,7 @@ def fleet_report(
         comparisons.add_comparisons(
             response, connection, begun.comparisons, looked_at=looked_at, question=question
         )
+        response.known_good.extend(known_good.known_good(response))
         add_chips(response, begun)
         if "chips" in question.sections:
             imported.add_imported(response, connection, analysis, period=looked_at, question=question)

@@ -42,6 +42,7 @@ def planted() -> messages.GetFleetReportResponse:
         ],
         health=[{"hostname": name, "readiness": {"blocking": {"peft_lora": "unknown"}}} for name in "efgh"],
         packages=[{"package": "torch", "version": "2.11.0", "machines": 7}],
+        known_good=[{"package": "torch", "instead_of": "2.11.0", "version": "2.9.1"}],
         effects=[
             {
                 "package": "torch",
@@ -62,6 +63,7 @@ def test_what_helps_most_machines_comes_first() -> None:
     ranked = sorted(found, key=lambda item: -item.machines)
     assert [item.machines for item in ranked] == [7, 5, 4, 3, 2, 1, 1]
     assert "torch 2.11.0" in ranked[0].what
+    assert ranked[0].what.endswith(". Fastest known to be good: 2.9.1")
     assert ISSUE in ranked[1].what
     assert ranked[1].hostnames == set("abcde")
     assert len(ranked[1].why) == 3

@@ -53,6 +53,7 @@ REPEATED_ROWS: dict[str, type[Message]] = {
     "exposures": messages.ExposureRow,
     "drifts": messages.DriftRow,
     "set_aside": messages.SetAside,
+    "known_good": messages.KnownGood,
     "explanations": messages.Explanation,
 }
 

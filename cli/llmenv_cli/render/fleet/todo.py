@@ -126,11 +126,16 @@ def _effects(answer: GetFleetReportResponse, texts: Texts) -> Iterator[str]:
         row for row in worse if row.confounded_with and explained.isdisjoint({_subject(row), _change_of(row)})
     ]
     in_use = {(row.package, row.version): row.machines for row in answer.packages}
+    known_good = {(row.package, row.instead_of): row.version for row in answer.known_good}
     for same_change in (*_by_change(plain), *_by_change(confounded)):
         first = same_change[0]
         machines = in_use.get((first.package, first.candidate))
         if machines != 0:
-            yield _effect(same_change, machines, texts)
+            advice = _effect(same_change, machines, texts)
+            instead = known_good.get((first.package, first.candidate))
+            if instead and not first.confounded_with:
+                advice = texts.say("todo.known_good", advice=advice, version=instead)
+            yield advice
 
 
 def _weight(row: words.Effect) -> int:

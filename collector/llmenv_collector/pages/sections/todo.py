@@ -122,6 +122,7 @@ def versions(answer: messages.GetFleetReportResponse, wording: Wording) -> Itera
         key = row.package, row.candidate
         if row.judgement == messages.JUDGEMENT_WORSE and not row.confounded_with and in_use.get(key):
             found.setdefault(key, []).append(row)
+    known_good = {(row.package, row.instead_of): row.version for row in answer.known_good}
     for key, worse in found.items():
         what = wording.say(
             "pages_todo.avoid",
@@ -129,6 +130,8 @@ def versions(answer: messages.GetFleetReportResponse, wording: Wording) -> Itera
             candidate=worse[0].candidate,
             baseline=worse[0].baseline,
         )
+        if key in known_good:
+            what = wording.say("pages_todo.known_good", advice=what, version=known_good[key])
         failing = [row.check_name for row in worse if isinstance(row, messages.VerdictEffectRow)]
         measured = [row.series for row in worse if isinstance(row, messages.EffectRow)]
         why = [*unique(wording.check(name) for name in failing), *by_check(measured, wording)]

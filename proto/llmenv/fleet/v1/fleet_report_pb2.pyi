@@ -278,6 +278,7 @@ class GetFleetReportResponse(_message.Message):
     DRIFTS_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
     EXPLANATIONS_FIELD_NUMBER: _builtins.int
+    KNOWN_GOOD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def generated_at(self) -> _timestamp_pb2.Timestamp:
         """Collector's clock."""
@@ -346,6 +347,10 @@ class GetFleetReportResponse(_message.Message):
     def explanations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Explanation]:
         """With `explain`: the statement behind each section."""
 
+    @_builtins.property
+    def known_good(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownGood]:
+        """What to use instead of a version that is worse with all else equal."""
+
     def __init__(
         self,
         *,
@@ -366,10 +371,11 @@ class GetFleetReportResponse(_message.Message):
         drifts: _abc.Iterable[Global___DriftRow] | None = ...,
         method: Global___Method | None = ...,
         explanations: _abc.Iterable[Global___Explanation] | None = ...,
+        known_good: _abc.Iterable[Global___KnownGood] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage", "generated_at", b"generated_at", "method", b"method"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "chips", b"chips", "coverage", b"coverage", "drifts", b"drifts", "effects", b"effects", "explanations", b"explanations", "exposures", b"exposures", "findings", b"findings", "flaky", b"flaky", "generated_at", b"generated_at", "health", b"health", "method", b"method", "outliers", b"outliers", "packages", b"packages", "unsteady", b"unsteady", "verdict_changes", b"verdict_changes", "verdict_effects", b"verdict_effects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "chips", b"chips", "coverage", b"coverage", "drifts", b"drifts", "effects", b"effects", "explanations", b"explanations", "exposures", b"exposures", "findings", b"findings", "flaky", b"flaky", "generated_at", b"generated_at", "health", b"health", "known_good", b"known_good", "method", b"method", "outliers", b"outliers", "packages", b"packages", "unsteady", b"unsteady", "verdict_changes", b"verdict_changes", "verdict_effects", b"verdict_effects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1149,6 +1155,36 @@ class EffectRow(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EffectRow: _TypeAlias = EffectRow  # noqa: Y015
+
+@_typing.final
+class KnownGood(_message.Message):
+    """The fastest version of a package that was tried and is worse in nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PACKAGE_FIELD_NUMBER: _builtins.int
+    INSTEAD_OF_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    package: _builtins.str
+    """Normalised name, or "macos"."""
+    instead_of: _builtins.str
+    """Version that is worse."""
+    version: _builtins.str
+    """Version to use instead."""
+    def __init__(
+        self,
+        *,
+        package: _builtins.str = ...,
+        instead_of: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instead_of", b"instead_of", "package", b"package", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownGood: _TypeAlias = KnownGood  # noqa: Y015
 
 @_typing.final
 class VerdictEffectRow(_message.Message):
