@@ -99,6 +99,7 @@ class SpoolFile:
 
     def __init__(self, path: Path, *, machine_id: str = "") -> None:
         self.path = path
+        self._next = path.with_name(f"{path.name}.next")
         self._lock = threading.RLock()
         with self._translated():
             self._connection = self._open(machine_id)
@@ -131,44 +132,71 @@ class SpoolFile:
             _make(connection, machine_id)
             return connection
         try:
-            if machine_id and not _has_content(self.path):
-                self._make_file(machine_id)
-            return self._checked()
+            if not machine_id:
+                return self._checked()
+            self._find_or_make(machine_id)
+            return self._checked(appends=True)
         except spool_salvage.UNREADABLE as error:
             if not machine_id or not spool_salvage.is_damage(error):
                 raise
             return self._begin_anew(machine_id, str(error).partition("\n")[0])
 
-    def _make_file(self, machine_id: str) -> None:
-        """Whole before it has its name: who looks at it meanwhile finds none, and never half of one."""
+    def _find_or_make(self, machine_id: str) -> None:
+        if _has_content(self.path):
+            os.close(os.open(self.path, os.O_RDWR))  # SQLite would do without until it writes
+            self._next.unlink(missing_ok=True)
+            return
+        if not self._next.exists():
+            self._make_next(machine_id)
+        if _has_content(self.path.with_name(f"{self.path.name}-wal")):  # it would be played into the new file
+            aside = spool_salvage.set_aside(self.path)
+            log.error("the spool %s was gone, but not its log, which is kept as %s-wal", self.path, aside)
+        self._next.replace(self.path)
+
+    def _make_next(self, machine_id: str, *, damaged: Path | None = None) -> int | None:
+        """Whole before it has its name: who looks meanwhile finds none, and never half of one.
+
+        Returns how many records were salvaged, None where nothing could be.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         part = self.path.with_name(f"{self.path.name}.part")
-        part.unlink(missing_ok=True)
+        for ending in ("", "-journal", *spool_salvage.LOGS):
+            part.with_name(part.name + ending).unlink(missing_ok=True)
         os.close(os.open(part, os.O_CREAT | os.O_RDWR, 0o600))
         with contextlib.closing(_connect(part)) as connection:
             _make(connection, machine_id)
-        part.replace(self.path)
+            taken = spool_salvage.salvage(damaged, connection) if damaged else None
+            _keep_log(connection)
+        part.replace(self._next)
+        return taken
 
     def _begin_anew(self, machine_id: str, problem: str) -> sqlite3.Connection:
-        """The damaged file keeps what it has; only the agent itself comes here, never one that looks."""
+        """The damaged file keeps what it has; only the agent itself comes here, never one that looks.
+
+        It has its name until all that can be read of it is in the next one: who is killed begins again.
+        """
+        taken = self._make_next(machine_id, damaged=self.path)
         aside = spool_salvage.set_aside(self.path)
-        self._make_file(machine_id)
-        connection = self._checked()
-        taken = spool_salvage.salvage(aside, connection)
+        self._next.replace(self.path)
         outcome = "a new spool begins, and what was not delivered is in that file alone"
         if taken is not None:
             outcome = (
                 f"{taken} records of it go on, and a tombstone stands for any other that was not delivered"
             )
         log.error("the spool %s was damaged (%s); it is kept as %s: %s", self.path, problem, aside, outcome)
-        return connection
+        return self._checked(appends=True)
 
-    def _checked(self) -> sqlite3.Connection:
+    def _checked(self, *, appends: bool = False) -> sqlite3.Connection:
+        """Who appends learns at once that a header forbids it, and waits for no reader whatever it says."""
         connection = _connect(self.path)
         try:
             _set_durable(connection)
             with _at_one_moment(connection):
                 self._check(connection)
+                if appends:
+                    _require_writable(connection)
+            if appends:
+                _keep_log(connection)
         except BaseException:
             connection.close()
             raise
@@ -218,7 +246,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _make(connection: sqlite3.Connection, machine_id: str) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")  # kept in the file
+    """Without a log: closing one on a full disk leaves in it what the file lacks, and says nothing."""
     _set_durable(connection)
     connection.executescript(SCHEMA)
     spool_id = new_id()
@@ -227,6 +255,19 @@ def _make(connection: sqlite3.Connection, machine_id: str) -> None:
         "INSERT INTO spool (spool_id, machine_id, checksum) VALUES (?, ?, ?)",
         (spool_id, machine_id, checksum),
     )
+
+
+def _require_writable(connection: sqlite3.Connection) -> None:
+    """Raises sqlite3.OperationalError for a header that forbids it, of which BEGIN says nothing.
+
+    Within a transaction that is taken back: nothing reaches the disk.
+    """
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _keep_log(connection: sqlite3.Connection) -> None:
+    """Appending and reading do not wait for one another; kept in the file's header."""
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _set_durable(connection: sqlite3.Connection) -> None:

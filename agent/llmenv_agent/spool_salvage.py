@@ -78,15 +78,21 @@ def set_aside(path: Path) -> Path:
 
 
 def salvage(aside: Path, into: sqlite3.Connection) -> int | None:
-    """Records taken over, a count, in one transaction; None when nothing of the file can be relied on."""
+    """Records taken over, a count, in one transaction; None when nothing of the file can be relied on.
+
+    Raises sqlite3.OperationalError where there is no room for them.
+    """
     with contextlib.closing(sqlite3.connect(aside)) as damaged:
         damaged.row_factory = sqlite3.Row
         damaged.text_factory = lenient
         into.execute("BEGIN IMMEDIATE")
         try:
             taken = _salvage(damaged, into)
-        except UNREADABLE:
-            into.execute("ROLLBACK")
+        except UNREADABLE as error:
+            if into.in_transaction:  # a full disk has ended it
+                into.execute("ROLLBACK")
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise
             return None
         into.execute("COMMIT")
         return taken

@@ -302,3 +302,38 @@ def test_the_spool_is_private(tmp_path: Path) -> None:
     Spool(path, machine_id="machine-1").close()
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_agent_that_may_not_write_its_spool_says_so_when_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not at the first record: SQLite opens such a file for reading, without a word."""
+    path = tmp_path / "spool.db"
+    Spool(path, machine_id="machine-1").close()
+
+    def refused(*_arguments: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.open", refused)
+    with pytest.raises(SpoolError, match=r"spool\.db cannot be opened: Permission denied"):
+        Spool(path, machine_id="machine-1")
+
+
+def test_a_spool_has_no_name_while_the_disk_has_no_room_for_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what a full disk leaves, nothing is taken for a spool, and nothing stays."""
+    path = tmp_path / "spool.db"
+
+    def full(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA max_page_count = 1")
+        connection.execute("CREATE TABLE more (than, fits)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("llmenv_agent.spool_file._keep_log", full)
+        with pytest.raises(SpoolError, match="disk is full"):
+            Spool(path, machine_id="machine-1")
+    assert not path.exists()
+    (tmp_path / "spool.db.part-wal").write_bytes(b"of a spool that was being made")
+    Spool(path, machine_id="machine-1").close()
+    assert [path] == list(tmp_path.iterdir())

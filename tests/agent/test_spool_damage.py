@@ -8,14 +8,16 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from llmenv.fleet.v1 import record_pb2
+from llmenv_agent import spool_salvage
 from llmenv_agent.errors import SpoolError
 from llmenv_agent.spool import Spool
+from llmenv_agent.spool_file import _make
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,6 +170,8 @@ def test_a_spool_whose_pages_are_damaged_goes_on(tmp_path: Path) -> None:
 @given(
     place=st.integers(min_value=0, max_value=(1 << 24) - 1), flipped=st.integers(min_value=1, max_value=255)
 )
+@example(place=18, flipped=1)  # the header says read-only
+@example(place=3_596, flipped=1)  # a name in SQLite's own table
 @example(place=16_387, flipped=1)  # 257 rows where there is one
 def test_any_byte_may_be_wrong(whole: Whole, place: int, flipped: int) -> None:
     """What leaves is what was written, or a tombstone; else the file was set aside, or is refused."""
@@ -205,3 +209,86 @@ def require_nothing_false(spool: Spool, written: dict[int, bytes]) -> None:
         assert record.WhichOneof("kind") == "tombstone" or content == written[sequence]
     ledger = spool.ledger()
     assert ledger.minted == ledger.stored + ledger.rejected + ledger.waiting + ledger.dropped
+
+
+@pytest.mark.parametrize(
+    "versions", [bytes([3, 2]), bytes([1, 1]), bytes([2, 1])], ids=["read-only", "no log", "no log to read"]
+)
+def test_a_header_that_forbids_a_log_or_writing_holds_nobody_up(tmp_path: Path, versions: bytes) -> None:
+    """The agent appends, also beside somebody who reads; nothing that was there is lost."""
+    path = tmp_path / "spool.db"
+    build(path)
+    with path.open("r+b") as file:
+        file.seek(18)
+        file.write(versions)
+    with closing(Spool(path, machine_id="machine")) as spool, closing(sqlite3.connect(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM record").fetchall()
+        assert spool.append(outcome("after it")) == RECORDS + 1
+        assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_log_whose_spool_is_gone_is_not_played_into_a_new_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where somebody removed the file alone, or the agent was killed while it set it aside."""
+    path, log = tmp_path / "spool.db", tmp_path / "spool.db-wal"
+    former = Spool(path, machine_id="machine")
+    former.append(outcome("of the former one"))
+    written = log.read_bytes()
+    former.close()
+    path.unlink()
+    log.write_bytes(written)
+    with closing(Spool(path, machine_id="machine")) as spool:
+        assert spool.append(outcome("the first")) == 1
+    (aside,) = tmp_path.glob("spool.db.damaged-*-wal")
+    assert written == aside.read_bytes()
+    assert f"its log, which is kept as {aside}" in caplog.text
+
+
+@pytest.mark.parametrize("step", ["salvage", "set_aside"])
+def test_an_agent_killed_while_it_begins_anew_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Before the next one is whole, or has its name: the start after it has all that can be read."""
+    path = tmp_path / "spool.db"
+    build(path)
+    damage(path, lambda connection: connection.execute("DROP INDEX record_with_trials"))
+
+    def killed(*arguments: Any) -> None:
+        if step == "set_aside":
+            set_aside(*arguments)
+        raise KeyboardInterrupt
+
+    set_aside = spool_salvage.set_aside
+    with monkeypatch.context() as patch:
+        patch.setattr(spool_salvage, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            Spool(path, machine_id="machine")
+    with closing(Spool(path, machine_id="machine")) as spool:
+        assert spool.marks().last_sequence == RECORDS
+        assert tombstones(offered(spool, ACKNOWLEDGED)) == []
+        assert len(offered(spool, ACKNOWLEDGED)) == RECORDS - ACKNOWLEDGED
+    names = {each.name for each in tmp_path.iterdir()}
+    assert {"spool.db"} == {name for name in names if "damaged" not in name}
+    assert any("damaged" in name for name in names)
+
+
+def test_a_spool_that_cannot_be_salvaged_for_want_of_room_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps its name, one sentence says why the agent does not start, and with room it goes on."""
+    path = tmp_path / "spool.db"
+    build(path)
+    damage(path, lambda connection: connection.execute("DROP INDEX record_with_trials"))
+    with monkeypatch.context() as patch:
+        patch.setattr("llmenv_agent.spool_file._make", made_with_little_room)
+        with pytest.raises(SpoolError, match="disk is full"):
+            Spool(path, machine_id="machine")
+    with closing(Spool(path, machine_id="machine")) as spool:
+        assert len(offered(spool, ACKNOWLEDGED)) == RECORDS - ACKNOWLEDGED
+
+
+def made_with_little_room(connection: sqlite3.Connection, machine_id: str) -> None:
+    _make(connection, machine_id)
+    connection.execute("PRAGMA max_page_count = 13")
