@@ -49,7 +49,7 @@ class Election:
 
     def _ask(self) -> bool:
         if self._connection is None:
-            self._connection = connected(self._place.catalog)
+            self._connection = connected(self._place)
         if self.is_elected:
             self._connection.execute("SELECT 1")
             return True

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
+import logging
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from llmenv.ids import new_id
+from psycopg.conninfo import make_conninfo
 
 from llmenv_collector.delivery.watermark import Watermark
 from llmenv_collector.errors import StoreError
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from llmenv_collector.lake.place import Place
+
+logger = logging.getLogger(__name__)
 
 AUTHOR = "llmenv delivery"
 """Of those commits of the lake that carry a claim; fence.sql knows it too."""
@@ -47,11 +51,8 @@ SELECT coalesce((SELECT max(snapshot_id) FROM public.ducklake_snapshot), 0),
 LOCK_SPACE = b"llmenv machine "
 SCHEMA_LOCK = 0x6C6C6D656E760001
 """Held by whoever brings the schema forward."""
-LOCK_SECONDS = 5
+LOCK_SECONDS = 2
 SCHEMA_LOCK_SECONDS = 300
-CONNECT_SECONDS = 5
-ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-"""At both ends of a connection, seconds and a count."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Fence:
     """One connection to PostgreSQL for one thread; a lost one is made anew at the next call."""
 
     def __init__(self, place: Place) -> None:
-        self._conninfo = place.catalog
+        self._place = place
         self._connection: psycopg.Connection[Any] | None = None
 
     def lay(self) -> None:
@@ -99,7 +100,13 @@ class Fence:
         """An advisory lock; others wait until the block ends, SCHEMA_LOCK_SECONDS at most."""
         with self._open() as connection:
             connection.execute(f"SET lock_timeout = '{SCHEMA_LOCK_SECONDS}s'")
-            connection.execute("SELECT pg_advisory_lock(%s)", (key,))
+            try:
+                connection.execute("SELECT pg_advisory_lock(%s)", (key,))
+            except psycopg.errors.LockNotAvailable as error:
+                raise StoreError(
+                    f"Another collector has been making the schema of the lake for {SCHEMA_LOCK_SECONDS} s:"
+                    " look at its log, and end it if it is stuck."
+                ) from error
             connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
         try:
             yield
@@ -112,12 +119,18 @@ class Fence:
         with self._open() as connection:
             if connection.execute(LAID).fetchone() != (1,):
                 raise StoreError("The catalog has lost its fence: start this collector anew.")
-            keys = sorted(lock_key(machine_id) for machine_id in machine_ids)
-            connection.execute("SELECT pg_advisory_lock(key) FROM unnest(%s::bigint[]) AS key", (keys,))
+            self._take_turns(connection, sorted(lock_key(machine_id) for machine_id in machine_ids))
         try:
             yield self._turns(machine_ids)
         finally:
             self._unlock()
+
+    def _take_turns(self, connection: psycopg.Connection[Any], keys: list[int]) -> None:
+        try:
+            connection.execute("SELECT pg_advisory_lock(key) FROM unnest(%s::bigint[]) AS key", (keys,))
+        except psycopg.errors.LockNotAvailable:
+            # Of a collector that is stopped, say: nothing rests on locks, and it is refused when it goes on.
+            logger.info("another collector holds on to machines of this group: it is stored without waiting")
 
     def _turns(self, machine_ids: Collection[str]) -> dict[str, int]:
         query = "SELECT machine_id::text, turn FROM llmenv.machine_turn WHERE machine_id = ANY(%s::uuid[])"
@@ -144,7 +157,13 @@ class Fence:
         lock = "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
         query = "SELECT count(*) FROM public.ducklake_snapshot_changes WHERE commit_message = %s"
         with self._open() as connection:
-            connection.execute(lock, (mark,))
+            try:
+                connection.execute(lock, (mark,))
+            except psycopg.errors.LockNotAvailable as error:
+                raise StoreError(
+                    "PostgreSQL has lost a collector in the middle of a commit and has not noticed yet:"
+                    " nobody can say now whether it takes place."
+                ) from error
             ((count,),) = connection.execute(query, (mark,)).fetchall()
         return bool(count)
 
@@ -179,18 +198,16 @@ class Fence:
     def _open(self) -> Iterator[psycopg.Connection[Any]]:
         try:
             if self._connection is None or self._connection.closed:
-                self._connection = connected(self._conninfo)
+                self._connection = connected(self._place)
             yield self._connection
         except psycopg.Error as error:
             self.close()
             raise StoreError(f"The lake's catalog did not answer: {told(error)}.") from error
 
 
-def connected(conninfo: str) -> psycopg.Connection[Any]:
-    connection = psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS, **ALIVE)
-    # A collector that lost its power gives its locks back after that, and not after two hours.
-    for name, value in ALIVE.items():
-        connection.execute(f"SET tcp_{name} = {value}")
+def connected(place: Place) -> psycopg.Connection[Any]:
+    """A collector that lost its power gives its locks back soon: see ALIVE in place.py."""
+    connection = psycopg.connect(make_conninfo(**place.kept_alive()), autocommit=True)
     connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
     connection.execute("SET application_name = 'llmenv-collector'")
     return connection

@@ -35,6 +35,9 @@ AWS_VARIABLES = (
 )
 BUCKET = "s3://"
 DEFAULT_REGION = "us-east-1"
+ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "user_timeout": 25_000}
+"""Of TCP, at both ends of a connection: whoever is silent is given up after 25 s, and not after two hours."""
+CONNECT_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,16 @@ class Place:
             raise UsageError("lake_catalog has an sslpassword: use a key without one, or a passfile.")
         return {name: str(value) for name, value in found.items() if value is not None}
 
+    def kept_alive(self) -> dict[str, str]:
+        """The same with what notices that the other end is gone, as far as the string does not say."""
+        told = self.parameters()
+        here = {
+            name if name.startswith("keep") else f"tcp_{name}": str(value) for name, value in ALIVE.items()
+        }
+        there = " ".join(f"-c tcp_{name}={value}" for name, value in ALIVE.items())
+        options = f"{there} {told.get('options', '')}".rstrip()
+        return {"connect_timeout": str(CONNECT_SECONDS), **here, **told, "options": options}
+
     def secrets(self) -> Iterator[str]:
         """Statements that let DuckDB in."""
         yield f"CREATE OR REPLACE SECRET lake_catalog ({', '.join(self._of_catalog())})"
@@ -138,7 +151,9 @@ class Place:
     def _beside_the_secret(self) -> str:
         """What a secret has no word for, such as sslmode."""
         held = {"host", "port", "user", "password", "dbname"}
-        return " ".join(f"{name}='{value}'" for name, value in self.parameters().items() if name not in held)
+        return " ".join(
+            f"{name}='{quoted(value)}'" for name, value in self.kept_alive().items() if name not in held
+        )
 
     def _of_bucket(self, endpoint: str) -> Iterator[str]:
         told = self.environment
@@ -158,3 +173,8 @@ class Place:
             yield f"ENDPOINT '{escaped(parts.netloc)}'"
             yield f"USE_SSL {str(parts.scheme == 'https').lower()}"
             yield "URL_STYLE 'path'"
+
+
+def quoted(value: str) -> str:
+    """Between single quotes of a connection string."""
+    return value.replace("\\", "\\\\").replace("'", "\\'")
