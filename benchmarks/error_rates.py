@@ -2,7 +2,8 @@
 
 Intervals: the share that holds the true ratio, 1, where 95 % are asked for.  Outliers and
 change points: the share of cohorts and series in which the planted one is found, and in
-which one is found although none is there.  Power: as `llmenv stats selftest` takes it.
+which one is found although none is there.  A/A and power: of halves of a series, drawn at
+random, where `llmenv stats selftest` takes consecutive results of a fleet's own history.
 Every figure is of seeded values.
 """
 
