@@ -89,6 +89,7 @@ def runs_listing(summaries: list[RunSummary], texts: Texts) -> Listing:
         "outcome",
         "ready",
         "statuses",
+        "machine_id",
     )
     optional = {"chip", "environment", "suite", "schedule_name"}
     fields = [
@@ -101,7 +102,7 @@ def runs_listing(summaries: list[RunSummary], texts: Texts) -> Listing:
         for key in keys
     ]
     rows = [_row(summary, texts) for summary in summaries]
-    hidden = {"ended_at", "outcome"}
+    hidden = {"ended_at", "outcome", "machine_id"}
     if not any(summary.schedule_name for summary in summaries):
         hidden.add("schedule_name")
     return Listing(fields=fields, rows=rows, hidden=frozenset(hidden))
@@ -129,6 +130,7 @@ def _row(summary: RunSummary, texts: Texts) -> Row:
             "outcome": OUTCOME_WORDS.get(summary.outcome, "unknown"),
             "ready": ready,
             "statuses": ", ".join(f"{word} {count}" for word, count in counts.items()),
+            "machine_id": summary.machine_id,
         },
         shown={
             "run_id": summary.run_id[:SHORT_ID],

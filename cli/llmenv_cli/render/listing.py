@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, TextIO
 from llmenv.harmless import harmless
 
 from llmenv_cli.render.blocks import Column, Grid
+from llmenv_cli.render.machine_names import machine_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+HOSTNAME = "hostname"
 Value = str | int | float | bool | dt.datetime | None
 
 
@@ -49,13 +51,25 @@ class Listing:
     hidden: frozenset[str] = frozenset()
 
     def grid(self) -> Grid:
+        """For people, who do not see the ids of machines that are called alike."""
+        names = machine_names(_machine(row) for row in self.rows if HOSTNAME in row.values)
         fields = [field for field in self.fields if field.key not in self.hidden]
         return Grid(
             columns=tuple(
                 Column(field.title, field.is_number, field.wraps, field.is_optional) for field in fields
             ),
-            rows=tuple(tuple(row.cell(field.key) for field in fields) for row in self.rows),
+            rows=tuple(tuple(_cell(row, field.key, names) for field in fields) for row in self.rows),
         )
+
+
+def _machine(row: Row) -> tuple[str, str]:
+    return str(row.values.get("machine_id", "")), str(row.values[HOSTNAME])
+
+
+def _cell(row: Row, key: str, names: Mapping[str, str]) -> str:
+    if key == HOSTNAME and HOSTNAME not in row.shown and (name := names.get(_machine(row)[0])):
+        return harmless(name)
+    return row.cell(key)
 
 
 def write_listing(listing: Listing, *, output_format: str, stream: TextIO) -> None:

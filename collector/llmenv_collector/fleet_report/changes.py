@@ -26,15 +26,16 @@ AND NOT list_contains($revoked::VARCHAR[], machine_id::VARCHAR)
 AND ($machines IS NULL OR list_contains($machines::VARCHAR[], machine_id::VARCHAR))
 """
 POINTS = f"""
-SELECT change.machine_id::VARCHAR, coalesce(machine.hostname, ''), environment_name, check_name, case_name,
-       measurement, unit, direction, device, definition_hash, parameters_json, epoch_us(changed_at),
-       is_suspected, points, median_before, median_after, ratio_low, ratio_high, p_value,
-       from_result_id::VARCHAR, to_result_id::VARCHAR
+SELECT change.machine_id::VARCHAR, coalesce(shared.name, machine.hostname, ''), environment_name, check_name,
+       case_name, measurement, unit, direction, device, definition_hash, parameters_json,
+       epoch_us(changed_at), is_suspected, points, median_before, median_after, ratio_low, ratio_high,
+       p_value, from_result_id::VARCHAR, to_result_id::VARCHAR
 FROM (
   SELECT * FROM store.change_point
   WHERE changed_at >= make_timestamptz($since) AND changed_at <= make_timestamptz($as_of)
     AND abs(ln(median_after / median_before)) >= ln(1 + $minimum_effect) AND {ASKED}
 ) AS change LEFT JOIN store.machine AS machine USING (machine_id)
+LEFT JOIN shared_name AS shared USING (machine_id, hostname)
 ORDER BY ALL
 """  # noqa: S608 (our own names)
 ANALYSED = f"SELECT coalesce(sum(series), 0)::BIGINT, epoch_us(max(analysed_at)) FROM store.change_history WHERE {ASKED}"  # noqa: S608, E501 (our own names)

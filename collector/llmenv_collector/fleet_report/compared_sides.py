@@ -24,7 +24,9 @@ DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 MACHINES = """
 SELECT DISTINCT machine_id::VARCHAR FROM period_run
 WHERE machine_id::VARCHAR = $name UNION
-SELECT DISTINCT machine_id::VARCHAR FROM period_run WHERE hostname = $name
+SELECT DISTINCT machine_id::VARCHAR FROM period_run WHERE hostname = $name UNION
+SELECT machine_id::VARCHAR FROM shared_name
+WHERE hostname = $name AND machine_id IN (SELECT machine_id FROM period_run)
 """
 CHIPS = "SELECT DISTINCT chip FROM period_run WHERE lower(chip) = lower($name)"
 CONDITIONS: dict[Kind, str] = {

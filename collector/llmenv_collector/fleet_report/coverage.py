@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from llmenv_collector.fleet_report.period import Period
 
 MACHINES = """
-SELECT sighting.machine_id::VARCHAR, coalesce(machine.hostname, sighting.machine_id::VARCHAR) AS hostname,
+SELECT sighting.machine_id::VARCHAR,
+       coalesce(shared.name, machine.hostname, sighting.machine_id::VARCHAR) AS hostname,
        sighting.machine_id IN (SELECT machine_id FROM period_run), epoch_us(last.started_at)
 FROM store.machine_sighting AS sighting
 LEFT JOIN store.machine AS machine USING (machine_id)
+LEFT JOIN shared_name AS shared USING (machine_id, hostname)
 LEFT JOIN (
   SELECT machine_id, max(started_at) AS started_at FROM store.run
   WHERE started_at < make_timestamptz($since) GROUP BY machine_id

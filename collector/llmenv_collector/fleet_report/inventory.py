@@ -27,12 +27,14 @@ WITH known_record AS (
   QUALIFY row_number() OVER (PARTITION BY machine_id ORDER BY started_at DESC) = 1
 )
 SELECT sighting.machine_id::VARCHAR AS machine_id,
-       coalesce(former.hostname, machine.hostname, sighting.machine_id::VARCHAR) AS hostname,
+       coalesce(shared.name, former.hostname, machine.hostname, sighting.machine_id::VARCHAR) AS hostname,
        coalesce(former.chip, machine.chip, '') AS chip,
        CASE coalesce(former.os_name, machine.os_name)
          WHEN 'macOS' THEN coalesce(former.os_version, machine.os_version, '') ELSE '' END AS macos,
        sighting.name, sighting.environment_id
 FROM sighting LEFT JOIN store.machine AS machine USING (machine_id) LEFT JOIN former USING (machine_id)
+LEFT JOIN shared_name AS shared ON shared.machine_id = sighting.machine_id
+  AND shared.hostname = coalesce(former.hostname, machine.hostname)
 WHERE NOT list_contains($revoked::VARCHAR[], sighting.machine_id::VARCHAR)
   AND ($machines IS NULL OR list_contains($machines::VARCHAR[], sighting.machine_id::VARCHAR))
 ORDER BY hostname, machine_id, sighting.name

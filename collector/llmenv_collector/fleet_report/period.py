@@ -3,6 +3,7 @@
 Laid out as temporary tables and views of the reading connection, which every section reads:
 
 - `period_run`: one row a run;
+- `shared_name`: machines whose hostname others have too, and what they are called instead;
 - `period_result`: one row a result, with what of its run and machine is compared;
 - `latest_result`: of these the newest of each check in each environment on each machine and device;
 - `judged_result`: `period_result`, and for what its measurements are set aside;
@@ -18,6 +19,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from llmenv_collector.fleet_report.machine_names import tell_apart
 
 if TYPE_CHECKING:
     import duckdb
@@ -197,6 +200,7 @@ def lay_out(connection: duckdb.DuckDBPyConnection, period: Period, *, latest_lat
     else:
         connection.execute(RUN + RECEIVED.format(record="run"), known)
         connection.execute(RESULT + RECEIVED.format(record="result"), chosen | {"as_of": period.as_of})
+    tell_apart(connection, period)
     for statement in (DEFINITION, PERIOD_RESULT):
         connection.execute(statement)
     if not latest_later:

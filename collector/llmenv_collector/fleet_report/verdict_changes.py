@@ -39,9 +39,10 @@ WITH mixed AS (
   WINDOW one AS (
     PARTITION BY machine_id, environment_name, device, check_name ORDER BY started_at, sequence)
 )
-SELECT beside.machine_id::VARCHAR, coalesce(machine.hostname, ''), environment_name, device, check_name,
-       former, status, epoch_us(started_at), former_id::VARCHAR, result_id::VARCHAR
+SELECT beside.machine_id::VARCHAR, coalesce(shared.name, machine.hostname, ''), environment_name, device,
+       check_name, former, status, epoch_us(started_at), former_id::VARCHAR, result_id::VARCHAR
 FROM beside LEFT JOIN store.machine AS machine USING (machine_id)
+LEFT JOIN shared_name AS shared USING (machine_id, hostname)
 WHERE ends_well <> ended_well
 QUALIFY row_number() OVER (
   PARTITION BY machine_id, environment_name, device, check_name ORDER BY started_at DESC, sequence DESC) = 1
