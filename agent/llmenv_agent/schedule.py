@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -19,9 +21,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from llmenv_agent import state_file
 from llmenv_agent.clocks import SYSTEM_CLOCKS, Clocks
+from llmenv_agent.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from llmenv.cron import Cron
@@ -98,13 +101,23 @@ class Interval:
 class TimesOfDay:
     """The times of a cron expression, each `later` by a share of the splay.
 
-    Those up to `passed`, by the wall clock, are over; None is now.
+    Those up to `passed`, by the wall clock, are over; None is now.  `on_put_back` is called with the time of
+    a clock that was put back too far for that to be so.
     """
 
-    def __init__(self, cron: Cron, *, later: float, passed: float | None, clocks: Clocks) -> None:
+    def __init__(
+        self,
+        cron: Cron,
+        *,
+        later: float,
+        passed: float | None,
+        clocks: Clocks,
+        on_put_back: Callable[[float], None] = lambda _at: None,
+    ) -> None:
         self._cron = cron
         self._later = later
         self._clocks = clocks
+        self._on_put_back = on_put_back
         self._passed = clocks.wall() if passed is None else passed
         self._put_back_at: float | None = None
         self._put_back_lead = 0.0
@@ -129,6 +142,8 @@ class TimesOfDay:
         """
         lead = now - self._clocks.elapsed()
         if self._passed > now + _PUT_BACK_SECONDS:
+            if self._put_back_at is None:
+                self._on_put_back(now)
             self._put_back_at = min(now, self._put_back_at or now)
             self._put_back_lead = lead
         elif lead - self._put_back_lead > MISSED_SECONDS:
@@ -154,6 +169,7 @@ class Schedule:
         self._rhythms: dict[str, Rhythm] = {}
         self._due: dict[str, Due] = {}
         self._made_up_at: dict[str, float] = {}
+        self._put_back: dict[str, float] = {}
         self.use(settings)
 
     def use(self, settings: Iterable[ScheduleSettings]) -> None:
@@ -179,6 +195,7 @@ class Schedule:
                 self._due[key] = self._due_since(key, self._clocks.wall() + left)
                 self._made_up_at.pop(key, None)
                 rhythm.move_on()
+        self._keep_put_back()
         return sorted(self._due.values(), key=lambda due: due.since)
 
     def seconds_to_next(self) -> float:
@@ -199,6 +216,20 @@ class Schedule:
         self._made_up_at.pop(key, None)
         self._rhythms[key].move_on()
         self._started[key] = self._clocks.wall()
+        self._write()
+
+    def _keep_put_back(self) -> None:
+        """An agent that starts anew when the former start has come near cannot see it."""
+        if not self._put_back:
+            return
+        self._started |= {
+            key: at for key, at in self._put_back.items() if at < self._started.get(key, -math.inf)
+        }
+        self._put_back = {}
+        with contextlib.suppress(StateError):  # this one knows
+            self._write()
+
+    def _write(self) -> None:
         state_file.write(self._path, json.dumps(self._started))
 
     def _due_since(self, key: str, since: float) -> Due:
@@ -227,8 +258,13 @@ class Schedule:
     def _rhythm(self, settings: ScheduleSettings) -> Rhythm:
         later, started = self._share[settings.key], self._started.get(settings.key)
         if settings.at is not None:
-            passed = self._passed(settings)
-            return TimesOfDay(settings.at, later=later, passed=passed, clocks=self._clocks)
+            return TimesOfDay(
+                settings.at,
+                later=later,
+                passed=self._passed(settings),
+                clocks=self._clocks,
+                on_put_back=functools.partial(self._put_back.__setitem__, settings.key),
+            )
         since = settings.known_since
         return Interval(
             settings.every_seconds + later,

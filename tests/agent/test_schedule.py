@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from llmenv.cron import parse_cron
+from llmenv_agent.errors import StateError
 from llmenv_agent.schedule import Schedule, splay_share
 from llmenv_agent.schedule_settings import ScheduleSettings
 
@@ -213,6 +214,45 @@ def test_a_clock_put_back_by_hours_shows_the_new_time(tmp_path: Path) -> None:
     clocks.set_forward(-5 * HOUR)
     assert run_for(schedule, clocks, 2 * HOUR) == []
     assert pytest.approx(run_for(schedule, clocks, 6 * HOUR), abs=1.5) == [THREE + LATER]
+
+
+def test_a_clock_put_back_is_known_to_the_next_agent(tmp_path: Path) -> None:
+    """A day back after the nightly start: an agent that starts anew an hour before it skips no night."""
+    clocks = SetClocks(EVENING)
+    schedule = scheduled(tmp_path, clocks, NIGHTLY)
+    run_for(schedule, clocks, THREE + LATER + HOUR - EVENING)
+    clocks.set_forward(-DAY)
+    assert run_for(schedule, clocks, 22 * HOUR) == []
+    restarted = scheduled(tmp_path, clocks, NIGHTLY)
+    assert pytest.approx(run_for(restarted, clocks, 12 * HOUR), abs=1.5) == [THREE + LATER]
+
+
+def test_who_only_looks_at_a_clock_that_was_put_back_writes_nothing(tmp_path: Path) -> None:
+    """`status` asks the same object when the next start is."""
+    clocks = SetClocks(EVENING)
+    scheduled(tmp_path, clocks, NIGHTLY).note_start(NIGHTLY.key)
+    written = (tmp_path / "schedule.json").read_bytes()
+    clocks.set_forward(-DAY)
+    assert scheduled(tmp_path, clocks, NIGHTLY).next_at(NIGHTLY.key) < EVENING
+    assert written == (tmp_path / "schedule.json").read_bytes()
+
+
+def test_a_clock_put_back_on_a_full_disk_counts_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it is known to the next agent is a comfort: the one that runs goes on."""
+    clocks = SetClocks(EVENING)
+    schedule = scheduled(tmp_path, clocks, NIGHTLY)
+    schedule.note_start(NIGHTLY.key)
+
+    def full(*_arguments: object) -> None:
+        raise StateError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("llmenv_agent.state_file.write", full)
+        clocks.set_forward(-DAY)
+        assert schedule.due() == []
+        assert 0 < schedule.seconds_to_next() < DAY
 
 
 def test_a_clock_that_starts_wrong_and_is_corrected_repeats_nothing(tmp_path: Path) -> None:
