@@ -42,7 +42,7 @@ def test_commands_say_when_there_is_no_collector(tmp_path: Path, command: str) -
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["backup", "retention", "compact"])
+@pytest.mark.parametrize("command", ["backup", "restore", "migrate", "retention", "compact"])
 def test_what_is_for_a_file_is_refused_of_a_lake(own_collector: RunningCollector, command: str) -> None:
     """In the same sentence while it serves and afterwards."""
     folder = str(own_collector.folder)

@@ -55,7 +55,7 @@ def test_a_missing_package_names_its_extra(
 
 
 def test_a_lake_names_its_extra_too(tmp_path: Path) -> None:
-    """What the file store needs is not enough for it."""
+    """What the file store needs is not enough for it; what is not set is said first, one sentence each."""
     main = "llmenv_collector.main"
     subprocess.run(
         [sys.executable, "-m", main, "init", "--data", tmp_path / "data"], capture_output=True, check=True
@@ -65,6 +65,13 @@ def test_a_lake_names_its_extra_too(tmp_path: Path) -> None:
         "LLMENV_LAKE_CATALOG": "postgresql://llmenv@127.0.0.1/llmenv",
         "LLMENV_LAKE_DATA": str(tmp_path / "lake"),
     }
+    for variable, remedy in (
+        ("LLMENV_LAKE_CATALOG", "LLMENV_LAKE_CATALOG, or lake_catalog in"),
+        ("LLMENV_LAKE_DATA", "--lake-data, or lake_data in"),
+    ):
+        said = without("psycopg", main, ["serve", "--data", "data"], tmp_path, **{**lake, variable: ""})
+        assert remedy in said, said
+        assert said.count("\n") == 1
     said = without("psycopg", main, ["serve", "--data", "data"], tmp_path, **lake)
     assert said == (
         "llmenv-collector: The package psycopg is missing: pip install 'llmenv[collector,lake]'.\n"

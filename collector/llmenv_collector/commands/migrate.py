@@ -19,9 +19,11 @@ def command(folder: DataFolder) -> None:
 
     `serve` does the same when it starts; this is for doing it beforehand.
     """
+    from llmenv_collector.lake.only_a_file import require_a_file
     from llmenv_collector.storage import migrate, quarantine
 
     folder.require_initialised()
+    require_a_file(folder)
     with folder.lock():
         quarantine.require_database(folder)
         connection = migrate.connect(folder.database)

@@ -30,7 +30,9 @@ def command(folder: DataFolder, source: Path | None, *, with_identity: bool, emp
     from llmenv_collector.backups import restoring
     from llmenv_collector.backups.backup_folder import BackupFolder
     from llmenv_collector.errors import UsageError
+    from llmenv_collector.lake.only_a_file import require_a_file
 
+    require_a_file(folder)
     if empty == (source is not None):
         raise UsageError("Name the backup to restore, or --empty.")
     backup = BackupFolder.open(source) if source is not None and source.is_dir() else None

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from llmenv_collector.storage.data_folder import DataFolder
 
 SENTENCE = (
-    "The store is a lake: `backup`, `retention` and `compact` are for a file; docs/ducklake.md says how a"
-    " lake is backed up and what it does by itself."
+    "The store is a lake: `backup`, `restore`, `migrate`, `retention` and `compact` are for a file;"
+    " docs/ducklake.md says how a lake is backed up and what it does by itself."
 )
 
 

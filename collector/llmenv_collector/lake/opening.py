@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmenv_collector.lake.database import LakeDatabase
 from llmenv_collector.lake.place import Place
 from llmenv_collector.storage.disk_space import MEGABYTE
 from llmenv_collector.storage.store import Store
@@ -17,5 +16,8 @@ if TYPE_CHECKING:
 def open_lake(folder: DataFolder, settings: Settings) -> Store:
     """Raises UsageError for what is not set or installed, StoreError where the lake cannot be opened."""
     place = Place.of(settings)
+    # What is not set is said before what is not installed.
+    from llmenv_collector.lake.database import LakeDatabase
+
     lake = LakeDatabase(place, path=folder.database)
     return Store(folder.database, reserve_bytes=settings.min_free_mb * MEGABYTE, lake=lake)

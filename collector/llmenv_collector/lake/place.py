@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from llmenv_collector.errors import UsageError
 from llmenv_collector.lake import extensions
-from llmenv_collector.lake.extensions import REMEDY, escaped
+from llmenv_collector.lake.extensions import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,10 +52,15 @@ class Place:
     @classmethod
     def of(cls, settings: Settings, environment: Mapping[str, str] = os.environ) -> Place:
         """Raises UsageError for what is not set, and for what cannot be."""
-        if not settings.lake_catalog or not settings.lake_data:
+        if not settings.lake_catalog:
             raise UsageError(
-                "The store ducklake needs lake_catalog, a connection string of PostgreSQL, and lake_data,"
-                " a folder or s3://bucket/prefix that all collectors reach."
+                "The store ducklake needs its catalog: set LLMENV_LAKE_CATALOG, or lake_catalog in"
+                " collector.toml, to a database of PostgreSQL, such as postgresql://llmenv@db.lab/llmenv."
+            )
+        if not settings.lake_data:
+            raise UsageError(
+                "The store ducklake needs a place for its files: give --lake-data, or lake_data in"
+                " collector.toml, a folder or s3://bucket/prefix that all collectors reach."
             )
         if not settings.lake_data.startswith(BUCKET) and not Path(settings.lake_data).is_absolute():
             raise UsageError(
@@ -89,11 +94,9 @@ class Place:
 
     def parameters(self) -> dict[str, str]:
         """Of the connection string, by libpq's names.  Raises UsageError where it is none."""
-        try:
-            from psycopg import ProgrammingError
-            from psycopg.conninfo import conninfo_to_dict
-        except ImportError as error:
-            raise UsageError(f"The store ducklake needs psycopg: {REMEDY}.") from error
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import conninfo_to_dict
+
         try:
             found = conninfo_to_dict(self.catalog)
         except ProgrammingError:
