@@ -33,7 +33,7 @@ KIND_WORDS = {int: "a whole number", float: "a number", str: "text"}
 DEFAULT_PORTS = {"listen": 7443, "agents_listen": 7444}
 OPTIONAL_PORTS = ("http_listen", "metrics_listen")
 STORES = ("file", "ducklake")
-RETENTIONS = ("keep_trials", "keep_logs", "keep_refused")
+RETENTIONS = ("keep_trials", "keep_logs", "keep_refused", "keep_notices")
 FOREVER = "forever"
 ARRAYS = ("webhook", "report")
 """Tables of collector.toml that are no settings; who serves reads them."""
@@ -76,6 +76,8 @@ class Settings:
     """Log tails, likewise."""
     keep_refused: str = "365d"
     """The bytes of records that were refused for good, likewise."""
+    keep_notices: str = "365d"
+    """Notices and the changes behind them, likewise; the newest of each subject stays."""
     retention_seconds: float = 3_600.0
     """Between rounds that remove what is older."""
     compact_percent: int = 30

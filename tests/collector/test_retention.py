@@ -180,9 +180,10 @@ def test_for_ever_is_for_ever(store: Store) -> None:
     """And the view says so."""
     filled(store)
     kept = dict.fromkeys(settings.RETENTIONS, settings.FOREVER)
-    assert applied(store, **kept) == {"trials": 0, "logs": 0, "refused": 0}
+    assert applied(store, **kept) == {"trials": 0, "logs": 0, "refused": 0, "notices": 0}
     assert asked(store, "SELECT what, keeps_days, removed FROM v1.retention ORDER BY what") == [
         ("logs", None, 0),
+        ("notices", None, 0),
         ("refused", None, 0),
         ("trials", None, 0),
     ]
@@ -212,6 +213,103 @@ def test_bytes_of_a_refused_record_go_when_its_agent_has_confirmed(store: Store)
         store, "SELECT octet_length(record) = 0, reason <> '' FROM store.rejection ORDER BY sequence"
     )
     assert rows == [(True, True), (False, True)]
+
+
+CHANGE = """
+INSERT INTO store.state_change BY NAME
+SELECT uuid() AS change_id, $kind AS kind, $machine::UUID AS machine_id, '' AS environment_name, '' AS device,
+       $check AS check_name, '' AS series, now() - to_days($began) AS began_at, 0 AS sequence, '' AS status,
+       '' AS former_status, '' AS cause, '' AS remedy_id, ''::BLOB AS reason, '{}' AS detail_json,
+       now() - to_days($noticed) AS noticed_at, $fate AS fate, $notice::UUID AS notice_id, 1 AS times_changed
+"""
+NOTICE = """
+INSERT INTO store.notice BY NAME
+SELECT $notice::UUID AS notice_id, 'check_failing' AS kind, '' AS group_key,
+       now() - to_days($made) AS made_at, 1 AS changes, '' AS subject
+"""
+DELIVERY = """
+INSERT INTO store.notice_delivery BY NAME
+SELECT $notice::UUID AS notice_id, 'lab' AS webhook, $state AS state, 1 AS attempts, now() AS next_attempt_at,
+       '' AS outcome
+"""
+FAILING, RECOVERED = "check_failing", "check_recovered"
+
+
+class Told:
+    """Changes and notices of so many days ago, straight into the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.machine = new_id()
+
+    def change(self, kind: str, began: int, *, noticed: int | None = None, **other: Any) -> None:
+        known = {"machine": self.machine, "check": "ops", "fate": "told", "notice": None} | other
+        noticed = began if noticed is None else noticed
+        self._write(CHANGE, {"kind": kind, "began": began, "noticed": noticed, **known})
+
+    def notice(self, made: int, *, state: str = "delivered") -> str:
+        notice_id = new_id()
+        self._write(NOTICE, {"notice": notice_id, "made": made})
+        self._write(DELIVERY, {"notice": notice_id, "state": state})
+        return notice_id
+
+    def _write(self, statement: str, values: dict[str, Any]) -> None:
+        self._store.request(lambda connection: connection.execute(statement, values)).result()
+
+    def left(self) -> list[tuple[str, str, int]]:
+        """Kind, check and age in days."""
+        return asked(
+            self._store,
+            "SELECT kind, check_name, datediff('day', began_at, now()) FROM store.state_change ORDER BY ALL",
+        )
+
+
+def test_notices_go_and_the_newest_change_of_each_stays(store: Store) -> None:
+    """Nothing is told again for it, of a check or of a machine, and the next round finds nothing."""
+    told = Told(store)
+    for began, kind in ((500, FAILING), (490, RECOVERED), (480, FAILING)):
+        told.change(kind, began)
+    told.change(FAILING, 470, check="peft_lora")
+    told.change("machine_silent", 450, check="")
+    told.change("machine_returned", 440, check="")
+    told.change(RECOVERED, 300, check="torch_basics")
+    told.change(FAILING, 310, check="torch_basics")
+    assert applied(store)["notices"] == 3
+    assert told.left() == [
+        (FAILING, "ops", 480),
+        (FAILING, "peft_lora", 470),
+        (FAILING, "torch_basics", 310),
+        (RECOVERED, "torch_basics", 300),
+        ("machine_returned", "", 440),
+    ]
+    assert applied(store)["notices"] == 0
+    told.change(RECOVERED, 1)
+    assert applied(store)["notices"] == 1
+
+
+def test_a_notice_goes_after_its_changes(store: Store) -> None:
+    """With its deliveries; what waits for a receiver, and what nobody was told yet, stays."""
+    told = Told(store)
+    gone, held, waiting = told.notice(500), told.notice(500), told.notice(500, state="waiting")
+    told.change(FAILING, 500, notice=gone)
+    told.change(RECOVERED, 490, notice=held)
+    told.change(FAILING, 480, fate="waiting", check="peft_lora")
+    told.change(RECOVERED, 470, fate="waiting", check="peft_lora")
+    assert applied(store)["notices"] == 2
+    for table in ("notice", "notice_delivery"):
+        left = asked(store, f"SELECT notice_id::VARCHAR FROM store.{table} ORDER BY ALL")
+        assert left == sorted([(held,), (waiting,)])
+    assert len(told.left()) == 3
+
+
+def test_a_regression_that_would_be_found_again_stays(store: Store) -> None:
+    """However short notices are kept: it is looked for in the last thirty days."""
+    told = Told(store)
+    told.change("regression", 70, noticed=10)
+    told.change("regression", 20, noticed=10)
+    told.change("regression", 15, noticed=10)
+    assert applied(store, keep_notices="1d")["notices"] == 1
+    assert [age for _, _, age in told.left()] == [15, 20]
 
 
 def test_what_was_delivered_is_still_known(store: Store) -> None:
@@ -263,8 +361,8 @@ def test_a_serving_collector_applies_its_policies_and_says_so(tmp_path: Path) ->
             pass
     finally:
         collector.stop()
-    assert [line.split()[0] for line in lines] == ["trials", "logs", "refused"]
-    assert ["for ever" in line for line in lines] == [False, True, False]
+    assert [line.split()[0] for line in lines] == ["trials", "logs", "refused", "notices"]
+    assert ["for ever" in line for line in lines] == [False, True, False, False]
     assert applied_lines(asked)
 
 

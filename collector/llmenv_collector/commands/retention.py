@@ -21,6 +21,7 @@ HEADINGS = ("WHAT", "KEPT", "REMOVED UNTIL", "REMOVED SO FAR", "OLDER NOW", "BYT
 @click.option("--keep-trials", metavar="DAYSd|forever", help="Count with this instead of the setting.")
 @click.option("--keep-logs", metavar="DAYSd|forever", help="Likewise.")
 @click.option("--keep-refused", metavar="DAYSd|forever", help="Likewise.")
+@click.option("--keep-notices", metavar="DAYSd|forever", help="Likewise.")
 def command(folder: DataFolder, **flags: str | None) -> None:
     """Say what is kept for how long, and what is older now. Removes nothing.
 

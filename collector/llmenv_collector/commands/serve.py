@@ -58,6 +58,11 @@ if TYPE_CHECKING:
     help="Bytes of refused records are removed when they are older.  [default: 365d]",
 )
 @click.option(
+    "--keep-notices",
+    metavar="DAYSd|forever",
+    help="Notices and changes that were told are removed when they are older.  [default: 365d]",
+)
+@click.option(
     "--retention-seconds", metavar="SECONDS", help="Between rounds that remove them.  [default: 3600]"
 )
 @click.option(
@@ -75,7 +80,9 @@ if TYPE_CHECKING:
 @click.option(
     "--sql-rows", metavar="ROWS", help="Rows an analyst's statement may return.  [default: 1000000]"
 )
-@click.option("--read-only", is_flag=True, help="Serve a snapshot on loopback, and change nothing.")
+@click.option(
+    "--read-only", is_flag=True, help="Serve a snapshot, or a lake, on loopback, and change nothing."
+)
 @click.option(
     "--snapshot",
     metavar="FILE|DIR",
@@ -85,6 +92,7 @@ if TYPE_CHECKING:
 def command(folder: DataFolder, *, read_only: bool, snapshot: Path | None, **flags: str | None) -> None:
     """Receive what agents deliver, and answer people.
 
+    --read-only --store ducklake answers people from a lake, and needs no right to change it.
     --read-only --snapshot answers people from a copy while the collector is down, with the same views, roles
     and clients.
 
@@ -111,11 +119,17 @@ def command(folder: DataFolder, *, read_only: bool, snapshot: Path | None, **fla
         failpoints.arm()
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if read_only != (snapshot is not None):
-        raise UsageError("--read-only and --snapshot go together.")
-    if snapshot is not None:
-        from llmenv_collector.serving.offline import serve_snapshot
+    is_lake = chosen.store != "file"
+    if snapshot is None and read_only and not is_lake:
+        raise UsageError("--read-only needs --snapshot, or --store ducklake.")
+    if snapshot is not None and not read_only:
+        raise UsageError("--snapshot needs --read-only.")
+    if read_only:
+        from llmenv_collector.serving import offline
 
-        serve_snapshot(folder, chosen, snapshot)
+        if snapshot is not None:
+            offline.serve_snapshot(folder, chosen, snapshot)
+        else:
+            offline.serve_lake(folder, chosen)
         return
     serve(folder, chosen, webhooks=webhooks, reports=reports)

@@ -1,4 +1,4 @@
-"""How long what is kept: raw trials, log tails and the bytes of refused records; everything else for ever.
+"""How long what is kept: raw trials, log tails, the bytes of refused records, and notices; all else for ever.
 
 Age is counted from when the collector received it, by its own clock.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmenv_collector import clock
+from llmenv_collector.retention.notice_removal import NOTICES
 from llmenv_collector.retention.removals import LOGS, REFUSED, TRIALS, Removal
 from llmenv_collector.settings import parse_days
 
@@ -32,4 +33,5 @@ def policies_of(settings: Settings) -> list[Policy]:
         Policy(TRIALS, parse_days(settings.keep_trials, where="keep_trials")),
         Policy(LOGS, parse_days(settings.keep_logs, where="keep_logs")),
         Policy(REFUSED, parse_days(settings.keep_refused, where="keep_refused")),
+        Policy(NOTICES, parse_days(settings.keep_notices, where="keep_notices")),
     ]

@@ -53,6 +53,8 @@ class Removal:
     held: str
     """Of everything that still has what goes: its time, and the bytes of it before compression."""
     remove: Remove
+    looks_back: bool = False
+    """Whether what a former round had to leave may go later: then each looks at all, in one transaction."""
 
 
 IN_SPAN = "received_at >= make_timestamptz($since::BIGINT) AND received_at < make_timestamptz($until::BIGINT)"

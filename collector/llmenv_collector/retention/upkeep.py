@@ -75,6 +75,8 @@ class Retention:
             since = state.applied(connection, policy.removal.what).removed_until
             if until is None:
                 return [Span(since, since)]  # which notes the policy
+            if policy.removal.looks_back:
+                return [Span(0, until)]
             if self._looks_at_all:
                 since = 0
             return state.spans(connection, policy.removal.received, Span(since, max(since, until)))
