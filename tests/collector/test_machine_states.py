@@ -8,6 +8,7 @@ import sqlite3
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, cast
 
+import duckdb
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -38,7 +39,7 @@ from .conftest import (
 from .test_schemas import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -189,6 +190,64 @@ class StuckStore:
     def name(self, _names: object) -> Future[None]:
         self.asked.set()
         return Future()
+
+
+class FailingStore:
+    """DuckDB fails once at each thing that is asked of it; the second time it goes well."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.is_copied = asyncio.Event()
+
+    def name(self, _names: object) -> Future[None]:
+        return self._answer("name")
+
+    def request(self, _act: object) -> Future[None]:
+        return self._answer("request")
+
+    def _answer(self, what: str) -> Future[None]:
+        done: Future[None] = Future()
+        self.asked.append(what)
+        if self.asked.count(what) == 1:
+            done.set_exception(duckdb.IOException(f"{what} failed"))
+        else:
+            done.set_result(None)
+        return done
+
+    @contextlib.contextmanager
+    def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The audit was never copied before the third look, and is afterwards."""
+        self.asked.append("reader")
+        if self.asked.count("reader") == 1:
+            raise duckdb.IOException("reader failed")
+        with contextlib.closing(duckdb.connect()) as connection:
+            connection.execute("CREATE SCHEMA store; CREATE TABLE store.audit (audit_no BIGINT)")
+            if self.asked.count("request") > 1:
+                connection.execute("INSERT INTO store.audit VALUES (1_000_000)")
+                self.is_copied.set()
+            yield connection
+
+
+def test_names_and_audit_go_on_after_duckdb_failed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each failure is logged, and what failed is done at the next look."""
+    identity, store = Identity.create(tmp_path / "identity.db"), FailingStore()
+    machine_id = new_id()
+    with identity.changes() as connection:
+        enter(connection, machine_id)
+    machine_register.rename(identity, machine_id, "studio")
+
+    async def copies() -> None:
+        watch = IdentityWatch(
+            identity=identity, store=cast("Any", store), streams=Streams(), calls=OpenCalls()
+        )
+        copying = asyncio.create_task(watch.keep_copying(0.01))
+        await asyncio.wait_for(store.is_copied.wait(), 60)
+        assert not copying.done()
+        copying.cancel()
+
+    asyncio.run(copies())
+    for what in ("name", "reader", "request"):
+        assert f"waits: {what} failed" in caplog.text
 
 
 def test_revoking_does_not_wait_for_the_store(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
+import duckdb
+
 from llmenv_collector.errors import CollectorError, ForbiddenError
 from llmenv_collector.identity import audit_copy, forgetting, machine_register, tokens
 from llmenv_collector.identity.standing import BARRED, State
@@ -66,8 +68,8 @@ class IdentityWatch:
                         await changed()
                         seen = now
                     await always()
-                except (CollectorError, sqlite3.Error) as error:
-                    logger.warning("the identity file cannot be followed: %s", error)
+                except (CollectorError, sqlite3.Error, duckdb.Error) as error:
+                    logger.warning("what changed in the identity file waits: %s", error)
                 await asyncio.sleep(seconds)
 
     async def copy_last(self) -> None:
