@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+UNWRITTEN = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 IN_MEMORY = Path(":memory:")
 """In place of a file: a spool that ends with its process, for simulated machines alone."""
 
@@ -213,12 +214,22 @@ class SpoolFile:
             raise sqlite3.DatabaseError("its tables are not those that were made")
         spool_salvage.require_sound(connection)
 
+    def _obstacle(self, error: sqlite3.OperationalError) -> str:
+        """In the words of whoever can do something about it."""
+        folder, code = self.path.parent, getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code not in UNWRITTEN or os.access(folder, os.W_OK):
+            return str(error)
+        return (
+            f"SQLite writes beside a spool that is read, and {folder} cannot be written here; "
+            "ask as the user whose it is, or make its disk writable"
+        )
+
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise SpoolError(f"The spool {self.path} cannot be used: {error}.") from error
+            raise SpoolError(f"The spool {self.path} cannot be used: {self._obstacle(error)}.") from error
         except spool_salvage.UNREADABLE as error:
             raise SpoolError(
                 f"The spool {self.path} is damaged ({error}): when the agent starts the next time it sets "

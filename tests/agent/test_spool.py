@@ -337,3 +337,16 @@ def test_a_spool_has_no_name_while_the_disk_has_no_room_for_all_of_it(
     (tmp_path / "spool.db.part-wal").write_bytes(b"of a spool that was being made")
     Spool(path, machine_id="machine-1").close()
     assert [path] == list(tmp_path.iterdir())
+
+
+def test_who_may_not_write_beside_a_spool_learns_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another user, or on a disk that is read-only: SQLite's own words are not enough."""
+    path = tmp_path / "spool.db"
+    path.mkdir()  # which nobody can open, root neither
+    with pytest.raises(SpoolError, match="unable to open database file"):
+        Spool(path)
+    monkeypatch.setattr("os.access", lambda *_arguments: False)
+    with pytest.raises(SpoolError, match=f"{tmp_path} cannot be written here; ask as the user whose it is"):
+        Spool(path)
