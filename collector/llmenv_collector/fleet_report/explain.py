@@ -13,6 +13,7 @@ from llmenv.catalog import known_issues
 from llmenv.catalog.packages import WATCHED
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
+from llmenv_collector.fleet_report import explain_machines
 from llmenv_collector.fleet_report.chips import NOT_OF_THE_CHIP
 
 # ruff: noqa: S608 (text for people to read and run, on a read-only snapshot)
@@ -125,10 +126,6 @@ ORDER BY changes DESC, hostname, environment_name, device, check_name"""
 DRIFTS = """SELECT package.name, package.version, count(DISTINCT holding.machine_id) AS machines
 FROM holding JOIN v1.environment_packages AS package USING (environment_id)
 WHERE package.name IN ({packages}) GROUP BY ALL ORDER BY name, machines DESC"""
-NUMBERS = (
-    r"list_resize(list_transform(string_split(regexp_extract({0}, '^\d+(\.\d+)*'), '.'),"
-    " lambda part: part::BIGINT), 8, 0)"
-)
 EXPOSURES = """, condition(issue_id, subject, operator, bound) AS (VALUES
   {conditions}
 ), wanted AS (
@@ -211,9 +208,30 @@ def sections(period: Period, question: Question) -> dict[str, str]:
         "packages": f"{inventory}{PACKAGES.format(watched=listed(WATCHED))}",
         "findings": f"{runs}, {LATEST}{FINDINGS.format(at=time(period.as_of))}",
         "flaky": f"{runs}{FLAKY}",
+        "unsteady": f"{runs}{explain_machines.UNSTEADY}",
+        "changes": f"{runs}{changes(period, question)}",
+        "verdict_changes": f"{runs}{explain_machines.VERDICT_CHANGES}",
         "exposures": f"{inventory}, {LATEST}{exposures()}",
         "drifts": f"{inventory}\n{DRIFTS.format(packages=listed(packages))}",
     }
+
+
+def changes(period: Period, question: Question) -> str:
+    """As they were worked out; of an earlier time those of which a result was there, and of how many."""
+    now = {"known": "", "is_suspected": "is_suspected", "points": "points"}
+    then = {
+        "known": explain_machines.KNOWN,
+        "is_suspected": explain_machines.IS_SUSPECTED_THEN,
+        "points": explain_machines.POINTS_THEN,
+    }
+    return explain_machines.CHANGES.format(
+        **(now if period.is_now else then),
+        since=time(period.since),
+        until=time(period.as_of),
+        machines=machines(period, "change.machine_id"),
+        checks=f" AND check_name IN ({listed(sorted(period.checks))})" if period.checks else "",
+        minimum_effect=question.minimum_effect,
+    )
 
 
 def results(period: Period) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from llmenv.catalog.status import WORDS
 from llmenv.ids import new_id
 from llmenv_agent.simulation.fleet import Fleet
+from llmenv_collector.changes.upkeep import ChangeUpkeep
 from llmenv_collector.delivery.ingest import Arrival
 from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.fleet_report import report
@@ -21,6 +23,8 @@ from llmenv_collector.fleet_report.period import Period
 from llmenv_collector.fleet_report.question import Pin, Question
 from llmenv_collector.sql.arrow_frames import END_OF_STREAM, HEADER, Form
 from llmenv_collector.storage.store import Store
+
+from .built_fleet import Here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +56,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         ]
         opened.deliver(arrivals).result()
         opened.see(Sighting(machine.id, arrivals[-1].received_at, enrolled_at=BEGIN)).result()
+    asyncio.run(ChangeUpkeep(opened, Here()).round())
     yield opened
     opened.close()
 
@@ -222,6 +227,95 @@ def test_flaky(answers: Any) -> None:
             row["results"],
         )
         for row in given["flaky"]
+    }
+
+
+def test_unsteady(answers: Any) -> None:
+    said, given = answers
+    names = ("declining", "unstable", "under_thermal_pressure", "results")
+    expected = [
+        (row.machine_id, row.check_name, *(getattr(row, name) for name in names)) for row in said.unsteady
+    ]
+    assert expected
+    found = [
+        (str(row["machine_id"]), row["check_name"], *(row[name] for name in names))
+        for row in given["unsteady"]
+    ]
+    assert sorted(expected) == sorted(found)
+
+
+def test_changes(answers: Any) -> None:
+    """Medians, ratio and interval; of an earlier time, as many points as there were."""
+    said, given = answers
+    expected = {
+        (
+            row.machine_id,
+            row.series.check_name,
+            row.series.case_name,
+            row.series.measurement,
+            row.series.definition_hash,
+            row.changed_at.ToMicroseconds(),
+        ): (
+            row.is_suspected,
+            row.points,
+            row.before,
+            row.after,
+            row.ratio.value,
+            row.ratio.low,
+            row.ratio.high,
+        )
+        for row in said.changes
+    }
+    figures = ("is_suspected", "points", "median_before", "median_after", "ratio", "ratio_low", "ratio_high")
+    assert expected == {
+        (
+            str(row["machine_id"]),
+            row["check_name"],
+            row["case_name"],
+            row["measurement"],
+            row["definition_hash"],
+            round(row["changed_at"].timestamp() * 1e6),
+        ): tuple(row[name] for name in figures)
+        for row in given["changes"]
+    }
+
+
+def test_some_changes_are_compared(played: Store) -> None:
+    """Else the test of their statement would say nothing."""
+    with played.reader() as connection:
+        ((confirmed, suspected),) = connection.execute(
+            "SELECT count(*) FILTER (NOT is_suspected), count(*) FILTER (is_suspected)"
+            " FROM store.change_point WHERE abs(ln(median_after / median_before)) >= ln(1.03)"
+        ).fetchall()
+    assert confirmed > 0
+    assert suspected > 0
+
+
+def test_verdict_changes(answers: Any) -> None:
+    said, given = answers
+    expected = {
+        (
+            row.machine_id,
+            row.environment_name,
+            row.device,
+            row.check_name,
+            WORDS[row.before],
+            WORDS[row.after],
+            row.changed_at.ToMicroseconds(),
+        )
+        for row in said.verdict_changes
+    }
+    assert expected == {
+        (
+            str(row["machine_id"]),
+            row["environment_name"],
+            row["device"],
+            row["check_name"],
+            row["former_status"],
+            row["status"],
+            round(row["changed_at"].timestamp() * 1e6),
+        )
+        for row in given["verdict_changes"]
     }
 
 
