@@ -168,7 +168,7 @@ def test_a_snapshot_is_not_written_to(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        pytest.param(["--read-only"], "go together", id="no snapshot"),
+        pytest.param(["--read-only"], "--read-only needs --snapshot, or --store ducklake", id="no snapshot"),
         pytest.param(["--read-only", "--snapshot", "none"], "There is no snapshot none", id="not there"),
         pytest.param(
             ["--read-only", "--snapshot", __file__], "is no database of a collector", id="no database"

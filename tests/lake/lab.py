@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from llmenv_collector.storage.data_folder import DataFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from llmenv_collector.lake.place import Place
 
 BIN = Path(sys.executable).parent
@@ -44,7 +46,7 @@ class Lab:
             shutil.copytree(self.folders[0].path, other.path, ignore=ignored)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
-    def call(self, program: str, *arguments: str, given: str = "", code: int = 0) -> str:
+    def call(self, program: str, *arguments: str, given: str = "", codes: tuple[int, ...] = (0,)) -> str:
         """Its stdout; fails the test for another exit code."""
         ended = subprocess.run(
             [BIN / program, *arguments],
@@ -55,29 +57,31 @@ class Lab:
             timeout=600,
             check=False,
         )
-        assert ended.returncode == code, f"{program} {arguments}: {ended.stdout}{ended.stderr}{self.logs()}"
+        assert ended.returncode in codes, f"{program} {arguments}: {ended.stdout}{ended.stderr}{self.logs()}"
         return ended.stdout
 
-    def serve(self, number: int, *, agents_port: int = 0) -> None:
+    def serve(
+        self, number: int, *flags: str, agents_port: int = 0, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Returns at once; `wait` for it."""
         folder = self.folders[number]
         folder.serving.unlink(missing_ok=True)
         addresses = ("--listen", "127.0.0.1:0", "--agents-listen", f"127.0.0.1:{agents_port}")
         with (folder.path / "log").open("ab") as log:
             self._processes[number] = subprocess.Popen(
-                [BIN / "llmenv-collector", "serve", "--data", folder.path, *addresses],
-                env=self.environment,
+                [BIN / "llmenv-collector", "serve", "--data", folder.path, *addresses, *flags],
+                env={**self.environment, **(environment or {})},
                 stderr=log,
             )
 
     def wait(self, number: int) -> int:
-        """Its port for agents, once it serves."""
+        """Its port for agents, once it serves; 0 where it only reads."""
         deadline = time.monotonic() + START_SECONDS
         while (serving := self.folders[number].read_serving()) is None:
             assert self._processes[number].poll() is None, self.logs()
             assert time.monotonic() < deadline, self.logs()
             time.sleep(0.05)
-        return int(serving.agents_address.rpartition(":")[2])
+        return int(serving.agents_address.rpartition(":")[2] or 0)
 
     def kill(self, number: int) -> None:
         self._processes[number].kill()

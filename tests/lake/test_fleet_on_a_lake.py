@@ -104,7 +104,7 @@ def asks(lab: Lab) -> None:
     lab.call("llmenv", "login", given=token)
     found = lab.call("llmenv", "sql", "--format", "csv", "SELECT count(*) AS machines FROM machines")
     assert found.split() == ["machines", str(AGENTS)]
-    refused = lab.call("llmenv", "sql", "SELECT * FROM lake.store.record", code=2)
+    refused = lab.call("llmenv", "sql", "SELECT * FROM lake.store.record", codes=(2,))
     assert refused == ""
 
 

@@ -22,7 +22,7 @@ RETRY_MILLISECONDS = 20
 """DuckLake numbers commits: of two at the same time one tries again, with the next number."""
 
 
-def attached(place: Place, *, data: str = "") -> duckdb.DuckDBPyConnection:
+def attached(place: Place, *, options: str = "", data: str = "") -> duckdb.DuckDBPyConnection:
     """Whoever reads uses cursors of it, where names are those of views.  Raises StoreError, UsageError.
 
     `data` is another way to the files of a lake that is there.
@@ -43,7 +43,7 @@ def attached(place: Place, *, data: str = "") -> duckdb.DuckDBPyConnection:
         connection.execute("SET GLOBAL ducklake_retry_backoff = 1.1")
         for statement in place.secrets():
             connection.execute(statement)
-        connection.execute(place.attachment(LAKE, data=data))
+        connection.execute(place.attachment(LAKE, options=options, data=data))
     except duckdb.Error as error:
         connection.close()
         raise StoreError(f"The lake cannot be opened: {first_line(error)}") from error

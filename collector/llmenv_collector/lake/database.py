@@ -19,6 +19,7 @@ from llmenv_collector.lake import connection as lake_connection
 from llmenv_collector.lake import folds
 from llmenv_collector.lake.extensions import escaped
 from llmenv_collector.lake.fence import SCHEMA_LOCK, Fence
+from llmenv_collector.lake.place import LAKE
 from llmenv_collector.lake.transaction import LakeGroupWriter, LakeTransactions
 from llmenv_collector.lake.writing import Writing
 from llmenv_collector.sql.statement_rules import CATALOG
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from llmenv_collector.delivery.group import GroupWriter
     from llmenv_collector.delivery.watermark import Watermark
     from llmenv_collector.lake.place import Place
 
@@ -41,47 +43,20 @@ LOOK_SECONDS = 1.0
 """Between looks for what other collectors have committed."""
 
 
-class LakeDatabase:
-    """`connection`, `writer` and `watermarks` belong to one thread; `reader` to any."""
+class LakeReading:
+    """What reads of a lake, from any thread."""
 
     gather_seconds = GATHER_SECONDS
     file_version = 0
+    reingested = 0
+    _views: duckdb.DuckDBPyConnection
+    _look: Looking
 
     def __init__(self, place: Place, *, path: Path) -> None:
         """`path` is where a file would be: what is kept on this machine's disk is kept beside it."""
         self.path = path
         self.place = place
         self._fence = Fence(place)
-        try:
-            # One collector at a time; the others find everything done.
-            with self._fence.locked(SCHEMA_LOCK):
-                self._views = lake_connection.attached(place)
-                self._bring_forward()
-        except StoreError:
-            self._fence.close()
-            raise
-        self._look = Looking(place)
-
-    def _bring_forward(self) -> None:
-        with ExitStack() as opened:
-            opened.callback(self._views.close)
-            self._writing = Writing(self.place, self._fence, readers=self._views)
-            opened.callback(self._writing.close)
-            self.connection = cast("duckdb.DuckDBPyConnection", self._writing)
-            try:
-                self._fence.lay()
-                migrate.bring_forward(self.connection)
-                for views in (self._views, self._writing.views):
-                    folds.lay(views)
-                self.writer = LakeGroupWriter(self.connection, LakeTransactions(self._writing, self._fence))
-                self.reingested = reingest.reingest(self.connection, self.writer)
-            except duckdb.Error as error:
-                raise StoreError(f"The lake cannot be brought forward: {first_line(error)}") from error
-            opened.pop_all()
-
-    def act(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """All of it or nothing.  Raises StoreError also when nobody can say which."""
-        return self._writing.act(act)
 
     @property
     def commits_elsewhere(self) -> int:
@@ -131,8 +106,86 @@ class LakeDatabase:
     def close(self) -> None:
         self._look.end()
         self._fence.close()
-        self._writing.close()
         self._views.close()
+
+
+class LakeDatabase(LakeReading):
+    """`connection`, `writer` and `watermarks` belong to one thread."""
+
+    def __init__(self, place: Place, *, path: Path) -> None:
+        super().__init__(place, path=path)
+        try:
+            # One collector at a time; the others find everything done.
+            with self._fence.locked(SCHEMA_LOCK):
+                self._views = lake_connection.attached(place)
+                self._bring_forward()
+        except StoreError:
+            self._fence.close()
+            raise
+        self._look = Looking(place)
+
+    def _bring_forward(self) -> None:
+        with ExitStack() as opened:
+            opened.callback(self._views.close)
+            self._writing = Writing(self.place, self._fence, readers=self._views)
+            opened.callback(self._writing.close)
+            self.connection = cast("duckdb.DuckDBPyConnection", self._writing)
+            try:
+                self._fence.lay()
+                migrate.bring_forward(self.connection)
+                for views in (self._views, self._writing.views):
+                    folds.lay(views)
+                self.writer = LakeGroupWriter(self.connection, LakeTransactions(self._writing, self._fence))
+                self.reingested = reingest.reingest(self.connection, self.writer)
+            except duckdb.Error as error:
+                raise StoreError(f"The lake cannot be brought forward: {first_line(error)}") from error
+            opened.pop_all()
+
+    def act(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """All of it or nothing.  Raises StoreError also when nobody can say which."""
+        return self._writing.act(act)
+
+    def close(self) -> None:
+        self._writing.close()
+        super().close()
+
+
+class ReadOnlyLake(LakeReading):
+    """For whoever may only look: it needs no right to change anything, in the catalog or in the files."""
+
+    def __init__(self, place: Place, *, path: Path) -> None:
+        super().__init__(place, path=path)
+        self._views = lake_connection.attached(place, options=", READ_ONLY")
+        try:
+            with closing(self._views.cursor()) as cursor:
+                cursor.execute(f"USE {LAKE}")
+                migrate.require_current(cursor)
+            folds.lay(self._views)
+        except (StoreError, duckdb.Error) as error:
+            self._views.close()
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"The lake cannot be read: {first_line(error)}") from error
+        self._look = Looking(place)
+
+    @property
+    def writer(self) -> GroupWriter:
+        return cast("GroupWriter", Unwritten())
+
+    def act(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Questions alone: DuckDB refuses everything else."""
+        with closing(self._views.cursor()) as cursor:
+            return act(cursor)
+
+
+class Unwritten:
+    """In place of what writes groups."""
+
+    def commit(self, *_group: object) -> None:
+        raise StoreError("This collector only reads the lake: ask one that writes into it.")
+
+    def look_again(self) -> None:
+        """Nothing is remembered here."""
 
 
 class Looking:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from llmenv_collector.lake.database import LakeDatabase
+    from llmenv_collector.lake.database import LakeReading
     from llmenv_collector.storage.store import Store
 
 
 class LakeSnapshots(Snapshots):
     """Lives in the event loop; its folder holds nothing else."""
 
-    def __init__(self, store: Store, folder: Path, lake: LakeDatabase) -> None:
+    def __init__(self, store: Store, folder: Path, lake: LakeReading) -> None:
         super().__init__(store, folder)
         self._lake = lake
         self._path = folder / NAME

@@ -1,8 +1,8 @@
-"""A snapshot served while its collector is down: the same views, roles and clients, on loopback alone.
+"""What only reads, on loopback: a snapshot while its collector is down, or a lake.
 
-The file is copied and never written to.  The copy is brought to this program's schema, and nothing else of a
-collector is at work: no port for agents, no search for changes, no notices, no schedules.  What would change
-something is refused.
+Views, roles and clients are the same.  A file is copied and never written to.  The copy is brought to this
+program's schema, and nothing else of a collector is at work: no port for agents, no search for changes, no
+notices, no schedules.  What would change something is refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import datetime as dt
 import os
 import shutil
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from llmenv_collector import clock
@@ -20,6 +21,7 @@ from llmenv_collector.errors import ReadOnlyError, UsageError
 from llmenv_collector.fleet_report.analysis import Analysis
 from llmenv_collector.identity.identity_file import Identity
 from llmenv_collector.identity.labels import LabelCopy
+from llmenv_collector.lake.opening import open_lake
 from llmenv_collector.serving import policy, ports, server
 from llmenv_collector.serving.collector import Collector
 from llmenv_collector.serving.gate import Gate
@@ -48,8 +50,7 @@ ENROLMENT = "/llmenv.fleet.v1.EnrollmentService/"
 
 def serve_snapshot(folder: DataFolder, settings: Settings, source: Path) -> None:
     """Returns after an orderly end.  `folder` has the tokens and the certificates of those who ask."""
-    if parse_address(settings.listen, where="--listen").host not in LOOPBACK:
-        raise UsageError(f"A snapshot is served on loopback alone, not on {settings.listen}.")
+    require_loopback(settings, what="A snapshot is served")
     require_there(source)
     folder.require_initialised()
     with folder.lock():
@@ -67,24 +68,54 @@ def _serve_copy(folder: DataFolder, settings: Settings, source: Path, scratch: P
     taken_at = taken_from(source, database)
     identity = Identity(folder.identity)
     as_of = dt.datetime.fromtimestamp(taken_at / clock.MICROSECONDS, dt.UTC)
-    gate = ReadOnlyGate(identity, as_of=as_of, has_runs=not is_export(source))
-    store, analysis = Store(database), Analysis()
-    try:
+    gate = ReadOnlyGate(
+        identity,
+        served=f"a snapshot of {as_of:%Y-%m-%d %H:%M} UTC",
+        as_of=f"as of {as_of:%Y-%m-%d %H:%M:%S} UTC",
+        instead="the collector itself",
+        has_runs=not is_export(source),
+    )
+    with closing(Store(database)) as store:
         # A store lays the views over its own tables when it is opened.
         store.request(lay_over).result()
+        snapshots = FixedSnapshots(store, folder.snapshots, taken_at=taken_at)
+        _answer(folder, settings, gate=gate, store=store, snapshots=snapshots)
+
+
+def serve_lake(folder: DataFolder, settings: Settings) -> None:
+    """The lake as it is, to whoever may only read it.  Returns after an orderly end."""
+    require_loopback(settings, what="A lake is served read-only")
+    folder.require_initialised()
+    with folder.lock():
+        gate = ReadOnlyGate(
+            Identity(folder.identity),
+            served="a lake",
+            as_of="the lake as it is",
+            instead="a collector that writes into it",
+        )
+        with closing(open_lake(folder, settings, read_only=True)) as store:
+            _answer(folder, settings, gate=gate, store=store, snapshots=server.snapshots_of(store, folder))
+
+
+def _answer(
+    folder: DataFolder, settings: Settings, *, gate: ReadOnlyGate, store: Store, snapshots: Snapshots
+) -> None:
+    with closing(Analysis()) as analysis:
         collector = Collector.of(
             folder,
             settings,
-            identity=identity,
+            identity=gate.identity,
             store=store,
             analysis=analysis,
-            snapshots=FixedSnapshots(store, folder.snapshots, taken_at=taken_at),
-            label_copy=SnapshotLabels(identity, store),
+            snapshots=snapshots,
+            label_copy=SnapshotLabels(gate.identity, store),
         )
         asyncio.run(run(collector, gate))
-    finally:
-        analysis.close()
-        store.close()
+
+
+def require_loopback(settings: Settings, *, what: str) -> None:
+    if parse_address(settings.listen, where="--listen").host not in LOOPBACK:
+        raise UsageError(f"{what} on loopback alone, not on {settings.listen}.")
 
 
 async def run(collector: Collector, gate: ReadOnlyGate) -> None:
@@ -98,9 +129,7 @@ async def run(collector: Collector, gate: ReadOnlyGate) -> None:
     watch = asyncio.create_task(Health(health, collector.store).watch())
     serving = Serving(people_address=str(Address(listen.host, port)), agents_address="", pid=os.getpid())
     with collector.folder.announce(serving):
-        told = (
-            f"ready: people at {serving.people_address}, read-only, as of {gate.as_of:%Y-%m-%d %H:%M:%S} UTC"
-        )
+        told = f"ready: people at {serving.people_address}, read-only, {gate.as_of}"
         print(told, file=sys.stderr, flush=True)  # noqa: T201 (whoever starts it waits)
         await server.stop_signal().wait()
     watch.cancel()
@@ -111,9 +140,15 @@ async def run(collector: Collector, gate: ReadOnlyGate) -> None:
 class ReadOnlyGate(Gate):
     """Lets through what only reads."""
 
-    def __init__(self, identity: Identity, *, as_of: dt.datetime, has_runs: bool) -> None:
+    def __init__(
+        self, identity: Identity, *, served: str, as_of: str, instead: str, has_runs: bool = True
+    ) -> None:
+        """For people: what is served, as of when, and whom to ask for changes."""
         super().__init__(identity)
+        self.identity = identity
         self.as_of = as_of
+        self._served = served
+        self._instead = instead
         self._has_runs = has_runs
 
     async def admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Peer:
@@ -130,8 +165,7 @@ class ReadOnlyGate(Gate):
 
     def _refusal(self) -> ReadOnlyError:
         return ReadOnlyError(
-            f"This is a snapshot of {self.as_of:%Y-%m-%d %H:%M} UTC, served read-only: nothing can be"
-            " changed here; ask the collector itself."
+            f"This is {self._served}, served read-only: nothing can be changed here; ask {self._instead}."
         )
 
 

@@ -117,6 +117,15 @@ def bring_forward(
     return missing
 
 
+def require_current(connection: duckdb.DuckDBPyConnection) -> None:
+    """For whoever cannot bring it forward.  Raises StoreError."""
+    present, newest = current_version(connection), max(one.version for one in shipped())
+    if present != newest:
+        raise StoreError(
+            f"The store has schema {present} and this program reads {newest}: upgrade whichever is older."
+        )
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     try:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from llmenv_collector.delivery.sieve import Outcome
     from llmenv_collector.delivery.sighting import Sighting
     from llmenv_collector.delivery.watermark import Watermark
-    from llmenv_collector.lake.database import LakeDatabase
+    from llmenv_collector.lake.database import LakeDatabase, ReadOnlyLake
 
 T = TypeVar("T")
 MAX_REPEATED = 1_000
@@ -79,7 +79,9 @@ class Held:
 class Store:
     """Open from creation to close().  Every method may be called from any thread."""
 
-    def __init__(self, path: Path, *, reserve_bytes: int = 0, lake: LakeDatabase | None = None) -> None:
+    def __init__(
+        self, path: Path, *, reserve_bytes: int = 0, lake: LakeDatabase | ReadOnlyLake | None = None
+    ) -> None:
         """`reserve_bytes` of the disk stay free: deliveries are refused before.
 
         The file at `path`, or the lake that is given, which is closed with this.
@@ -133,6 +135,7 @@ class Store:
     ) -> Future[T]:
         """Has the writer answer it for all keys that wait: a fleet that comes back asks ten thousand times.
 
+        A key is the id of a machine or of a spool: what that has delivered before is stored by then.
         `question` raises nothing but duckdb.Error and FullStoreError, and has an answer to every key.
         """
         done: Future[T] = Future()
