@@ -93,25 +93,52 @@ def test_whoever_waits_too_long_is_sent_away_and_leaves_nothing_behind() -> None
     assert asyncio.run(after()) == (0, NOTHING)
 
 
+def test_what_happens_now_passes_a_backlog() -> None:
+    """Into a share of room that no backlog fills; more than that waits as well."""
+
+    async def entered() -> tuple[int, list[bool]]:
+        room = Room(BOUND, live=SMALL)
+        large = Size(records=2, size=200)
+        backlogs = [asyncio.ensure_future(room.enter(str(number % 40), large)) for number in range(200)]
+        await asyncio.sleep(0)
+        filled = room.filled.records
+        live = [
+            asyncio.ensure_future(room.enter(f"live {n}", SMALL)) for n in range(BOUND.records // SHARE + 1)
+        ]
+        await asyncio.sleep(0)
+        admitted = [each.done() for each in live]
+        for each in (*backlogs, *live):
+            each.cancel()
+        await asyncio.gather(*backlogs, *live, return_exceptions=True)
+        return filled, admitted
+
+    filled, admitted = asyncio.run(entered())
+    assert filled == BOUND.records
+    assert admitted == [*[True] * (BOUND.records // SHARE), False]
+
+
 @settings(max_examples=50, deadline=None)
-@example(deliveries=[(0, 1, 1, False), (0, 1, 1, False), (0, 8, 1, False), (0, 1, 1, True)])
+@example(deliveries=[(0, 1, 1, False), (0, 1, 1, False), (0, 8, 1, False), (0, 1, 1, True)], live=NOTHING)
 @given(
-    st.lists(
+    deliveries=st.lists(
         st.tuples(st.integers(0, 3), st.integers(1, 30), st.integers(1, 3_000), st.booleans()), max_size=40
-    )
+    ),
+    live=st.sampled_from([NOTHING, Size(4, 400), BOUND]),
 )
 def test_whatever_comes_the_bounds_hold_and_everything_ends(
-    deliveries: list[tuple[int, int, int, bool]],
+    deliveries: list[tuple[int, int, int, bool]], live: Size
 ) -> None:
     """Against the two bounds at every step; a delivery may be cancelled while it waits or as it is let in."""
 
     async def run() -> tuple[int, Size]:
-        room, ticks = Room(BOUND, patience_seconds=2.0), itertools.count()
+        room, ticks = Room(BOUND, live=live, patience_seconds=2.0), itertools.count()
+        kept = Size(BOUND.records // SHARE, BOUND.size // SHARE)
+        most = BOUND if live == NOTHING else BOUND.plus(kept)
 
         async def deliver(machine: int, wanted: Size) -> None:
             await room.enter(str(machine), wanted)
             try:
-                assert room.filled.within(BOUND)
+                assert room.filled.within(most)
                 for _ in range(next(ticks) % 3):
                     await asyncio.sleep(0)
             finally:

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from llmenv_collector.delivery.room import LIVE
 from llmenv_collector.errors import StoreError
 
 if TYPE_CHECKING:
@@ -43,12 +44,21 @@ class Delivery:
     done: Future[Delivered]
     since: float = field(default_factory=time.monotonic)
 
+    @property
+    def about(self) -> tuple[str, ...]:
+        """Ids of its machine and its spool."""
+        return (self.arrivals[0].machine_id, self.arrivals[0].spool_id) if self.arrivals else ()
+
 
 @dataclass(frozen=True)
 class Seen:
     sightings: Sequence[Sighting]
     done: Future[None]
     since: float = field(default_factory=time.monotonic)
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        return tuple(one.machine_id for one in self.sightings)
 
 
 @dataclass(frozen=True)
@@ -67,13 +77,17 @@ Question: TypeAlias = "Callable[[duckdb.DuckDBPyConnection, Sequence[str]], Mapp
 
 @dataclass(frozen=True)
 class Asked:
-    """One key of a question, answered after everything that was delivered before it."""
+    """One key of a question, a machine's or a spool's, answered after everything that it delivered before."""
 
     question: Question
     key: str
     done: Future[Any]
     is_change: bool = True
     since: float = field(default_factory=time.monotonic)
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        return (self.key,)
 
 
 Item = Delivery | Seen | Asked | Request
@@ -118,8 +132,9 @@ class Waiting:
 
 def take_group(waiting: deque[Item]) -> list[Item]:
     """Takes off either one request or as many deliveries, sightings and questions as a group may hold."""
-    group: list[Item] = []
-    records = size = 0
+    group: list[Item] = take_live(waiting)
+    records = sum(len(item.arrivals) for item in group if isinstance(item, Delivery))
+    size = 0
     while waiting and records < MAX_GROUP_RECORDS and size < MAX_GROUP_BYTES:
         if group and (isinstance(waiting[0], Request) or isinstance(group[0], Request)):
             break
@@ -127,5 +142,42 @@ def take_group(waiting: deque[Item]) -> list[Item]:
         group.append(item)
         if isinstance(item, Delivery):
             records += len(item.arrivals)
-            size += sum(len(arrival.record) for arrival in item.arrivals)
+            size += bytes_of(item)
     return group
+
+
+def take_live(waiting: deque[Item]) -> list[Item]:
+    """What happens just now, which no backlog of others delays: up to half a group, in its order.
+
+    None passes a request, or what its own machine has delivered before.
+    """
+    live: list[Item] = []
+    others: list[Item] = []
+    behind: set[str] = set()
+    records, items = 0, iter(waiting)
+    for item in items:
+        if isinstance(item, Request) or records >= MAX_GROUP_RECORDS // 2:
+            others.append(item)
+            break
+        if is_live(item) and behind.isdisjoint(item.about):
+            live.append(item)
+            records += len(item.arrivals) if isinstance(item, Delivery) else 0
+        else:
+            others.append(item)
+            behind.update(item.about)
+    if live:
+        others.extend(items)
+        waiting.clear()
+        waiting.extend(others)
+    return live
+
+
+def is_live(item: Item) -> bool:
+    """A machine that connects asks, and is seen: that is never more than a row."""
+    if not isinstance(item, Delivery):
+        return True
+    return len(item.arrivals) <= LIVE.records and bytes_of(item) <= LIVE.size
+
+
+def bytes_of(delivery: Delivery) -> int:
+    return sum(len(arrival.record) for arrival in delivery.arrivals)
