@@ -13,7 +13,7 @@ from llmenv.catalog import known_issues
 from llmenv.catalog.packages import WATCHED
 from llmenv.fleet.v1 import fleet_report_pb2 as messages
 
-from llmenv_collector.fleet_report import explain_machines
+from llmenv_collector.fleet_report import explain_cells, explain_machines
 from llmenv_collector.fleet_report.chips import NOT_OF_THE_CHIP
 
 # ruff: noqa: S608 (text for people to read and run, on a read-only snapshot)
@@ -200,6 +200,8 @@ def imported(period: Period) -> str:
 def sections(period: Period, question: Question) -> dict[str, str]:
     runs = f"WITH {results(period)}"
     inventory = f"{runs}, {holdings(period)}"
+    context = explain_cells.CONTEXT.format(watched=listed(WATCHED))
+    cells = f"{runs}, {COMPARED}{context}{explain_cells.CELL}"
     packages = dict.fromkeys((*(pin.package for pin in question.pins), *WATCHED))
     return {
         "health": f"{runs}, {LATEST}\n{HEALTH}",
@@ -208,6 +210,9 @@ def sections(period: Period, question: Question) -> dict[str, str]:
         "packages": f"{inventory}{PACKAGES.format(watched=listed(WATCHED))}",
         "findings": f"{runs}, {LATEST}{FINDINGS.format(at=time(period.as_of))}",
         "flaky": f"{runs}{FLAKY}",
+        "effects": f"{cells}{explain_cells.EFFECTS}",
+        "verdict_effects": f"{runs}{context}{explain_cells.VERDICT_EFFECTS}",
+        "outliers": f"{cells}{explain_cells.OUTLIERS}",
         "unsteady": f"{runs}{explain_machines.UNSTEADY}",
         "changes": f"{runs}{changes(period, question)}",
         "verdict_changes": f"{runs}{explain_machines.VERDICT_CHANGES}",
@@ -247,7 +252,8 @@ def results(period: Period) -> str:
     AND {machines(period, "machine_id")}{known}
 ), result AS (
   SELECT results.* EXCLUDE (device, started_at, record_id), run.hostname, run.chip, run.gpu_cores,
-         run.memory_bytes, run.os_build, run.environment_id, run.environment_name, run.device, run.started_at
+         run.memory_bytes, run.os_name, run.os_build, run.environment_id, run.environment_name, run.device,
+         run.started_at
   FROM v1.results JOIN run USING (machine_id, run_id){checks}{received_results}
 )"""
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import math
 import shutil
+import statistics
 import subprocess
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
 from llmenv.catalog.status import WORDS
+from llmenv.fleet.v1 import fleet_report_pb2 as messages
 from llmenv.ids import new_id
 from llmenv_agent.simulation.fleet import Fleet
 from llmenv_collector.changes.upkeep import ChangeUpkeep
@@ -20,7 +24,8 @@ from llmenv_collector.delivery.ingest import Arrival
 from llmenv_collector.delivery.sighting import Sighting
 from llmenv_collector.fleet_report import report
 from llmenv_collector.fleet_report.period import Period
-from llmenv_collector.fleet_report.question import Pin, Question
+from llmenv_collector.fleet_report.question import SECTIONS, Pin, Question
+from llmenv_collector.fleet_report.versions import companions
 from llmenv_collector.sql.arrow_frames import END_OF_STREAM, HEADER, Form
 from llmenv_collector.storage.store import Store
 
@@ -129,6 +134,11 @@ def frames(answer: bytes) -> Iterator[bytes]:
         _, length = HEADER.unpack_from(answer, at)
         at += HEADER.size + length
         yield answer[at - length : at]
+
+
+def test_every_section_has_a_statement(answers: Any) -> None:
+    _, given = answers
+    assert given.keys() - {"coverage", "imported chips"} == SECTIONS.keys()
 
 
 def test_coverage(answers: Any) -> None:
@@ -341,3 +351,102 @@ def test_drifts(answers: Any) -> None:
     assert expected == {(row["name"], row["version"], row["machines"]) for row in given["drifts"]}
     missing = {row.package: len(row.missing) for row in said.drifts}
     assert missing["sentencepiece"] > 0 or missing["torch"] == 0
+
+
+STRATUM = ("chip", "gpu_cores", "memory_bytes", "definition_hash", "parameters_json")
+
+
+def versions_of(row: dict[str, Any]) -> dict[str, str]:
+    """By package, also of Python and macOS."""
+    versions = dict(one.split(" ", 1) for one in row["versions"]) | {"python": row["python"]}
+    return versions | ({"macos": row["macos"]} if row["macos"] else {})
+
+
+def cells_of(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], dict[tuple[Any, ...], dict[str, Any]]]:
+    """By series; in each by machine, chip variant and versions."""
+    found: dict[tuple[Any, ...], dict[tuple[Any, ...], dict[str, Any]]] = {}
+    for row in rows:
+        versions = versions_of(row)
+        variant = row["chip"], row["gpu_cores"], row["memory_bytes"]
+        key = str(row["machine_id"]), variant, frozenset(versions.items())
+        series = (row["check_name"], row["case_name"], row["measurement"], row["device"])
+        found.setdefault((*series, row["definition_hash"], row["parameters_json"]), {})[key] = row
+    return found
+
+
+def series_of(series: Any) -> tuple[Any, ...]:
+    named = series.check_name, series.case_name, series.measurement, series.device
+    return (*named, series.definition_hash, series.parameters_json)
+
+
+def test_effects(answers: Any) -> None:
+    """What was compared within machines with all else equal: the same ratio and results, from the medians."""
+    said, given = answers
+    cells, compared = cells_of(given["effects"]), 0
+    for row in said.effects:
+        if row.pairing != messages.PAIRING_WITHIN_MACHINE or row.confounded_with:
+            continue
+        aside = {row.package, *companions(row.package)}
+        sides: tuple[dict[Any, Any], dict[Any, Any]] = ({}, {})
+        for (machine, variant, versions), cell in cells[series_of(row.series)].items():
+            version = dict(versions).get(row.package)
+            if version in {row.baseline, row.candidate}:
+                rest = frozenset(one for one in versions if one[0] not in aside)
+                sides[version == row.candidate][machine, variant, rest] = cell
+        pairs = [(sides[1][key], sides[0][key]) for key in sides[0].keys() & sides[1].keys()]
+        ratio = statistics.median(math.log(new["median"] / old["median"]) for new, old in pairs)
+        assert math.exp(ratio) == pytest.approx(row.ratio.value, rel=1e-9)
+        assert sum(new["results"] for new, _ in pairs) == row.candidate_results
+        assert sum(old["results"] for _, old in pairs) == row.baseline_results
+        compared += 1
+    assert compared > 0
+
+
+def test_outliers(answers: Any) -> None:
+    """Each of the report's, with as many others, and with the same ratio where it is the only one."""
+    said, given = answers
+    if not said.coverage.HasField("since"):
+        assert said.outliers
+    cells = cells_of(given["outliers"])
+    alone = Counter(series_of(row.series) for row in said.outliers)
+    for row in said.outliers:
+        variant = row.variant.chip, row.variant.gpu_cores, row.variant.memory_bytes
+        cell = cells[series_of(row.series)][row.machine_id, variant, frozenset(row.versions.items())]
+        assert cell["others"] == row.others
+        if alone[series_of(row.series)] == 1:
+            assert cell["ratio"] == pytest.approx(row.ratio, rel=1e-9)
+
+
+def test_verdict_effects(answers: Any) -> None:
+    """With all else equal: as many machines, and as many whose last verdict is bad, on each side."""
+    said, given = answers
+    compared = 0
+    for row in said.verdict_effects:
+        if row.confounded_with:
+            continue
+        aside = {row.package, *companions(row.package)}
+        sides: tuple[dict[Any, bool], dict[Any, bool]] = ({}, {})
+        for one in given["verdict_effects"]:
+            versions = versions_of(one)
+            version = versions.get(row.package)
+            named = (one["check_name"], one["device"]) == (row.check_name, row.device)
+            if named and version in {row.baseline, row.candidate}:
+                rest = frozenset((name, said) for name, said in versions.items() if name not in aside)
+                stratum = (*(one[name] for name in STRATUM), rest)
+                sides[version == row.candidate][str(one["machine_id"]), stratum] = one["fails_last"]
+        is_paired = row.pairing == messages.PAIRING_WITHIN_MACHINE
+        units = [{key if is_paired else key[1] for key in side} for side in sides]
+        kept = [
+            [
+                (key[0], fails)
+                for key, fails in side.items()
+                if (key if is_paired else key[1]) in units[0] & units[1]
+            ]
+            for side in sides
+        ]
+        machines = [{machine for machine, _ in side} for side in kept]
+        failing = [{machine for machine, fails in side if fails} for side in kept]
+        assert (row.baseline_machines, row.candidate_machines) == tuple(map(len, machines))
+        assert (row.baseline_failing, row.candidate_failing) == tuple(map(len, failing))
+        compared += 1
+    assert compared > 0
