@@ -93,6 +93,7 @@ class PlainLines:
 
     def _said(self, said: Said, fleet: WatchedFleet) -> Iterator[str]:
         response = said.response
+        self._lines.names = fleet.names(*response.machines)
         if response.left_out_results:
             yield self._lines.left_out(response.left_out_results)
         for result in response.results:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from llmenv.fleet.v1 import fleet_watch_pb2 as messages
 
 from llmenv_cli.errors import CliError, UnreachableError
+from llmenv_cli.render.machine_names import machine_names
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -141,6 +142,11 @@ class WatchedFleet:
             "failing": sum(bool(one.failing_checks) for one in machines),
             "waiting": sum(one.waiting_records for one in machines),
         }
+
+    def names(self, *others: messages.WatchedMachine) -> dict[str, str]:
+        """By id what those are called that share a hostname, also with others that come along."""
+        machines = [*self.machines.values(), *others]
+        return machine_names((one.machine_id, one.hostname) for one in machines)
 
     @property
     def by_name(self) -> list[messages.WatchedMachine]:

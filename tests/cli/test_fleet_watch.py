@@ -166,10 +166,12 @@ def test_what_makes_no_sense_is_a_sentence(
     assert watched.err.startswith("llmenv: ")
 
 
-def frame(*, width: int, height: int, language: str, lost: str = "") -> str:
+def frame(
+    *responses: messages.WatchFleetResponse, width: int, height: int, language: str, lost: str = ""
+) -> str:
     fleet = WatchedFleet()
-    fleet.take_in(Said(FIRST, is_first=True))
-    fleet.take_in(Said(SECOND, is_first=False))
+    for number, said in enumerate(responses or (FIRST, SECOND)):
+        fleet.take_in(Said(said, is_first=number == 0))
     stream = io.StringIO()
     console = console_of(stream)
     console.width = width
@@ -183,6 +185,34 @@ def frame(*, width: int, height: int, language: str, lost: str = "") -> str:
 def test_the_screen(golden: Any, width: int, language: str) -> None:
     """Machines, what they run and fail, and the newest results."""
     assert frame(width=width, height=30, language=language) == golden(name=f"screen-{width}-{language}")
+
+
+def twins() -> tuple[messages.WatchFleetResponse, list[str]]:
+    """Two machines that are called alike, a result of the second, and what each is called."""
+    one, other = machine(1, "studio"), machine(2, "studio")
+    other.machine_id = "019c6120-0001-7000-8000-000000000002"
+    turned = result("studio", "packages", result_pb2.STATUS_FAIL, BEGINS, 1)
+    turned.machine_id = other.machine_id
+    return response(one, other, results=[turned]), ["studio (019c6120-0000)", "studio (019c6120-0001)"]
+
+
+def test_machines_that_are_called_alike_are_told_apart_in_lines(
+    llmenv: Callable[..., Any], servicer: Any
+) -> None:
+    """From the first line on; another one goes by its hostname."""
+    said, names = twins()
+    servicer.watches = [[said, response(machine(3, "mini"))]]
+    lines = llmenv("fleet", "watch").out.splitlines()
+    assert [sum(name in line for line in lines) for name in (*names, "mini", "mini (")] == [1, 2, 1, 0]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_machines_that_are_called_alike_are_told_apart_on_the_screen(width: int) -> None:
+    """Both in the list of machines and in that of results."""
+    said, names = twins()
+    shown = frame(said, width=width, height=24, language="en")
+    assert [shown.count(name) for name in names] == [1, 2]
+    assert all(len(line) <= width for line in shown.splitlines())
 
 
 def test_a_screen_that_is_too_small_says_what_it_leaves_out(golden: Any) -> None:

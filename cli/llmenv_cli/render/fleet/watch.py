@@ -51,7 +51,7 @@ class Screen:
             self._trouble(fleet, lost),
             self._machines(fleet, now=now, most=room - result_rows),
             Text(""),
-            self._results(results[:result_rows]),
+            self._results(results[:result_rows], fleet.names()),
         )
 
     def summary(self, fleet: WatchedFleet) -> str:
@@ -85,15 +85,16 @@ class Screen:
             ratios={2: 3, 3: 2},
         )
         table.columns[4].justify = "right"
+        names = fleet.names()
         for one in machines:
-            table.add_row(*self._machine(one, now=now))
+            table.add_row(*self._machine(one, called(one, names), now=now))
         more = self._say("more_machines", count=f"{left_out:,}")
         return Group(table, Text(more, style="dim")) if left_out > 0 else table
 
-    def _machine(self, machine: messages.WatchedMachine, *, now: dt.datetime) -> Sequence[Text]:
+    def _machine(self, machine: messages.WatchedMachine, name: str, *, now: dt.datetime) -> Sequence[Text]:
         failing = titles(machine.failing_checks, self._texts)
         return (
-            Text(harmless_line(machine.hostname or machine.machine_id)),
+            Text(harmless_line(name)),
             self._state(machine, now=now),
             Text(harmless_line(self.run(machine.run)) if machine.HasField("run") else ""),
             Text(f"✗ {harmless_line(failing)}" if failing else "", style=MARK_STYLES["✗"]),
@@ -125,7 +126,9 @@ class Screen:
             return self._say("hours", count=minutes // 60)
         return self._say("days", count=minutes // (24 * 60))
 
-    def _results(self, results: Sequence[messages.WatchedResult]) -> RenderableType:
+    def _results(
+        self, results: Sequence[messages.WatchedResult], machine_names: Mapping[str, str]
+    ) -> RenderableType:
         if not results:
             return Text(self._say("no_results"), style="dim")
         say = self._texts.say
@@ -135,7 +138,7 @@ class Screen:
             word = verdict(WORDS.get(one.status, "unknown"), self._texts)
             table.add_row(
                 Text(f"{one.received_at.ToDatetime():%H:%M:%S}", style="dim"),
-                Text(harmless_line(one.hostname or one.machine_id)),
+                Text(harmless_line(called(one, machine_names))),
                 Text(harmless_line(title(one.check_name, self._texts))),
                 Text(word, style=MARK_STYLES.get(word[:1], "")),
                 self._finding(one),
@@ -152,6 +155,11 @@ class Screen:
 
     def _say(self, key: str, **values: object) -> str:
         return self._texts.say(f"watch.{key}", **values)
+
+
+def called(one: messages.WatchedMachine | messages.WatchedResult, names: Mapping[str, str]) -> str:
+    """`names` has by id those that share a hostname."""
+    return names.get(one.machine_id) or one.hostname or one.machine_id
 
 
 def rank(machine: messages.WatchedMachine) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llmenv.catalog.status import WORDS
 from llmenv.harmless import harmless_line
 
-from llmenv_cli.render.fleet.watch import TURNS
+from llmenv_cli.render.fleet.watch import TURNS, called
 from llmenv_cli.render.sections.wording import title, titles, verdict, when
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ class Lines:
 
     def __init__(self, texts: Texts) -> None:
         self._texts = texts
+        self.names: Mapping[str, str] = {}
+        """By id of those that share a hostname."""
 
     def of_machines(
         self, before: Mapping[str, messages.WatchedMachine], now: Iterable[messages.WatchedMachine]
@@ -31,13 +33,13 @@ class Lines:
             yield from self._machine(before.get(machine.machine_id), machine)
 
     def left(self, machine: messages.WatchedMachine) -> str:
-        return self._say("line_left", machine=name(machine))
+        return self._say("line_left", machine=called(machine, self.names))
 
     def result(self, result: messages.WatchedResult) -> str:
         turn = TURNS.get(result.turn)
         return self._say(
             "line_result_turned" if turn else "line_result",
-            machine=result.hostname or result.machine_id,
+            machine=called(result, self.names),
             environment=result.environment_name,
             verdict=verdict(WORDS.get(result.status, "unknown"), self._texts),
             check=title(result.check_name, self._texts),
@@ -63,27 +65,29 @@ class Lines:
         failing = list(machine.failing_checks)
         # Later on each result says how it turned.
         if before is None and failing:
-            yield self._say("line_failing", machine=name(machine), checks=titles(failing, self._texts))
+            yield self._say(
+                "line_failing", machine=called(machine, self.names), checks=titles(failing, self._texts)
+            )
         if machine.waiting_records != (before.waiting_records if before is not None else 0):
             count = f"{machine.waiting_records:,}"
-            yield self._say("line_waiting", machine=name(machine), count=count)
+            yield self._say("line_waiting", machine=called(machine, self.names), count=count)
 
     def _presence(self, machine: messages.WatchedMachine) -> str:
         if machine.is_connected:
-            return self._say("line_online", machine=name(machine))
+            return self._say("line_online", machine=called(machine, self.names))
         if not machine.HasField("last_seen_at"):
-            return self._say("line_never_seen", machine=name(machine))
-        return self._say("line_offline", machine=name(machine), time=when(machine.last_seen_at))
+            return self._say("line_never_seen", machine=called(machine, self.names))
+        return self._say("line_offline", machine=called(machine, self.names), time=when(machine.last_seen_at))
 
     def _run(self, before: messages.WatchedMachine | None, machine: messages.WatchedMachine) -> Iterator[str]:
         was = before.run if before is not None and before.HasField("run") else None
         run = machine.run if machine.HasField("run") else None
         if was is not None and (run is None or run.run_id != was.run_id) and machine.is_connected:
-            yield self._say("line_run_over", machine=name(machine), suite=was.suite)
+            yield self._say("line_run_over", machine=called(machine, self.names), suite=was.suite)
         if run is not None and (was is None or was.run_id != run.run_id):
             yield self._say(
                 "line_run" if before is not None else "line_in_run",
-                machine=name(machine),
+                machine=called(machine, self.names),
                 suite=run.suite,
                 environment=run.environment_name,
                 device=run.device,
@@ -93,7 +97,3 @@ class Lines:
 
     def _say(self, key: str, **values: object) -> str:
         return harmless_line(self._texts.say(f"watch.{key}", **values))
-
-
-def name(machine: messages.WatchedMachine) -> str:
-    return machine.hostname or machine.machine_id
