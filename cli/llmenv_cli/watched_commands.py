@@ -33,6 +33,8 @@ class WatchedCommand:
 
     command: IssuedCommand
     words: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
+    has_run: bool = False
+    """Whether a check began: those that a machine leaves out have a word too."""
 
     @property
     def is_over(self) -> bool:
@@ -49,8 +51,7 @@ class WatchedCommand:
     def went_well(self, *, is_apple_silicon: bool) -> bool:
         """It ran to its end, and every check ended well."""
         is_done = self.command.state == CommandOutcome.STATE_ENDED and not self.command.reason
-        has_run = bool(self.words)
-        return is_done and has_run and not self.troubled(is_apple_silicon=is_apple_silicon)
+        return is_done and self.has_run and not self.troubled(is_apple_silicon=is_apple_silicon)
 
 
 class WatchedCommands:
@@ -73,6 +74,7 @@ class WatchedCommands:
         if step.check_began:
             is_new = check not in self._begun
             self._begun.add(check)
+            watched.has_run = True
         elif step.check_ended:
             is_new = check not in watched.words
             watched.words[check] = WORDS.get(step.status, "unknown")

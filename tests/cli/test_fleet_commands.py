@@ -144,6 +144,21 @@ def test_a_command_that_ran_nothing_did_not_go_well(llmenv: Callable[..., Any], 
     assert llmenv("fleet", "watch", BATCH).code == NOT_READY
 
 
+def test_a_command_whose_checks_were_all_left_out_did_not_go_well(
+    llmenv: Callable[..., Any], servicer: Any
+) -> None:
+    """It says which and why, and is not shown as healthy either."""
+    servicer.steps = [
+        messages.WatchCommandResponse(command=STARTED),
+        check_ended("packages", result_pb2.STATUS_SKIP),
+        messages.WatchCommandResponse(command=ENDED),
+    ]
+    watched = llmenv("fleet", "watch", BATCH)
+    assert watched.code == NOT_READY
+    assert "skip 1" in watched.out
+    assert "skip Packages: It is so." in watched.err
+
+
 def test_a_collector_that_was_away_is_asked_again(
     llmenv: Callable[..., Any], servicer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

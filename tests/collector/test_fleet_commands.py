@@ -380,6 +380,31 @@ def test_watching_tells_every_step(collector: RunningCollector, admin: Admin) ->
     stream.close()
 
 
+def test_watching_tells_of_a_check_that_was_left_out(collector: RunningCollector, admin: Admin) -> None:
+    """One in quarantine never began, and has a result that says until when."""
+    machine, run_id, result_id = collector.enrol(), new_id(), new_id()
+    stream = connected(machine, new_id())
+    (issued,) = admin.issue(machines=[machine.machine_id]).commands
+    stream.receive("command")
+    say(stream, 1, issued.command_id, ACCEPTED)
+    started = record_pb2.CommandOutcome(command_id=issued.command_id, state=STARTED, run_id=run_id)
+    result = result_pb2.Result(result_id=result_id, check_name="torch_basics", status=result_pb2.STATUS_SKIP)
+    result.reason.text = result.reason.template = "Left out until tomorrow."
+    records = [
+        machine.record(run_started={"run": {"run_id": run_id, "environment": {"name": "train"}}}),
+        machine.record(command_outcome=started),
+        machine.record(check_finished={"run_id": run_id, "result": result}),
+    ]
+    stream.deliver(records, first=2)
+    stream.receive("acknowledged")
+    say(stream, 5, issued.command_id, ENDED)
+    (ended,) = (step for step in admin.watch(issued.command_id) if step.check_began or step.check_ended)
+    assert (ended.check_began, ended.check_ended) == ("", "torch_basics")
+    assert (ended.status, ended.reason.text) == (result_pb2.STATUS_SKIP, "Left out until tomorrow.")
+    assert (ended.run_id, ended.environment_name) == (run_id, "train")
+    stream.close()
+
+
 def test_watching_ends_when_a_command_expires(collector: RunningCollector, admin: Admin) -> None:
     """Nothing is committed then: time alone ends it."""
     machine = collector.enrol()

@@ -82,14 +82,15 @@ class CommandWatch:
     ) -> Iterator[fleet.WatchCommandResponse]:
         rows = connection.execute(
             """
-            SELECT begun.machine_id::VARCHAR, begun.run_id::VARCHAR, begun.result_id::VARCHAR,
-                   begun.check_name, coalesce(run.environment_name, ''), result.message
-            FROM store.check_start AS begun
+            SELECT machine_id::VARCHAR, run_id::VARCHAR, result_id::VARCHAR,
+                   coalesce(begun.check_name, result.check_name), begun.check_name IS NOT NULL,
+                   coalesce(run.environment_name, ''), result.message
+            FROM (FROM store.check_start WHERE run_id IN (SELECT unnest($run_ids::UUID[]))) AS begun
+            FULL JOIN (FROM store.result WHERE run_id IN (SELECT unnest($run_ids::UUID[]))) AS result
+                USING (machine_id, run_id, result_id)
             LEFT JOIN store.run AS run USING (machine_id, run_id)
-            LEFT JOIN store.result AS result USING (machine_id, run_id, result_id)
-            WHERE begun.run_id IN (SELECT unnest($run_ids::UUID[]))
-              AND begun.result_id NOT IN (SELECT unnest($ended::UUID[]))
-            ORDER BY begun.measured_at, begun.result_id
+            WHERE result_id NOT IN (SELECT unnest($ended::UUID[]))
+            ORDER BY coalesce(begun.measured_at, result.started_at), result_id
             """,
             {"run_ids": [run_id for _, run_id in by_run], "ended": list(self._ended)},
         ).fetchall()
@@ -100,9 +101,10 @@ class CommandWatch:
     def _steps_of(
         self, row: Sequence[Any], command: fleet.IssuedCommand, run_id: str
     ) -> Iterator[fleet.WatchCommandResponse]:
-        result_id, name, environment, message = row
+        """A check that was left out has a result and never began."""
+        result_id, name, has_begun, environment, message = row
         step = fleet.WatchCommandResponse(command=command, run_id=run_id, environment_name=environment)
-        if result_id not in self._began:
+        if has_begun and result_id not in self._began:
             self._began.add(result_id)
             step.check_began = name
             yield step
