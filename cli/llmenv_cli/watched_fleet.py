@@ -14,9 +14,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from llmenv.fleet.v1 import fleet_watch_pb2 as messages
+from llmenv.machine_names import machine_names
 
 from llmenv_cli.errors import CliError, UnreachableError
-from llmenv_cli.render.machine_names import machine_names
 
 if TYPE_CHECKING:
     import datetime as dt

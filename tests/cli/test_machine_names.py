@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from llmenv_cli.render.machine_names import machine_names
+from llmenv.machine_names import machine_names
 from rich.cells import cell_len
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import json
 from typing import TYPE_CHECKING, TextIO
 
 from llmenv.harmless import harmless
+from llmenv.machine_names import machine_names
 
 from llmenv_cli.render.blocks import Column, Grid
-from llmenv_cli.render.machine_names import machine_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

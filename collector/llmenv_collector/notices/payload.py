@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmenv.catalog.texts import texts
 from llmenv.harmless import harmless_line
+from llmenv.machine_names import machine_names
 
 from llmenv_collector import clock
 from llmenv_collector.notices.state_change import Kind
@@ -126,8 +127,9 @@ def text_of(notice: Content, words: Texts) -> str:
 
 def machines_of(changes: Sequence[Told], words: Texts) -> str:
     """Their names, and how many more."""
-    names = sorted({one.hostname or one.machine_id for one in changes})
-    shown = ", ".join(cut(name, 100) for name in names[:MOST_NAMED])
+    hostnames = {one.machine_id: cut(one.hostname or one.machine_id, 100) for one in changes}
+    names = sorted((hostnames | machine_names(hostnames.items())).values())
+    shown = ", ".join(names[:MOST_NAMED])
     more = len(names) - MOST_NAMED
     return words.say("notices.and_more", names=shown, more=more) if more > 0 else shown
 

@@ -86,6 +86,16 @@ def test_texts_say_what_people_need() -> None:
     assert read(silent)["text"] == ("Silent since 2026-12-23 04:26, longer than usual there: air-2, mini-1.")
 
 
+def test_two_machines_with_one_hostname_are_two() -> None:
+    """By the beginning of the id in the text; of one machine in two changes there is one."""
+    twins = [
+        told("machine_silent", machine_id=f"019c6120-000{number}-7000-8000-{number:012}") for number in (1, 2)
+    ]
+    text = read(notice("machine_silent", *twins))["text"]
+    assert text.endswith(": mini-1 (019c6120-0001), mini-1 (019c6120-0002).")
+    assert read(notice("machine_silent", twins[0], twins[0]))["text"].endswith(": mini-1.")
+
+
 def test_a_flapping_check_says_how_often_it_changed() -> None:
     """In the text and in the change."""
     content = read(notice("check_failing", told("check_failing", times_changed=7)))
