@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from llmenv.ids import new_id
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from llmenv_collector.lake.place import Place
 
 pytestmark = needs_lake
+A_MOMENT = 0.7
+"""Longer than a delivery takes that waits for nobody, and shorter than one waits for a lock."""
 
 
 def test_a_group_that_a_fold_overtakes_is_done_anew(
@@ -70,3 +73,21 @@ def test_a_change_that_collides_is_made_anew(place: Place, tmp_path: Path) -> No
         assert len(tries) == 2
         assert answer(other, "SELECT value FROM store.machine_label") == [("ba",), ("ba",)]
         assert answer(other, "SELECT count(*) FROM store.machine_name") == [(1,)]
+
+
+def test_what_removes_rows_is_not_overtaken_for_ever(place: Place, tmp_path: Path) -> None:
+    """As long as others add rows to the table, DuckLake refuses whatever removes some: they wait for it."""
+    spool, tries = Spool(), []
+    with collectors(place, tmp_path, 2) as (one, other):
+        one.deliver(spool.records([1])).result(PATIENCE)
+
+        def remove(connection: duckdb.DuckDBPyConnection) -> None:
+            connection.execute("DELETE FROM store.check_start")
+            tries.append(other.deliver(spool.records([len(tries) + 2])))
+            with suppress(TimeoutError):
+                tries[-1].result(A_MOMENT)
+
+        one.request(remove).result(PATIENCE)
+        assert len(tries) > 1
+        assert tries[-1].result(PATIENCE).watermark == len(tries) + 1
+        assert answer(one, "SELECT count(*) < 3 FROM store.check_start") == [(True,)]

@@ -36,7 +36,7 @@ def answers(lab: Lab, number: int) -> tuple[dict[str, object], str]:
 
 def fill(lab: Lab) -> None:
     """With a day of a few machines, at the first collector, which serves on."""
-    lab.serve(0, environment={"LLMENV_CHANGES_SECONDS": "1"})
+    lab.serve(0, environment={"LLMENV_CHANGES_SECONDS": "1", "LLMENV_RETENTION_SECONDS": "1"})
     lab.wait(0)
     folder = str(lab.folders[0].path)
     tokens = lab.call("llmenv-collector", "token", "create", "--data", folder, "--count", str(MACHINES))
@@ -53,7 +53,8 @@ def test_an_analyst_reads_a_lake_and_changes_nothing(place: Place, tmp_path: Pat
     try:
         fill(lab)
         with collectors(place, tmp_path, 1) as (store,):
-            until(lambda: bool(answer(store, "SELECT count(*) > 0 FROM store.change_history")[0][0]))
+            for done in ("change_history", "retention"):
+                until(lambda done=done: answer(store, f"SELECT count(*) FROM store.{done}") != [(0,)])
         report, rows = answers(lab, 0)
         assert "torch_basics" in rows
         looking = {"LLMENV_LAKE_CATALOG": f"host={cluster.folder} user=looker dbname={database}"}

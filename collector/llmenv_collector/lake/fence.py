@@ -11,7 +11,7 @@ import hashlib
 import importlib.resources
 import json
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,8 @@ SELECT coalesce((SELECT max(snapshot_id) FROM public.ducklake_snapshot), 0),
 LOCK_SPACE = b"llmenv machine "
 SCHEMA_LOCK = 0x6C6C6D656E760001
 """Held by whoever brings the schema forward."""
+GATE_LOCK = 0x6C6C6D656E760003
+"""Shared by groups that are under way; whoever was overtaken by them again and again has it alone."""
 LOCK_SECONDS = 2
 SCHEMA_LOCK_SECONDS = 300
 
@@ -125,8 +127,19 @@ class Fence:
         finally:
             self._unlock()
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Other collectors' groups wait meanwhile, for LOCK_SECONDS at most."""
+        with self._open() as connection, suppress(psycopg.errors.LockNotAvailable):
+            connection.execute("SELECT pg_advisory_lock(%s)", (GATE_LOCK,))
+        try:
+            yield
+        finally:
+            self._unlock()
+
     def _take_turns(self, connection: psycopg.Connection[Any], keys: list[int]) -> None:
         try:
+            connection.execute("SELECT pg_advisory_lock_shared(%s)", (GATE_LOCK,))
             connection.execute("SELECT pg_advisory_lock(key) FROM unnest(%s::bigint[]) AS key", (keys,))
         except psycopg.errors.LockNotAvailable:
             # Of a collector that is stopped, say: nothing rests on locks, and it is refused when it goes on.

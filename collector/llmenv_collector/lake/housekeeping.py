@@ -60,16 +60,15 @@ def folds(connection: Writing) -> Iterator[list[str]]:
         stored = f"{LAKE}.store.{table}"
         query = f"SELECT count(*) > 2 * (SELECT count(*) FROM ({folded})) FROM {stored}"  # noqa: S608 (our own)
         if connection.execute(query).fetchall() == [(True,)]:
-            yield ["BEGIN", *fold(table), "COMMIT"]
+            yield fold(table)
 
 
-# What writes files has a transaction that is committed apart: see reach.py.
 COMPACTION = (
-    ["BEGIN", f"CALL ducklake_rewrite_data_files('{LAKE}', delete_threshold => {REWRITE_SHARE})", "COMMIT"],
-    ["BEGIN", f"CALL ducklake_merge_adjacent_files('{LAKE}')", "COMMIT"],
-    [f"CALL ducklake_expire_snapshots('{LAKE}', older_than => now() - {KEPT})"],
-    [f"CALL ducklake_cleanup_old_files('{LAKE}', older_than => now() - {KEPT})"],
-    [f"CALL ducklake_delete_orphaned_files('{LAKE}', older_than => now() - {KEPT})"],
+    f"CALL ducklake_rewrite_data_files('{LAKE}', delete_threshold => {REWRITE_SHARE})",
+    f"CALL ducklake_merge_adjacent_files('{LAKE}')",
+    f"CALL ducklake_expire_snapshots('{LAKE}', older_than => now() - {KEPT})",
+    f"CALL ducklake_cleanup_old_files('{LAKE}', older_than => now() - {KEPT})",
+    f"CALL ducklake_delete_orphaned_files('{LAKE}', older_than => now() - {KEPT})",
 )
 
 
@@ -77,7 +76,7 @@ def keep_house(place: Place) -> list[str]:
     """One round; what could not be done, a sentence each.  Raises StoreError where there is no lake."""
     with closing(Fence(place)) as fence, closing(Writing(place, fence)) as connection:
         try:
-            steps = [*folds(connection), *COMPACTION]
+            steps = [*folds(connection), *([statement] for statement in COMPACTION)]
         except duckdb.Error as error:
             raise StoreError(f"The lake could not be read: {first_line(error)}") from error
         return [failure for step in steps if (failure := carry_out(connection, step))]
@@ -85,11 +84,14 @@ def keep_house(place: Place) -> list[str]:
 
 def carry_out(connection: Writing, step: list[str]) -> str:
     """Why it could not be done, one sentence; empty when it was."""
-    try:
+
+    def act(own: duckdb.DuckDBPyConnection) -> None:
         for statement in step:
-            connection.execute(statement)
+            own.execute(statement)
+
+    try:
+        connection.act(act)
     except (duckdb.Error, StoreError) as error:
-        connection.rollback()
         return first_line(error)
     return ""
 

@@ -57,11 +57,17 @@ class Writing:
         self._is_acting = False
 
     def act(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """All of it in one transaction, whatever transactions it makes itself; anew when overtaken."""
-        for _ in range(TRIES - 1):
-            with contextlib.suppress(OvertakenError):
+        """All of it in one transaction, whatever transactions it makes itself; anew when overtaken.
+
+        Groups of deliveries only add rows, and overtake whatever removes some as long as they come.
+        """
+        with contextlib.suppress(OvertakenError):
+            return self._acted(act)
+        for _ in range(TRIES - 2):
+            with contextlib.suppress(OvertakenError), self._fence.alone():
                 return self._acted(act)
-        return self._acted(act)
+        with self._fence.alone():
+            return self._acted(act)
 
     def _acted(self, act: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         self.begin()

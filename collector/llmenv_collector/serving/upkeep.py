@@ -76,12 +76,15 @@ class Upkeep:
         collector, settings = self._collector, self._collector.settings
         yield self._watch.keep_copying()
         yield ChangeUpkeep(collector.store, collector.analysis).keep_up(settings.changes_seconds)
-        if collector.store.lake is None:
-            compaction = Compaction(collector.store, percent=settings.compact_percent)
-            retention = Retention(collector.store, policies_of(settings), compaction)
-            yield retention.keep_up(settings.retention_seconds)
+        yield self._retention().keep_up(settings.retention_seconds)
         if collector.reports:
             yield self._scheduled_reports().keep_on_time()
+
+    def _retention(self) -> Retention:
+        """A lake's housekeeper compacts it."""
+        store, settings = self._collector.store, self._collector.settings
+        compaction = Compaction(store, percent=settings.compact_percent) if store.lake is None else None
+        return Retention(store, policies_of(settings), compaction)
 
     def _scheduled_reports(self) -> ReportWork:
         return ReportWork(
