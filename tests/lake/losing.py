@@ -24,8 +24,10 @@ COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 OUTSIDE = b"Z\x00\x00\x00\x05I"
 """PostgreSQL has answered, and is in no transaction."""
 CHUNK_BYTES = 1 << 20
-MOMENTS = ("before", "after")
+BEFORE, AFTER = "before", "after"
 """PostgreSQL never hears of the commit; it commits, and nobody hears of it."""
+HELD = " held"
+"""After one of both: whoever asked waits for the answer until it is killed."""
 
 
 class Losing:
@@ -91,22 +93,24 @@ class Loser:
                     asked += content
                     if asked.endswith(COMMIT):
                         if self._moment and CHANGES in asked:
-                            self._lose(content, server)
+                            self._lose(content, client, server)
                             return
                         asked = b""
                     server.sendall(content)
                 else:
                     client.sendall(content)
 
-    def _lose(self, content: bytes, server: socket.socket) -> None:
+    def _lose(self, content: bytes, client: socket.socket, server: socket.socket) -> None:
         """Both ends are closed after it."""
         moment, self._moment = self._moment, ""
-        if moment == "after":
+        if moment.startswith(AFTER):
             server.sendall(content)
             answer = b""
             while not answer.endswith(OUTSIDE) and (more := server.recv(CHUNK_BYTES)):
                 answer += more
         say("lost")
+        if moment.endswith(HELD):
+            client.recv(1)
 
 
 def spoken(client: socket.socket, server: socket.socket) -> Iterator[tuple[socket.socket, bytes]]:

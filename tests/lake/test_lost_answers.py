@@ -11,7 +11,7 @@ from llmenv.ids import new_id
 from llmenv_collector.errors import StoreError
 
 from tests.lake.conftest import needs_lake
-from tests.lake.losing import Losing
+from tests.lake.losing import AFTER, BEFORE, Losing
 from tests.lake.records import Spool, answer, ledger
 from tests.lake.test_bucket import bucket  # noqa: F401 (a fixture)
 from tests.lake.test_exactly_once import PATIENCE, collectors
@@ -53,7 +53,7 @@ def test_an_answer_lost_in_a_delivery(place: Place, losing: Losing, tmp_path: Pa
     spool = Spool()
     with collectors(through(losing, place), tmp_path, 1) as (store,):
         assert store.deliver(spool.records([1])).result(PATIENCE).watermark == 1
-        losing.lose("after")
+        losing.lose(AFTER)
         assert store.deliver(spool.records([2, 3])).result(PATIENCE).watermark == 3
         losing.lost()
         require_all_files(place, store)
@@ -65,7 +65,7 @@ def test_a_delivery_that_never_reached_postgres(place: Place, losing: Losing, tm
     spool = Spool()
     with collectors(through(losing, place), tmp_path, 1) as (store,):
         assert store.deliver(spool.records([1])).result(PATIENCE).watermark == 1
-        losing.lose("before")
+        losing.lose(BEFORE)
         with pytest.raises(StoreError):
             store.deliver(spool.records([2, 3])).result(PATIENCE)
         losing.lost()
@@ -75,7 +75,7 @@ def test_a_delivery_that_never_reached_postgres(place: Place, losing: Losing, tm
         assert ledger(store) == (3, 3, 3)
 
 
-@pytest.mark.parametrize(("moment", "rows"), [("before", 0), ("after", 1)])
+@pytest.mark.parametrize(("moment", "rows"), [(BEFORE, 0), (AFTER, 1)])
 def test_a_change_is_never_made_twice(
     place: Place, losing: Losing, tmp_path: Path, moment: str, rows: int
 ) -> None:
@@ -103,7 +103,7 @@ def test_an_answer_lost_in_a_compaction(place: Place, losing: Losing, tmp_path: 
     with collectors(place, tmp_path, 1) as (store,):
         for number in range(1, 4):
             store.deliver(spool.records([number])).result(PATIENCE)
-        losing.lose("after")
+        losing.lose(AFTER)
         assert keep_house(through(losing, place)) == []
         losing.lost()
         assert keep_house(place) == []
@@ -119,7 +119,7 @@ def test_an_answer_lost_with_files_in_a_bucket(
     spool = Spool()
     with collectors(through(losing, bucket), tmp_path, 1) as (store,):
         assert store.deliver(spool.records([1])).result(PATIENCE).watermark == 1
-        losing.lose("after")
+        losing.lose(AFTER)
         assert store.deliver(spool.records([2, 3])).result(PATIENCE).watermark == 3
         losing.lost()
         require_all_files(bucket, store)
