@@ -201,14 +201,22 @@ def test_a_stopped_collector_is_backed_up_too(stoppable: RunningCollector, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("file", "offered", "watermark"),
+    ("file", "place", "offered", "watermark"),
     [
-        ("llmenv.duckdb", "The newest backup is of", 1),
-        ("llmenv.duckdb.wal", "Its last checkpoint is sound", 2),
+        ("llmenv.duckdb", 9, "The newest backup is of", 1),
+        ("llmenv.duckdb.wal", b"torch_basics", "Its last checkpoint is sound", 2),
+        ("llmenv.duckdb.wal", 0, "Its last checkpoint is sound", 2),
     ],
+    ids=["header", "value in the log", "beginning of the log"],
 )
 def test_a_damaged_database_is_kept_and_the_command_that_helps_is_named(
-    stoppable: RunningCollector, tmp_path: Path, file: str, offered: str, watermark: int
+    stoppable: RunningCollector,
+    tmp_path: Path,
+    *,
+    file: str,
+    place: int | bytes,
+    offered: str,
+    watermark: int,
 ) -> None:
     """Nothing begins anew by itself; the command restores a sound one, and the agent delivers the rest."""
     machine, spool_id = stoppable.enrol(), new_id()
@@ -227,7 +235,7 @@ def test_a_damaged_database_is_kept_and_the_command_that_helps_is_named(
             stream = machine.connect(spool_id)
     stream.close()
     stoppable.stop(signal.SIGKILL)
-    damage(stoppable.folder / file)
+    damage(stoppable.folder / file, place)
 
     refused = serve(stoppable)
     assert refused.returncode == ExitCode.DAMAGED
@@ -276,10 +284,10 @@ def serve(collector: RunningCollector) -> subprocess.CompletedProcess[str]:
     return on(collector, "serve", "--listen", "127.0.0.1:0", "--agents-listen", "127.0.0.1:0")
 
 
-def damage(path: Path) -> None:
-    """One byte: of the header of a database, of a value in a log."""
+def damage(path: Path, place: int | bytes) -> None:
+    """One byte, at a place or of a value."""
     content = bytearray(path.read_bytes())
-    content[content.index(b"torch_basics") if path.suffix == ".wal" else 9] ^= 0xFF
+    content[place if isinstance(place, int) else content.index(place)] ^= 0xFF
     path.write_bytes(content)
 
 

@@ -29,6 +29,8 @@ SIGNS_OF_DAMAGE = (
     "Failure while replaying WAL",
     "Could not read enough bytes",
 )
+# Of every log of DuckDB 1.5.5 and 2.0.1: field 100 is the kind of an entry, and the first tells the version.
+LOG_BEGINNING = b"\x64\x00\x62"
 VERSION_TABLE = """
 CREATE SCHEMA IF NOT EXISTS store;
 CREATE SCHEMA IF NOT EXISTS v1;
@@ -53,6 +55,7 @@ MEMORY_LIMIT = "512MiB"
 
 def connect(path: Path) -> duckdb.DuckDBPyConnection:
     """The one connection that may write, with checkpoints left to the store."""
+    require_log(path)
     try:
         connection = duckdb.connect(
             str(path),
@@ -80,6 +83,23 @@ def opening_error(path: Path, error: duckdb.Error) -> StoreError:
 
 def is_damage(error: duckdb.Error) -> bool:
     return any(sign in str(error) for sign in SIGNS_OF_DAMAGE)
+
+
+def require_log(database: Path) -> None:
+    """Raises DamagedStoreError where DuckDB would remove a log, and what is committed there, without a word.
+
+    It does so when it cannot read the beginning.  One of zeros is what a power cut leaves of a log in which
+    nothing was committed.
+    """
+    try:
+        with log_of(database).open("rb") as file:
+            beginning = file.read(len(LOG_BEGINNING))
+    except OSError:  # there is none, or DuckDB says why it cannot be read
+        return
+    if any(beginning) and not LOG_BEGINNING.startswith(beginning):
+        raise DamagedStoreError(
+            f"{database} cannot be opened as a DuckDB database: its log does not begin as one."
+        )
 
 
 def log_of(database: Path) -> Path:
