@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from llmenv_collector.errors import StoreError
 
 from tests.lake.conftest import needs_lake
 
@@ -42,13 +43,14 @@ def test_quotes_and_backslashes_reach_postgres(place: Place, cluster: Cluster) -
     catalog = make_conninfo(**{**place.parameters(), "dbname": NAME, "application_name": NAME})
     named = replace(place, catalog=catalog)
     assert asked(named, f"SELECT (current_database() = '{quoted}')::text") == ["true", "true"]
-    assert asked(named, "SELECT current_setting('application_name')") == [NAME, "llmenv-collector"]
+    assert asked(named, "SELECT current_setting('application_name')") == [NAME, NAME]
 
 
 def test_options_of_a_person_stay(place: Place) -> None:
     told = replace(place, catalog=f"{place.catalog} options='-c work_mem=5MB' keepalives_idle=7")
     assert asked(told, "SELECT current_setting('work_mem')") == ["5MB", "5MB"]
     assert told.kept_alive()["keepalives_idle"] == "7"
+    assert asked(told, "SELECT current_setting('application_name')") == ["llmenv-collector"] * 2
 
 
 @pytest.mark.parametrize("name", ["keepalives_idle", "keepalives_count", "tcp_user_timeout"])
@@ -58,3 +60,17 @@ def test_both_kinds_of_connections_notice_that_nobody_is_there(place: Place, nam
     assert int(alive[name]) > 0
     assert f"{name}='{alive[name]}'" in place.attachment("lake").replace("''", "'")
     assert "-c tcp_user_timeout=25000" in alive["options"]
+
+
+def test_what_cannot_be_opened_is_one_sentence(place: Place) -> None:
+    """Without the connection string, which DuckDB quotes whole."""
+    from llmenv_collector.lake.connection import attached
+
+    nobody = replace(place, catalog="host=127.0.0.1 port=1 dbname=llmenv")
+    with pytest.raises(
+        StoreError, match=r"cannot be opened: its catalog did not answer: .*refused"
+    ) as refused:
+        attached(nobody)
+    assert "keepalives" not in str(refused.value)
+    with pytest.raises(StoreError, match="there is none in this catalog yet"):
+        attached(place, options=", READ_ONLY")

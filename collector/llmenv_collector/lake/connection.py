@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -20,6 +21,19 @@ WRITERS_PATH = f"{LAKE}.main,{LAKE}.store,memory.v1"
 RETRIES = 100
 RETRY_MILLISECONDS = 20
 """DuckLake numbers commits: of two at the same time one tries again, with the next number."""
+
+
+NO_ANSWER = re.compile(r'Unable to connect to Postgres at ".*?": ([^\n]*)')
+NOTHING_THERE = "Existing DuckLake at metadata catalog"
+
+
+def told(error: duckdb.Error) -> str:
+    """In one line, without the connection string that DuckDB quotes."""
+    if NOTHING_THERE in str(error):
+        return "there is none in this catalog yet, and whoever only reads makes none."
+    if found := NO_ANSWER.search(str(error)):
+        return f"its catalog did not answer: {found[1].strip().rstrip('.')}."
+    return first_line(error)
 
 
 def attached(place: Place, *, options: str = "", data: str = "") -> duckdb.DuckDBPyConnection:
@@ -46,7 +60,7 @@ def attached(place: Place, *, options: str = "", data: str = "") -> duckdb.DuckD
         connection.execute(place.attachment(LAKE, options=options, data=data))
     except duckdb.Error as error:
         connection.close()
-        raise StoreError(f"The lake cannot be opened: {first_line(error)}") from error
+        raise StoreError(f"The lake cannot be opened: {told(error)}") from error
     except BaseException:
         connection.close()
         raise

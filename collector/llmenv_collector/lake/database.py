@@ -88,8 +88,14 @@ class LakeReading:
     @contextmanager
     def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection for one thread, for reading; one state of the lake throughout."""
-        with one_state(self._views, of="lake") as cursor:
-            yield cursor
+        try:
+            with one_state(self._views, of="lake") as cursor:
+                yield cursor
+        except StoreError as error:
+            if isinstance(error.__cause__, duckdb.Error):
+                told = lake_connection.told(error.__cause__)
+                raise StoreError(f"The lake could not be read: {told}") from error.__cause__
+            raise
 
     def reopen(self) -> None:
         """After an error that DuckDB does not recover from: there is no file here to open anew."""

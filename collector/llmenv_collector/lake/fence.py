@@ -222,7 +222,6 @@ def connected(place: Place) -> psycopg.Connection[Any]:
     """A collector that lost its power gives its locks back soon: see ALIVE in place.py."""
     connection = psycopg.connect(make_conninfo(**place.kept_alive()), autocommit=True)
     connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
-    connection.execute("SET application_name = 'llmenv-collector'")
     return connection
 
 

@@ -110,14 +110,15 @@ class Place:
         return {name: str(value) for name, value in found.items() if value is not None}
 
     def kept_alive(self) -> dict[str, str]:
-        """The same with what notices that the other end is gone, as far as the string does not say."""
+        """The same with our name and what notices that the other end is gone, unless the string says it."""
         told = self.parameters()
         here = {
             name if name.startswith("keep") else f"tcp_{name}": str(value) for name, value in ALIVE.items()
         }
         there = " ".join(f"-c tcp_{name}={value}" for name, value in ALIVE.items())
         options = f"{there} {told.get('options', '')}".rstrip()
-        return {"connect_timeout": str(CONNECT_SECONDS), **here, **told, "options": options}
+        ours = {"application_name": "llmenv-collector", "connect_timeout": str(CONNECT_SECONDS), **here}
+        return {**ours, **told, "options": options}
 
     def secrets(self) -> Iterator[str]:
         """Statements that let DuckDB in."""
