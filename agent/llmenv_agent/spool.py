@@ -178,7 +178,9 @@ class Spool:
         Raises ProtocolError for what was not sent.
         """
         with self._file.transaction() as connection:
-            spool = connection.execute("SELECT watermark, offered FROM spool").fetchone()
+            spool = connection.execute(
+                "SELECT watermark, offered, clock_offset_seconds FROM spool"
+            ).fetchone()
             if watermark > spool["offered"]:
                 raise ProtocolError(
                     f"The collector acknowledged {watermark}, but only {spool['offered']} was sent."
@@ -186,7 +188,9 @@ class Spool:
             if watermark > spool["watermark"]:
                 spool_bounds.move_watermark(connection, watermark)
             connection.execute("UPDATE spool SET acknowledged_at = ?", (time.time(),))
-            spool_bounds.prune(connection, self._bounds)
+            # A clock that is far ahead, this one or the collector's, makes nothing old.
+            ahead = max(0.0, self._clock_step.seconds() - spool["clock_offset_seconds"])
+            spool_bounds.prune(connection, self._bounds, now=time.time() - ahead)
             failpoints.reach("agent.acknowledge.before_commit", error=sqlite3.OperationalError)
         failpoints.reach("agent.acknowledge.after_commit", error=SpoolError)
 

@@ -44,13 +44,13 @@ def move_watermark(connection: sqlite3.Connection, watermark: int) -> None:
     )
 
 
-def prune(connection: sqlite3.Connection, bounds: Bounds) -> None:
-    """Let go of acknowledged records past their bound in bytes or age, oldest first."""
+def prune(connection: sqlite3.Connection, bounds: Bounds, *, now: float) -> None:
+    """Let go of acknowledged records past their bound in bytes or, at `now`, in age; oldest first."""
     acknowledged = connection.execute("SELECT acknowledged_bytes FROM spool").fetchone()[0]
     _let_go(
         connection,
         excess=acknowledged - bounds.acknowledged_bytes,
-        older_than=time.time() - bounds.acknowledged_seconds,
+        older_than=now - bounds.acknowledged_seconds,
     )
 
 

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -231,6 +232,26 @@ def test_old_acknowledged_records_go_and_the_last_stays(tmp_path: Path) -> None:
     assert spool.marks().first_sequence == 3
     assert spool.can_continue_from(3, digest=spool.digest_at(3) or b"")
     assert not spool.can_continue_from(0, digest=b"")
+    spool.close()
+
+
+@pytest.mark.parametrize("is_known_by", ["a step", "the collector"])
+def test_a_clock_that_is_a_year_ahead_lets_no_acknowledged_record_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_known_by: str
+) -> None:
+    """A collector that is restored asks for them again, when the clock has long been right."""
+    clocks, year, now = SetClocks(), 365 * 86_400.0, time.time()
+    spool = Spool(tmp_path / "spool.db", machine_id="machine-1", clocks=clocks.clocks)
+    for number in range(3):
+        spool.append(outcome(str(number)))
+    spool.offer_after(0)
+    monkeypatch.setattr("time.time", lambda: now + year)
+    if is_known_by == "a step":
+        clocks.set_forward(year)
+    else:
+        spool.note_clock_offset(-year)
+    spool.acknowledge(3)
+    assert spool.marks().first_sequence == 1
     spool.close()
 
 
