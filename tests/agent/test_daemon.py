@@ -68,7 +68,10 @@ def running(agent: AgentFolder, checks: Path, *arguments: str) -> Iterator[subpr
 
 
 def records(agent: AgentFolder) -> list[record_pb2.Record]:
-    spool = Spool(agent.path / "state" / "spool.db")
+    path = agent.path / "state" / "spool.db"
+    if not path.exists():  # the agent has only begun
+        return []
+    spool = Spool(path)
     try:
         with spool._file.reading() as connection:
             rows = connection.execute("SELECT record FROM record ORDER BY sequence").fetchall()

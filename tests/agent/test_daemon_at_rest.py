@@ -74,7 +74,10 @@ class Running:
         self.process.send_signal(signal.SIGHUP)
 
     def records(self, kind: str) -> list[record_pb2.Record]:
-        spool = Spool(self._agent.path / "state" / "spool.db")
+        path = self._agent.path / "state" / "spool.db"
+        if not path.exists():  # the agent has only begun
+            return []
+        spool = Spool(path)
         try:
             return [each for each in spool.records() if each.WhichOneof("kind") == kind]
         finally:
