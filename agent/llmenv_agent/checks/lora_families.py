@@ -22,6 +22,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, NamedTuple, Optional, Tuple
 
+from llmenv_probe import memory
 from llmenv_probe.small_models import FAMILIES, learnable_tokens, small_model
 from llmenv_probe.training import constant_prediction_loss, digest, sequence_losses, train
 
@@ -101,8 +102,10 @@ def _examine_model(probe: Probe, case: Case) -> None:
     weights = probe.language_model.find(name)
     case.fact("weights", f"{weights.title} ({weights.source})")
     size = weights.stored_bytes
+    held = memory.current()[0] or 0.0  # of what was there before this process began
     arithmetic = f"{UNPACKED:g} times the file of {size / 1e6:.0f} MB, unpacked to FP32"
-    probe.require_memory(UNPACKED * size, arithmetic, findings=case)
+    arithmetic += f", and {held / 1e6:.0f} MB that its libraries take"
+    probe.require_memory(UNPACKED * size + held, arithmetic, findings=case)
     model = probe.language_model.load(weights, dtype="float32")
     vocabulary = model.config.get_text_config().vocab_size
     batch = learnable_tokens(2, probe.parameters["sequence_length"], vocabulary=vocabulary, seed=probe.seed)

@@ -105,3 +105,16 @@ def test_family_that_peft_does_not_know_is_skipped(run_check: CheckRunner) -> No
     """
     observed = run_check("lora_families", planted=planted)
     assert observed.cases == {"llama/default": "skip", "llama/all-linear": "pass", "model": "skip"}
+
+
+def test_a_model_counts_what_its_libraries_take(run_check: CheckRunner, tiny_models: Path) -> None:
+    """PyTorch alone holds more than was said to be free before the process began."""
+    planted = """
+    global FAMILIES
+    FAMILIES = ()
+    probe.machine = probe.machine._replace(available_bytes=60_000_000)
+    """
+    observed = run_check("lora_families", {"model": str(tiny_models / "llama")}, planted=planted)
+    (case,) = observed.result.cases
+    assert observed.cases == {"model": "skip"}
+    assert case.reason.text.endswith("MB that its libraries take) and has 0.06 GB (available memory).")
