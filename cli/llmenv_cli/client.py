@@ -12,6 +12,7 @@ from llmenv.fleet.v1 import fleet_service_pb2 as messages
 from llmenv.fleet.v1.fleet_service_pb2_grpc import FleetServiceStub
 
 from llmenv_cli.errors import CliError, RefusedError, UnreachableError, UsageError
+from llmenv_cli.interrupts import ended_by_ctrl_c
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -211,7 +212,8 @@ class FleetClient:
             # The collector bounds a statement itself; the rest is how long a large answer takes to write.
             parts = self._stub.Query(request, timeout=2 * self._patience, metadata=self._metadata)
             try:
-                yield from parts
+                with ended_by_ctrl_c(parts):
+                    yield from parts
             finally:
                 parts.cancel()
 
@@ -238,7 +240,9 @@ class FleetClient:
         """Every step of a command or a batch, however long it takes."""
         request = messages.WatchCommandRequest(id=identity)
         with self._translated():
-            yield from self._stub.WatchCommand(request, metadata=self._metadata)
+            steps = self._stub.WatchCommand(request, metadata=self._metadata)
+            with ended_by_ctrl_c(steps):
+                yield from steps
 
     def watch_fleet(
         self, request: fleet_watch_pb2.WatchFleetRequest
